@@ -1,0 +1,51 @@
+"""The exceptions ray-eval raises on purpose.
+
+    RayEvalError
+    ├── ConfigError      the user's configuration cannot be run as written     exit 2, no traceback
+    ├── SetupError       the machine or an installation cannot run it          exit 2, no traceback
+    ├── LedgerError      a run folder cannot be read, resumed or written       exit 2, no traceback
+    ├── EpisodeError     one attempt of one episode broke; it may be retried
+    │   └── PolicyUnavailable   the policy server did not answer in time
+    └── ContractError    a policy or an env broke its contract; never retried
+
+Every message reads `where: expected, got, remedy`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RayEvalError(Exception):
+    """Root of every exception that ray-eval raises on purpose."""
+
+
+class ConfigError(RayEvalError):
+    """The configuration cannot be run as written; the user can mend it."""
+
+
+class SetupError(RayEvalError):
+    """The machine, an installation or a checkpoint cannot run the evaluation."""
+
+
+class LedgerError(RayEvalError):
+    """A run folder cannot be created, read, resumed or written."""
+
+
+class EpisodeError(RayEvalError):
+    """One attempt of one episode broke for a reason that a retry may cure."""
+
+
+class PolicyUnavailable(EpisodeError):
+    """The policy server did not answer within the deadline."""
+
+
+class ContractError(RayEvalError):
+    """A policy or an env answered something that its contract forbids; a retry cannot cure it."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The suffix ` Did you mean 'x'?` for the nearest known word, or the empty string."""
+    nearest = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""

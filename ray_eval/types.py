@@ -1,0 +1,199 @@
+"""The values that travel between driver, workers and policy; immutable, and free of every other package but NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGE = "observation.images.image"
+"""Key of the agentview camera: (H, W, 3) uint8 RGB."""
+WRIST_IMAGE = "observation.images.image2"
+"""Key of the wrist camera (robot0_eye_in_hand): (H, W, 3) uint8 RGB."""
+STATE = "observation.state"
+"""Key of the proprioceptive state: (D,) float32, D = 8 in LIBERO's usual format."""
+ENVIRONMENT_STATE = "observation.environment_state"
+"""Key of the privileged state: (K,) float32, see `Observation.environment_names`."""
+ACTION = "action"
+"""Key of the answer: (H, A) float32."""
+
+IMAGE_KEYS = (IMAGE, WRIST_IMAGE)
+OBSERVATION_KEYS = (IMAGE, WRIST_IMAGE, STATE, ENVIRONMENT_STATE)
+
+POSE_SIZE = 7
+"""Numbers per body in the privileged state: x y z (m), qw qx qy qz, world frame."""
+POLICY_STATE_LIMIT_BYTES = 64 * 1024
+"""Largest `policy_state` that a policy may hand back with a chunk."""
+
+Array = NDArray[Any]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSpec:
+    """One task from one init state, run once: the whole input of an episode's pure function."""
+
+    suite: str
+    """LIBERO's suite name, for instance `libero_object`."""
+    task_id: int
+    """Index of the task within its suite."""
+    init_state_id: int
+    """Index of the stored simulator state that the episode starts from."""
+    env_seed: int
+    """Seed of the environment's random numbers, applied before every reset."""
+    max_steps: int
+    """Budget in control steps; settle steps are not counted."""
+    seed: int = 0
+    """Root of the noise and latency seeds."""
+    repeat: int = 0
+    """Index of the repetition of the same task and init state."""
+
+    @property
+    def episode_id(self) -> str:
+        """`suite/task_id/init_state_id`, with `/repeat` behind it from the first repetition on."""
+        name = f"{self.suite}/{self.task_id}/{self.init_state_id}"
+        return f"{name}/{self.repeat}" if self.repeat else name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """What a policy is asked about: the env's arrays and the request's own identity.
+
+    With `n_obs_steps` > 1 every image and state array has a leading axis of that length, oldest first.
+    """
+
+    arrays: Mapping[str, Array]
+    """Arrays by LeRobot key; exactly the keys that the policy's spec asks for."""
+    task: str
+    """The instruction in words."""
+    suite: str = ""
+    """Suite of the episode; empty when unknown to the client."""
+    task_id: int = 0
+    """Index of the task within its suite."""
+    init_state_id: int = 0
+    """Index of the init state."""
+    repeat: int = 0
+    """Repetition of the episode."""
+    step: int = 0
+    """Control step, counted from 0 after settling, before which this was captured."""
+    noise_seed: int = 0
+    """Seed of whatever the policy draws for this request, in [0, 2**63)."""
+    environment_names: tuple[str, ...] = ()
+    """Names beside `observation.environment_state`: one per body (7 numbers each), then one per joint."""
+    policy_state: bytes = b""
+    """What the policy handed back with the previous chunk of this episode; empty at its first request."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActionChunk:
+    """A policy's answer to one observation."""
+
+    actions: Array
+    """(H, A) float32; row i is for step `Observation.step` + i."""
+    policy_state: bytes = b""
+    """The policy's memory, handed back with the next request; at most 64 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """What a policy needs and what it answers; travels as JSON in the server's metadata."""
+
+    name: str
+    """Short name, shown in logs and in the dashboard."""
+    keys: tuple[str, ...]
+    """Observation keys that the policy reads; nothing else is rendered or sent."""
+    chunk_len: int
+    """Rows of an answer."""
+    action_dim: int = 7
+    """Columns of an answer."""
+    n_obs_steps: int = 1
+    """Consecutive observations that one request carries."""
+    image_size_px: int | None = None
+    """Height and width of the images; None takes the protocol's."""
+    replan_steps: int | None = None
+    """What the checkpoint says it executes of a chunk; None where it says nothing."""
+    batch_invariant: bool = False
+    """Whether a row's answer is bitwise the same whatever else is in its batch."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PolicySpec:
+        """The spec that `to_json` wrote.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        return cls(**{**values, "keys": tuple(values["keys"])})
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What the simulator says after one control step."""
+
+    reward: float
+    """The env's own reward of this step."""
+    is_success: bool
+    """Whether the task's goal holds at the end of this step."""
+
+
+class Outcome(enum.StrEnum):
+    """How an episode ended."""
+
+    SUCCESS = "success"
+    """The env said so."""
+    FAILURE = "failure"
+    """The step budget was spent."""
+    ERROR = "error"
+    """Something of ours, or the machine, broke; says nothing about the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResult:
+    """One line of the ledger: what happened in an episode's last attempt."""
+
+    spec: EpisodeSpec
+    """The episode."""
+    outcome: Outcome
+    """How it ended."""
+    task: str = ""
+    """LIBERO's name of the task."""
+    steps: int = 0
+    """Control steps executed, settling excluded."""
+    reward_sum: float = 0.0
+    """Sum of the env's rewards."""
+    requests: int = 0
+    """Observations captured and sent."""
+    renders: int = 0
+    """Camera images rendered for those observations."""
+    underrun_steps: int = 0
+    """Steps at which no action was queued, hold and noop."""
+    waited_steps: int = 0
+    """Steps for which the simulator was frozen (underrun: wait); not in `steps`."""
+    stale_actions: int = 0
+    """Rows of chunks whose step had passed when they arrived."""
+    aggregated_actions: int = 0
+    """Rows that met an action already queued for their step."""
+    actions_sha256: str = ""
+    """SHA-256 of the executed actions, little-endian float64."""
+    trajectory_sha256: str = ""
+    """SHA-256 of [time, qpos, qvel] after each control step, little-endian float64."""
+    final_state_sha256: str = ""
+    """SHA-256 of the last [time, qpos, qvel] alone."""
+    infer_ms: tuple[float, ...] = field(default=(), compare=False)
+    """Round-trip time of each request, in milliseconds."""
+    wall_s: float = field(default=0.0, compare=False)
+    """Wall-clock time of the attempt."""
+    error: str | None = None
+    """One line: what broke, and where; None unless the outcome is an error."""
+    traceback: str | None = field(default=None, compare=False)
+    """The traceback behind `error`."""
+    is_retryable: bool = True
+    """Whether another attempt may cure the error."""
