@@ -1,0 +1,206 @@
+"""The user's configuration: presets, a file, and `key=value` overrides become one frozen `EvalConfig`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray_eval.config.presets import configs_folder, load_preset, merged, nested, preset_names, read_file, to_yaml
+from ray_eval.config.reading import read_section, split_list
+from ray_eval.config.schema import (
+    EvalConfig,
+    ExecutionConfig,
+    LatencyConfig,
+    LimitsConfig,
+    MaxSteps,
+    ProtocolConfig,
+    RayConfig,
+    RenderConfig,
+    ServingConfig,
+)
+from ray_eval.errors import ConfigError, did_you_mean
+
+__all__ = [
+    "EvalConfig",
+    "ExecutionConfig",
+    "LatencyConfig",
+    "LimitsConfig",
+    "MaxSteps",
+    "ProtocolConfig",
+    "RayConfig",
+    "RenderConfig",
+    "ServingConfig",
+    "configs_folder",
+    "load_config",
+    "preset_names",
+    "to_yaml",
+]
+
+PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policies"}
+"""Keys that take the name of a preset, and the folder of those presets."""
+
+DEFAULT_PROTOCOL = "openpi"
+"""Protocol of a configuration that names none."""
+
+ASYNC_KEYS = ("actions_per_chunk", "chunk_size_threshold", "aggregate", "underrun", "latency")
+"""Keys of `execution` that only async knows."""
+
+ASYNC_DEFAULTS: Mapping[str, Any] = {
+    "chunk_size_threshold": 0.5,
+    "aggregate": "weighted_average",
+    "underrun": "hold",
+}
+"""What async takes for keys that nobody set."""
+
+
+@dataclass(frozen=True)
+class _Overrides:
+    """What the command line says: presets by section, and values by nested key."""
+
+    presets: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> EvalConfig:
+    """The configuration from a file, a name under `configs/` or a mapping, with `key=value` overrides on top.
+
+    Presets are taken first, wherever on the command line they stand; overrides go on top of them.
+
+    Raises:
+        ConfigError: something cannot be run as written; the message says where, and what to write.
+    """
+    is_ours, base = _read_source(source)
+    said = _parse_overrides(overrides)
+    opened = _open_presets({**base, **said.presets})
+    if _is_set(said.values.get("execution"), "latency"):
+        # One way of giving the latency takes the place of another; both together would be an error.
+        opened["execution"] = {key: value for key, value in opened["execution"].items() if key != "latency"}
+    values = merged(opened, said.values)
+    values["suite"] = _expand_suites(values.get("suite"))
+    values["protocol"], values["execution"] = _resolve_mode(values, {} if is_ours else base, said.values)
+    return _read_evaluation(values)
+
+
+def _read_source(source: str | Path | Mapping[str, Any] | None) -> tuple[bool, dict[str, Any]]:
+    """Whether the source is one that ships with ray-eval, and its mapping."""
+    if source is None:
+        return True, {}
+    if isinstance(source, Mapping):
+        return False, nested(source)
+    path = Path(source)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if not path.is_file():
+            raise ConfigError(f"{path}: expected a configuration file, found none; check the path")
+        return False, read_file(path)
+    known = preset_names(".")
+    if str(source) not in known:
+        hint = did_you_mean(str(source), known)
+        raise ConfigError(f"{source}: expected a file or one of {', '.join(known)}, found neither.{hint}")
+    return True, load_preset(".", str(source))
+
+
+def _parse_overrides(overrides: Sequence[str]) -> _Overrides:
+    parsed: dict[str, str] = {}
+    for text in overrides:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"{text}: expected key=value, got no '='; write for instance workers=2")
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key):
+            raise ConfigError(f"{text}: expected a dotted key before '=', got {key!r}")
+        if key in parsed:
+            raise ConfigError(f"{text}: expected {key} once, got it twice ({key}={parsed[key]}); leave one out")
+        parsed[key] = value
+    presets = {key: parsed.pop(key) for key in PRESET_FOLDERS if key in parsed}
+    return _Overrides(presets, nested(parsed))
+
+
+def _open_presets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the sections that name a preset laid open."""
+    opened = dict(values)
+    opened["protocol"] = _open_protocol(values.get("protocol", DEFAULT_PROTOCOL))
+    opened["execution"] = merged({}, values.get("execution", {}))
+    if isinstance(values.get("policy"), str):
+        opened["policy"] = load_preset("policies", values["policy"])
+    return opened
+
+
+def _open_protocol(section: Any) -> dict[str, Any]:
+    """A preset by its name; a mapping goes on top of the preset that its `name` names."""
+    if isinstance(section, str):
+        return {"name": section, **load_preset("protocols", section)}
+    name = section.get("name", DEFAULT_PROTOCOL) if isinstance(section, Mapping) else DEFAULT_PROTOCOL
+    preset = load_preset("protocols", name) if name in preset_names("protocols") else {}
+    return merged({"name": name, **preset}, section)
+
+
+def _expand_suites(suite: Any) -> list[str]:
+    """Suite names, a group's name replaced by its members."""
+    if suite in (None, "", "null", []):
+        raise ConfigError("suite: expected one, got none; write for instance suite=libero_object (ray-eval list suites)")
+    if isinstance(suite, str):
+        suite = split_list(suite, "suite") if suite.startswith("[") or "," in suite else [suite]
+    groups = preset_names("suites")
+    return [member for name in suite for member in (_members(name) if name in groups else [name])]
+
+
+def _members(group: str) -> list[str]:
+    return [str(member) for member in load_preset("suites", group)["members"]]
+
+
+def _resolve_mode(
+    values: Mapping[str, Any], file: Mapping[str, Any], said: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The protocol and execution sections, with the keys of the other mode null.
+
+    A key of the other mode is an error where the user set it, and resolves to null where only a preset did, or
+    where the command line chose the mode over the file's.
+    """
+    protocol, execution = dict(values["protocol"]), dict(values.get("execution", {}))
+    mode = execution.get("mode", "sync")
+    overruled = "mode" in said.get("execution", {})
+    for layer in (said,) if overruled else (said, file):
+        _refuse_other_mode(mode, layer)
+    if mode == "async":
+        protocol["replan_steps"] = None
+        defaults = {key: value for key, value in ASYNC_DEFAULTS.items() if execution.get(key) in (None, "null")}
+        return protocol, {**execution, **defaults, "latency": _latency(execution.get("latency"))}
+    return protocol, {key: value for key, value in execution.items() if key not in ASYNC_KEYS}
+
+
+def _latency(section: Any) -> Any:
+    """The latency section, 0 steps where nobody set anything."""
+    if isinstance(section, Mapping) and any(value not in (None, "null") for value in section.values()):
+        return section
+    return {"steps": 0}
+
+
+def _refuse_other_mode(mode: str, layer: Mapping[str, Any]) -> None:
+    if mode == "async" and _is_set(layer.get("protocol"), "replan_steps"):
+        raise ConfigError(
+            "protocol.replan_steps: expected nothing in async mode, where the chunk queue decides when to ask; "
+            "drop it, or set execution.mode=sync"
+        )
+    for key in ASYNC_KEYS if mode == "sync" else ():
+        if _is_set(layer.get("execution"), key):
+            raise ConfigError(
+                f"execution.{key}: expected nothing in sync mode, where the simulator waits for the policy; "
+                f"drop it, or set execution.mode=async"
+            )
+
+
+def _is_set(section: Any, key: str) -> bool:
+    value = section.get(key) if isinstance(section, Mapping) else None
+    if isinstance(value, Mapping):
+        return any(_is_set(value, inner) for inner in value)
+    return value not in (None, "null")
+
+
+def _read_evaluation(values: Mapping[str, Any]) -> EvalConfig:
+    if "policy" not in values:
+        known = ", ".join(preset_names("policies"))
+        raise ConfigError(f"policy: expected one of {known}, got none; write for instance policy=oracle")
+    config: EvalConfig = read_section(EvalConfig, values, "")
+    return config

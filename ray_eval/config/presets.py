@@ -1,0 +1,96 @@
+"""The presets that ship with ray-eval, and the reading of configuration files; the only module that knows OmegaConf."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ray_eval.errors import ConfigError, did_you_mean
+
+
+def configs_folder() -> Path:
+    """The folder of presets: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def preset_names(kind: str) -> tuple[str, ...]:
+    """Names of the presets of a kind: `protocols`, `policies`, `suites`, or `.` for whole evaluations."""
+    return tuple(sorted(path.stem for path in (configs_folder() / kind).glob("*.yaml")))
+
+
+def load_preset(kind: str, name: str) -> dict[str, Any]:
+    """A preset's mapping, its scalars as text.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    known = preset_names(kind)
+    if name not in known:
+        what = {"protocols": "protocol", "policies": "policy", "suites": "suite group"}.get(kind, "evaluation")
+        raise ConfigError(f"{what}: expected one of {', '.join(known)}, got {name!r}.{did_you_mean(name, known)}")
+    return read_file(configs_folder() / kind / f"{name}.yaml")
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping: scalars as text, `${...}` resolved, dotted keys nested.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping.
+    """
+    try:
+        # BaseLoader leaves every scalar as text: the schema's type decides what it means.
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506 - builds text only
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected readable YAML, got {error}") from error
+    if loaded in (None, ""):
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(loaded).__name__}")
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(loaded), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: expected interpolations that resolve, got {error}") from error
+    return nested(typing.cast("dict[str, Any]", resolved))
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """A mapping of JSON values as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested mappings.
+
+    Raises:
+        ConfigError: one key has both a value of its own and something below it.
+    """
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, leaf = str(key).split(".")
+        here = result
+        for parent in parents:
+            here = here.setdefault(parent, {})
+            if not isinstance(here, dict):
+                raise ConfigError(f"{key}: expected nothing below {parent}, which has a value of its own; drop one")
+        inner = nested(value) if isinstance(value, Mapping) else value
+        here[leaf] = merged(here[leaf], inner) if isinstance(here.get(leaf), dict) else inner
+    return result
+
+
+def merged(under: Mapping[str, Any], over: Any) -> dict[str, Any]:
+    """Two nested mappings as one, the second's leaves on top."""
+    if not isinstance(over, Mapping):
+        raise ConfigError(f"expected a mapping with some of {', '.join(under)}, got {over!r}")
+    result = dict(under)
+    for key, value in over.items():
+        both = isinstance(result.get(key), Mapping) and isinstance(value, Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result

@@ -1,0 +1,286 @@
+"""The schema of an evaluation: frozen, every field declared identity (it changes results) or operational."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ray_eval.errors import ConfigError
+from ray_eval.sections import (
+    Control,
+    ExecutionMode,
+    GlBackend,
+    GripperTransform,
+    ImageRecipe,
+    InitStates,
+    NoopPolicy,
+    OraclePolicy,
+    PolicySection,
+    RandomPolicy,
+    ReplayPolicy,
+    SettleAction,
+    StateFormat,
+    Underrun,
+    require,
+)
+
+IDENTITY = types.MappingProxyType({"kind": "identity"})
+"""Marks a field that changes results: part of the run's hash, fixed for a resume."""
+OPERATIONAL = types.MappingProxyType({"kind": "operational"})
+"""Marks a field that changes only where, when or how fast a run happens."""
+
+POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
+    {"oracle": OraclePolicy, "noop": NoopPolicy, "random": RandomPolicy, "replay": ReplayPolicy}
+)
+"""Policy settings by `policy.type`."""
+
+class MaxSteps(dict[str, int]):
+    """Step budget by suite; `default` serves every suite that is not named and whose base suite is not."""
+
+    def of(self, suite: str) -> int:
+        """The budget of a suite; a variant such as `libero_10_with_mug` takes that of `libero_10`.
+
+        Raises:
+            ConfigError: neither the suite, nor its base suite, nor a default is there.
+        """
+        bases = [name for name in self if suite == name or suite.startswith(f"{name}_")]
+        budget = self[max(bases, key=len)] if bases else self.get("default")
+        if budget is None:
+            raise ConfigError(f"protocol.max_steps: expected a budget for {suite}; set protocol.max_steps.{suite}=300")
+        return budget
+
+
+@dataclass(frozen=True)
+class ProtocolConfig:
+    """A named set of the choices that change a number. Source of the presets: PROTOCOLS in docs/protocols.md."""
+
+    name: str = field(default="custom", metadata=IDENTITY)
+    """Name of the preset that it started from."""
+    max_steps: MaxSteps = field(default_factory=MaxSteps, metadata=IDENTITY)
+    """Budget in control steps, by suite."""
+    settle_steps: int = field(default=10, metadata=IDENTITY)
+    """Control steps before step 0, not counted in the budget."""
+    settle_action: SettleAction = field(default="gripper_open", metadata=IDENTITY)
+    """What is executed while settling."""
+    env_seed: int = field(default=0, metadata=IDENTITY)
+    """Seed applied before every reset."""
+    env_seed_per_episode: bool = field(default=False, metadata=IDENTITY)
+    """Whether the init state's index is added to `env_seed`."""
+    init_states: InitStates = field(default="stored", metadata=IDENTITY)
+    """LIBERO's stored init states, or what the seeded reset draws."""
+    replan_steps: int | Literal["chunk", "policy"] | None = field(default="chunk", metadata=IDENTITY)
+    """Actions of a chunk executed before asking again (sync); all of it, or what the checkpoint says."""
+    images: ImageRecipe = field(default_factory=ImageRecipe, metadata=IDENTITY)
+    """Treatment of camera images."""
+    state_format: StateFormat = field(default="libero_8d", metadata=IDENTITY)
+    """Layout of `observation.state`."""
+    gripper: GripperTransform = field(default="raw", metadata=IDENTITY)
+    """What is done to a policy's gripper component when it is executed."""
+    control: Control = field(default="delta", metadata=IDENTITY)
+    """Pose deltas, or absolute poses."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.settle_steps <= 1000, "protocol.settle_steps", "0 to 1000", self.settle_steps)
+        require(0 <= self.env_seed < 2**31, "protocol.env_seed", "0 to 2147483647", self.env_seed)
+        for suite, steps in self.max_steps.items():
+            require(1 <= steps <= 100_000, f"protocol.max_steps.{suite}", "1 to 100000", steps)
+        if isinstance(self.replan_steps, int):
+            require(self.replan_steps >= 1, "protocol.replan_steps", "at least 1, chunk or policy", self.replan_steps)
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """Latency between capturing an observation and its chunk being usable; exactly one of its fields (async)."""
+
+    steps: int | None = field(default=None, metadata=IDENTITY)
+    """Control steps."""
+    ms: float | None = field(default=None, metadata=IDENTITY)
+    """Milliseconds, rounded up to whole control steps."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.ms is not None:
+            raise ConfigError("execution.latency: expected one of steps and ms, got both; leave one out")
+        require(self.steps is None or 0 <= self.steps <= 10_000, "execution.latency.steps", "0 to 10000", self.steps)
+        require(self.ms is None or 0 <= self.ms <= 600_000, "execution.latency.ms", "0 to 600000", self.ms)
+
+
+@dataclass(frozen=True)
+class ExecutionConfig:
+    """How chunks become actions. All but `mode` belong to async and are null in sync."""
+
+    mode: ExecutionMode = field(default="sync", metadata=IDENTITY)
+    """sync: the simulator stands still while the policy thinks; async: it does not, in virtual time."""
+    actions_per_chunk: int | None = field(default=None, metadata=IDENTITY)
+    """Most rows kept of a chunk; null keeps all."""
+    chunk_size_threshold: float | None = field(default=None, metadata=IDENTITY)
+    """A chunk is asked for when queued / H is at most this; 0.5 in async unless said."""
+    aggregate: str | None = field(default=None, metadata=IDENTITY)
+    """How overlapping actions are merged; weighted_average in async unless said."""
+    underrun: Underrun | None = field(default=None, metadata=IDENTITY)
+    """What is executed when no action is queued; hold in async unless said."""
+    latency: LatencyConfig = field(default_factory=LatencyConfig, metadata=IDENTITY)
+    """Virtual latency; 0 steps in async unless said."""
+
+    def __post_init__(self) -> None:
+        threshold = self.chunk_size_threshold
+        require(threshold is None or 0 <= threshold <= 1, "execution.chunk_size_threshold", "0 to 1", threshold)
+        rows = self.actions_per_chunk
+        require(rows is None or rows >= 1, "execution.actions_per_chunk", "at least 1", rows)
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """How the policy is served to the workers."""
+
+    address: str = field(default="auto", metadata=OPERATIONAL)
+    """auto (a unix socket on one host, TLS over TCP across hosts), `unix:/path` or `host:port`."""
+    max_batch_size: int = field(default=64, metadata=OPERATIONAL)
+    """Most requests in one forward of a batch-invariant policy; any other policy gets one at a time."""
+    infer_timeout_s: float = field(default=60.0, metadata=OPERATIONAL)
+    """Longest wait for one answer, reconnects included."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.max_batch_size <= 4096, "serving.max_batch_size", "1 to 4096", self.max_batch_size)
+        require(0 < self.infer_timeout_s <= 3600, "serving.infer_timeout_s", "above 0, to 3600", self.infer_timeout_s)
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Which Ray is used."""
+
+    address: str | None = field(default=None, metadata=OPERATIONAL)
+    """Address of a cluster to join, `auto` for the one on this machine; null starts a local one."""
+    placement_timeout_s: float = field(default=60.0, metadata=OPERATIONAL)
+    """Longest wait for an actor to be placed."""
+    dashboard: bool = field(default=True, metadata=OPERATIONAL)
+    """Whether a Ray started here has its dashboard."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.placement_timeout_s <= 3600, "ray.placement_timeout_s", "above 0", self.placement_timeout_s)
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """How cameras are rendered. The renderer that was found is part of the run's identity."""
+
+    gl: GlBackend = field(default="auto", metadata=OPERATIONAL)
+    """GL backend; auto takes the first that really renders."""
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """What a run puts up with."""
+
+    max_attempts: int = field(default=3, metadata=OPERATIONAL)
+    """Attempts at one episode before it is an error."""
+    episode_timeout_s: float = field(default=1800.0, metadata=OPERATIONAL)
+    """Longest attempt; a worker past it is killed and its episode leased again."""
+    grace_s: float = field(default=20.0, metadata=OPERATIONAL)
+    """After Ctrl+C or SIGTERM, how long running episodes may go on."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.max_attempts <= 100, "limits.max_attempts", "1 to 100", self.max_attempts)
+        require(self.episode_timeout_s > 0, "limits.episode_timeout_s", "above 0", self.episode_timeout_s)
+        require(self.grace_s >= 0, "limits.grace_s", "at least 0", self.grace_s)
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """One evaluation, resolved: every value final."""
+
+    suite: tuple[str, ...] = field(metadata=IDENTITY)
+    """LIBERO suites, in order."""
+    policy: PolicySection = field(metadata=IDENTITY)
+    """The policy's own settings."""
+    protocol: ProtocolConfig = field(metadata=IDENTITY)
+    """The choices that change a number."""
+    tasks: tuple[int, ...] | None = field(default=None, metadata=IDENTITY)
+    """Task indices in each suite; null takes all."""
+    init_states: tuple[int, ...] | None = field(default=None, metadata=IDENTITY)
+    """Init states of each task; null takes the first `episodes_per_task`."""
+    episodes_per_task: int | None = field(default=None, metadata=IDENTITY)
+    """How many init states of each task, from the first on; null takes all."""
+    repeats: int = field(default=1, metadata=IDENTITY)
+    """Times that each init state is run, with other seeds."""
+    seed: int = field(default=0, metadata=IDENTITY)
+    """Root of the policy's noise and of drawn latencies."""
+    task_text: str | None = field(default=None, metadata=IDENTITY)
+    """Instruction given to the policy instead of the task's own."""
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig, metadata=IDENTITY)
+    """How chunks become actions."""
+    serving: ServingConfig = field(default_factory=ServingConfig, metadata=OPERATIONAL)
+    """How the policy is served."""
+    workers: int | Literal["auto"] = field(default="auto", metadata=OPERATIONAL)
+    """Simulators side by side; auto takes the CPUs that Ray and the policy leave."""
+    ray: RayConfig = field(default_factory=RayConfig, metadata=OPERATIONAL)
+    """Which Ray is used."""
+    render: RenderConfig = field(default_factory=RenderConfig, metadata=OPERATIONAL)
+    """How cameras are rendered."""
+    limits: LimitsConfig = field(default_factory=LimitsConfig, metadata=OPERATIONAL)
+    """What a run puts up with."""
+    out: str | None = field(default=None, metadata=OPERATIONAL)
+    """Folder of the results; null makes one under `runs/`."""
+
+    def __post_init__(self) -> None:
+        require(len(self.suite) >= 1, "suite", "at least one", self.suite)
+        for name, values in (("suite", self.suite), ("tasks", self.tasks), ("init_states", self.init_states)):
+            require(values is None or len(values) >= 1, name, "at least one value", values)
+            require(values is None or len(set(values)) == len(values), name, "no value twice", values)
+        for name, indices in (("tasks", self.tasks), ("init_states", self.init_states)):
+            require(indices is None or min(indices) >= 0, name, "indices from 0", indices)
+        if self.init_states is not None and self.episodes_per_task is not None:
+            raise ConfigError("episodes_per_task: expected nothing while init_states is given; leave one of them out")
+        count = self.episodes_per_task
+        require(count is None or count >= 1, "episodes_per_task", "at least 1", count)
+        require(1 <= self.repeats <= 10_000, "repeats", "1 to 10000", self.repeats)
+        require(0 <= self.seed < 2**63, "seed", "0 to 2**63 - 1", self.seed)
+        require(self.workers == "auto" or 1 <= self.workers <= 4096, "workers", "auto or 1 to 4096", self.workers)
+
+    @property
+    def policy_type(self) -> str:
+        """The policy's `type` key."""
+        return next(name for name, section in POLICY_TYPES.items() if type(self.policy) is section)
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as plain JSON values, in the shape that `load_config` reads."""
+        plain = _plain(self)
+        plain["policy"] = {"type": self.policy_type, **plain["policy"]}
+        return typing.cast("dict[str, Any]", plain)
+
+    def identity(self) -> dict[str, Any]:
+        """Every identity value by its dotted key."""
+        operational = tuple(operational_keys(EvalConfig))
+        return {key: value for key, value in flattened(self.resolved()) if not _is_under(key, operational)}
+
+
+def operational_keys(schema: type, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of the operational fields of a schema; a key stands for everything below it."""
+    for item in dataclasses.fields(schema):
+        if item.metadata.get("kind") == "operational":
+            yield prefix + item.name
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings by their dotted keys."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _is_under(key: str, parents: tuple[str, ...]) -> bool:
+    return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of a configuration value."""
+    if dataclasses.is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value

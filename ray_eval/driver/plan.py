@@ -1,0 +1,67 @@
+"""The plan of a run: which episodes, in which order; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ray_eval.config import EvalConfig
+from ray_eval.errors import ConfigError
+from ray_eval.types import EpisodeSpec
+
+REPEAT_SEED_STRIDE = 10_000
+"""Distance of the env seeds of two repetitions of the same episode."""
+
+
+def make_plan(
+    config: EvalConfig,
+    task_count: Callable[[str], int],
+    init_state_count: Callable[[str, int], int],
+) -> tuple[EpisodeSpec, ...]:
+    """Every episode of the configuration: suites in the order given, then tasks, init states and repeats ascending.
+
+    Args:
+        config: what is to be evaluated.
+        task_count: tasks of a suite; raises ConfigError for a suite that is not known.
+        init_state_count: stored init states of a task.
+
+    Raises:
+        ConfigError: a suite, a task or an init state does not exist.
+    """
+    return tuple(
+        _episode(config, suite, task_id, init_state_id, repeat)
+        for suite in config.suite
+        for task_id in _tasks(config, suite, task_count(suite))
+        for init_state_id in _init_states(config, suite, task_id, init_state_count(suite, task_id))
+        for repeat in range(config.repeats)
+    )
+
+
+def _tasks(config: EvalConfig, suite: str, count: int) -> tuple[int, ...]:
+    return _within("tasks", sorted(config.tasks or range(count)), count, f"{suite} has")
+
+
+def _init_states(config: EvalConfig, suite: str, task_id: int, count: int) -> tuple[int, ...]:
+    if config.init_states is not None:
+        return _within("init_states", sorted(config.init_states), count, f"{suite} task {task_id} has")
+    wanted = config.episodes_per_task or count
+    return _within("episodes_per_task", list(range(wanted)), count, f"{suite} task {task_id} has")
+
+
+def _within(key: str, indices: list[int], count: int, owner: str) -> tuple[int, ...]:
+    if indices and indices[-1] >= count:
+        raise ConfigError(f"{key}: expected indices from 0 to {count - 1}, got {indices[-1]}; {owner} {count}")
+    return tuple(indices)
+
+
+def _episode(config: EvalConfig, suite: str, task_id: int, init_state_id: int, repeat: int) -> EpisodeSpec:
+    protocol = config.protocol
+    own = init_state_id if protocol.env_seed_per_episode else 0
+    return EpisodeSpec(
+        suite=suite,
+        task_id=task_id,
+        init_state_id=init_state_id,
+        env_seed=protocol.env_seed + own + REPEAT_SEED_STRIDE * repeat,
+        max_steps=protocol.max_steps.of(suite),
+        seed=config.seed,
+        repeat=repeat,
+    )

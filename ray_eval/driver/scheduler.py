@@ -1,0 +1,148 @@
+"""The scheduler: a pure state machine that leases episodes to workers; runs in the driver.
+
+It knows no Ray, no clock and no disk. Which worker gets which episode, and in which order results come, changes
+when a run ends and nothing else.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ray_eval.errors import RayEvalError
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+
+TaskKey = tuple[str, int]
+"""(suite, task_id): what a worker keeps a built simulator of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One attempt of one episode, given to one worker."""
+
+    lease_id: int
+    """Unique within the run."""
+    spec: EpisodeSpec
+    """The episode."""
+    attempt: int
+    """1-based."""
+    worker: str
+    """Who has it."""
+
+
+class Verdict(enum.StrEnum):
+    """What became of a result."""
+
+    FINAL = "final"
+    """It is the episode's record."""
+    RETRY = "retry"
+    """The attempt broke; the episode will be leased again."""
+    LATE = "late"
+    """The lease was no longer held; the result is dropped."""
+
+
+class Scheduler:
+    """Every planned episode, waiting, leased or done."""
+
+    def __init__(
+        self, plan: Sequence[EpisodeSpec], finished: Collection[str] = (), max_attempts: int = 3
+    ) -> None:
+        self._max_attempts = max_attempts
+        self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
+        self._attempts: Counter[str] = Counter()
+        self._leases: dict[int, Lease] = {}
+        self._task_of: dict[str, TaskKey] = {}
+        self._next_lease_id = 0
+        self._open = 0
+        for spec in plan:
+            if spec.episode_id not in finished:
+                self._waiting.setdefault(_task(spec), deque()).append(spec)
+                self._open += 1
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every episode has its record."""
+        return self._open == 0
+
+    @property
+    def waiting_count(self) -> int:
+        """Episodes that nobody holds."""
+        return sum(len(episodes) for episodes in self._waiting.values())
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """Leases that are held, oldest first."""
+        return tuple(self._leases.values())
+
+    def lease(self, worker: str) -> Lease | None:
+        """The next episode for a worker that holds none; None while nothing waits.
+
+        A worker stays on its task while there is work; then it takes the task that nobody works on and has the
+        longest way to go, then the one with most left.
+
+        Raises:
+            RayEvalError: the worker holds a lease already.
+        """
+        if any(held.worker == worker for held in self._leases.values()):
+            raise RayEvalError(f"scheduler: expected {worker} to hold nothing, got a second lease asked for")
+        task = self._choose_task(worker)
+        if task is None:
+            return None
+        spec = self._take(task)
+        self._attempts[spec.episode_id] += 1
+        self._task_of[worker] = task
+        lease = Lease(self._next_lease_id, spec, self._attempts[spec.episode_id], worker)
+        self._leases[lease.lease_id] = lease
+        self._next_lease_id += 1
+        return lease
+
+    def finish(self, lease_id: int, result: EpisodeResult) -> Verdict:
+        """Takes a result; an error is leased again while attempts are left and a retry may cure it."""
+        lease = self._leases.pop(lease_id, None)
+        if lease is None:
+            return Verdict.LATE
+        is_spent = not result.is_retryable or lease.attempt >= self._max_attempts
+        if result.outcome is Outcome.ERROR and not is_spent:
+            self._put_back(lease.spec)
+            return Verdict.RETRY
+        self._open -= 1
+        return Verdict.FINAL
+
+    def abandon(self, lease_id: int) -> None:
+        """Puts an episode back as if its attempt had never begun, for a run that stops."""
+        lease = self._leases.pop(lease_id, None)
+        if lease is not None:
+            self._attempts[lease.spec.episode_id] -= 1
+            self._put_back(lease.spec)
+
+    def retire(self, worker: str) -> None:
+        """Forgets a worker that is gone; its lease is to be finished with an error first."""
+        self._task_of.pop(worker, None)
+
+    def _choose_task(self, worker: str) -> TaskKey | None:
+        own = self._task_of.get(worker)
+        if own in self._waiting:
+            return own
+        if not self._waiting:
+            return None
+        busy = Counter(task for name, task in self._task_of.items() if name != worker)
+        return max(self._waiting, key=lambda task: (-busy[task], self._steps_left(task)))
+
+    def _steps_left(self, task: TaskKey) -> int:
+        return sum(spec.max_steps for spec in self._waiting[task])
+
+    def _take(self, task: TaskKey) -> EpisodeSpec:
+        episodes = self._waiting[task]
+        spec = episodes.popleft()
+        if not episodes:
+            del self._waiting[task]
+        return spec
+
+    def _put_back(self, spec: EpisodeSpec) -> None:
+        self._waiting.setdefault(_task(spec), deque()).appendleft(spec)
+
+
+def _task(spec: EpisodeSpec) -> TaskKey:
+    return spec.suite, spec.task_id

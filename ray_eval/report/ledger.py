@@ -1,0 +1,235 @@
+"""The append-only ledger of a run: one writer (the driver), one JSON object a line, fsynced before it counts.
+
+Line 1 is the header. A `success` or `failure` is final; an `error` is what a resume runs again; of two records of
+the same rank the first wins. A torn last line is cut off when the ledger is opened again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ray_eval.errors import LedgerError
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+
+SCHEMA_VERSION = 1
+"""Version of the ledger's layout; a ledger of another version is refused."""
+
+LEDGER_NAME = "episodes.jsonl"
+"""File name of the ledger in a run's folder."""
+
+_COUNTS = (
+    "steps",
+    "reward_sum",
+    "requests",
+    "renders",
+    "underrun_steps",
+    "waited_steps",
+    "stale_actions",
+    "aggregated_actions",
+    "actions_sha256",
+    "trajectory_sha256",
+    "final_state_sha256",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Where and when an attempt was made; volatile, no part of a summary."""
+
+    number: int
+    """1-based try of the episode."""
+    worker: str
+    """Name of the worker."""
+    started_at: str
+    """ISO 8601, UTC."""
+
+
+def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode") -> dict[str, Any]:
+    """The ledger line of an attempt's result."""
+    spec = result.spec
+    return {
+        "kind": kind,
+        "episode_id": spec.episode_id,
+        "suite": spec.suite,
+        "task_id": spec.task_id,
+        "task": result.task,
+        "init_state_id": spec.init_state_id,
+        "repeat": spec.repeat,
+        "env_seed": spec.env_seed,
+        "seed": spec.seed,
+        "max_steps": spec.max_steps,
+        "attempt": attempt.number,
+        "outcome": str(result.outcome),
+        **{name: getattr(result, name) for name in _COUNTS},
+        "infer_ms_p50": round(statistics.median(result.infer_ms), 3) if result.infer_ms else None,
+        "wall_s": round(result.wall_s, 3),
+        "worker": attempt.worker,
+        "started_at": attempt.started_at,
+        "error": result.error,
+        "traceback": result.traceback,
+    }
+
+
+def result_of(record: Mapping[str, Any]) -> EpisodeResult:
+    """The result that a ledger line tells of."""
+    spec = EpisodeSpec(
+        suite=record["suite"],
+        task_id=record["task_id"],
+        init_state_id=record["init_state_id"],
+        env_seed=record["env_seed"],
+        max_steps=record["max_steps"],
+        seed=record["seed"],
+        repeat=record["repeat"],
+    )
+    return EpisodeResult(
+        spec=spec,
+        outcome=Outcome(record["outcome"]),
+        task=record["task"],
+        **{name: record[name] for name in _COUNTS},
+        wall_s=record["wall_s"],
+        error=record["error"],
+        traceback=record["traceback"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerContent:
+    """What a ledger says."""
+
+    header: dict[str, Any]
+    """Line 1."""
+    episodes: dict[str, dict[str, Any]]
+    """The record that counts, by episode id."""
+    whole_bytes: int
+    """Length of the file up to the end of its last whole line."""
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """The records that a resume keeps: successes and failures."""
+        return {key: record for key, record in self.episodes.items() if record["outcome"] != Outcome.ERROR}
+
+
+def read_ledger(folder: Path) -> LedgerContent:
+    """The ledger of a run's folder, without its torn last line if it has one.
+
+    Raises:
+        LedgerError: there is none, it has no header, or a line other than the last is broken.
+    """
+    path = folder / LEDGER_NAME
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LedgerError(f"{folder}: expected a run's folder with {LEDGER_NAME}, got {error.strerror}") from error
+    whole_bytes = content.rfind(b"\n") + 1
+    records = [_parsed(line, number, path) for number, line in enumerate(content[:whole_bytes].splitlines(), 1)]
+    if not records or records[0].get("kind") != "header":
+        raise LedgerError(f"{path}: expected a header in line 1, got none; nothing was finished, start a new run")
+    if records[0].get("schema_version") != SCHEMA_VERSION:
+        got = records[0].get("schema_version")
+        raise LedgerError(f"{path}: expected schema version {SCHEMA_VERSION}, got {got}; use the version that wrote it")
+    episodes = _winning(record for record in records[1:] if record.get("kind") == "episode")
+    return LedgerContent(records[0], episodes, whole_bytes)
+
+
+def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise LedgerError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})") from error
+    if not isinstance(record, dict):
+        raise LedgerError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r}")
+    return record
+
+
+def _winning(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By episode: the first final record, or the first error where none is final."""
+    winning: dict[str, dict[str, Any]] = {}
+    for record in records:
+        held = winning.get(record["episode_id"])
+        if held is None or (held["outcome"] == Outcome.ERROR and record["outcome"] != Outcome.ERROR):
+            winning[record["episode_id"]] = record
+    return winning
+
+
+class LedgerWriter:
+    """The one writer of a ledger; `append` returns when the line is on disk."""
+
+    def __init__(self, folder: Path, keep_bytes: int = 0) -> None:
+        """Opens the folder's ledger, cut to its first `keep_bytes`.
+
+        Raises:
+            LedgerError: it cannot be opened.
+        """
+        self._path = folder / LEDGER_NAME
+        with _reported(self._path):
+            self._file: IO[bytes] = self._path.open("ab")
+            self._file.truncate(keep_bytes)
+            _sync_folder(folder)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Writes one line and waits until it is on disk.
+
+        Raises:
+            LedgerError: the disk is full or gone; the ledger still ends with a whole line.
+        """
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        end = self._file.tell()
+        with _reported(self._path):
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._discard_after(end)
+                raise
+
+    def _discard_after(self, end: int) -> None:
+        # What a failed write left in the buffer must not reach the file later: reopen instead of closing.
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            os.truncate(self._path, end)
+        self._file = self._path.open("ab")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+@contextlib.contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = "free some space and resume the run" if error.errno == 28 else "mend that and resume the run"
+        raise LedgerError(f"{path}: expected to write, got {error.strerror}; {remedy}") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader finds the old text or the new one, whole, whatever happens.
+
+    Raises:
+        LedgerError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with _reported(path):
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

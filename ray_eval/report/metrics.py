@@ -1,0 +1,161 @@
+"""Success rates and the summary of a run: pure functions of the ledger's records, without their volatile fields."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import binomtest
+
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+
+VOLATILE = ("attempt", "worker", "wall_s", "infer_ms_p50", "started_at", "error", "traceback")
+"""Fields of a record that say how a run went, not what came out of it."""
+
+CONFIDENCE = 0.95
+"""Level of the Wilson interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Success rate of a group of episodes: successes / (successes + failures), errors beside it."""
+
+    successes: int
+    """Episodes that the env called a success."""
+    failures: int
+    """Episodes that spent their budget."""
+    errors: int
+    """Episodes that broke; they say nothing about the policy."""
+    steps: int
+    """Control steps of the successes and failures together."""
+
+    @property
+    def n(self) -> int:
+        """Episodes that count."""
+        return self.successes + self.failures
+
+    @property
+    def value(self) -> float | None:
+        """The success rate in [0, 1]; None where no episode counts."""
+        return self.successes / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % Wilson score interval; None where no episode counts."""
+        if not self.n:
+            return None
+        found = binomtest(self.successes, self.n).proportion_ci(CONFIDENCE, method="wilson")
+        return float(found.low), float(found.high)
+
+    @property
+    def mean_steps(self) -> float | None:
+        """Control steps per counted episode."""
+        return self.steps / self.n if self.n else None
+
+
+def rate_of(results: Iterable[EpisodeResult]) -> Rate:
+    """The rate of some results."""
+    listed = list(results)
+    counted = [result for result in listed if result.outcome is not Outcome.ERROR]
+    successes = sum(result.outcome is Outcome.SUCCESS for result in counted)
+    return Rate(
+        successes=successes,
+        failures=len(counted) - successes,
+        errors=len(listed) - len(counted),
+        steps=sum(result.steps for result in counted),
+    )
+
+
+def by_task(results: Iterable[EpisodeResult]) -> dict[tuple[str, int], list[EpisodeResult]]:
+    """Results by (suite, task_id), in the order in which the tasks first appear."""
+    groups: dict[tuple[str, int], list[EpisodeResult]] = {}
+    for result in results:
+        groups.setdefault((result.spec.suite, result.spec.task_id), []).append(result)
+    return groups
+
+
+def by_suite(results: Iterable[EpisodeResult]) -> dict[str, list[EpisodeResult]]:
+    """Results by suite, in the order in which the suites first appear."""
+    groups: dict[str, list[EpisodeResult]] = {}
+    for result in results:
+        groups.setdefault(result.spec.suite, []).append(result)
+    return groups
+
+
+def summary_text(
+    header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results: Mapping[str, EpisodeResult]
+) -> str:
+    """`summary.json`: byte-identical for any two runs of the same identity in which the same episodes ended.
+
+    Args:
+        header: the ledger's header, of which only `identity` and `identity_sha256` are used.
+        plan: the planned episodes, in order.
+        results: the result that counts, by episode id.
+    """
+    ordered = [results[spec.episode_id] for spec in plan if spec.episode_id in results]
+    overall = rate_of(ordered)
+    summary = {
+        "schema_version": header["schema_version"],
+        "identity": header["identity"],
+        "identity_sha256": header["identity_sha256"],
+        "planned": len(plan),
+        "is_complete": overall.n == len(plan),
+        "overall": _rate_values(overall, ordered),
+        "suites": {suite: _rate_values(rate_of(group), group) for suite, group in by_suite(ordered).items()},
+        "tasks": {
+            f"{suite}/{task_id}": {"task": group[0].task, **_rate_values(rate_of(group), group)}
+            for (suite, task_id), group in by_task(ordered).items()
+        },
+        "episodes": [_episode_values(result) for result in ordered],
+    }
+    return json.dumps(summary, sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def _rate_values(rate: Rate, group: Sequence[EpisodeResult]) -> dict[str, Any]:
+    counted = [result for result in group if result.outcome is not Outcome.ERROR]
+    interval = rate.interval
+    return {
+        "successes": rate.successes,
+        "failures": rate.failures,
+        "errors": rate.errors,
+        "n": rate.n,
+        "success_rate": _rounded(rate.value),
+        "interval_low": _rounded(interval[0]) if interval else None,
+        "interval_high": _rounded(interval[1]) if interval else None,
+        "mean_steps": _rounded(rate.mean_steps),
+        "mean_reward": _rounded(math.fsum(r.reward_sum for r in counted) / rate.n) if rate.n else None,
+        **{
+            name: sum(getattr(result, name) for result in counted)
+            for name in ("requests", "renders", "underrun_steps", "waited_steps", "stale_actions", "aggregated_actions")
+        },
+    }
+
+
+def _episode_values(result: EpisodeResult) -> dict[str, Any]:
+    return {
+        "episode_id": result.spec.episode_id,
+        "outcome": str(result.outcome),
+        "steps": result.steps,
+        "trajectory_sha256": result.trajectory_sha256,
+        "actions_sha256": result.actions_sha256,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def csv_text(plan: Sequence[EpisodeSpec], records: Mapping[str, Mapping[str, Any]]) -> str:
+    """`episodes.csv`: one row per planned episode that has a record, in plan order, without tracebacks."""
+    ordered = [records[spec.episode_id] for spec in plan if spec.episode_id in records]
+    columns = [key for key in (ordered[0] if ordered else {}) if key not in ("kind", "traceback")]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(ordered)
+    return buffer.getvalue()

@@ -1,0 +1,171 @@
+"""The episode loop: one env, one queue, one policy; pure but for what it is given, runs in each worker or in-process."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ray_eval.errors import ContractError
+from ray_eval.interfaces import Env
+from ray_eval.rollout.chunk_queue import ChunkQueue, Pending
+from ray_eval.rollout.latency import LatencyModel
+from ray_eval.rollout.seeds import request_seed
+from ray_eval.sections import QueueRules
+from ray_eval.types import EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome
+
+
+class PendingAnswer(Pending, Protocol):
+    """An answer under way that knows how long it took."""
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Round-trip time in milliseconds; NaN while the answer is not there."""
+        ...
+
+
+class PolicyCaller(Protocol):
+    """The client's one verb."""
+
+    def infer(self, observation: Observation, request_id: str) -> PendingAnswer:
+        """Sends the observation without waiting."""
+        ...
+
+
+StepListener = Callable[[Env], None]
+"""Called after settling and after every step, for instance to record a video frame."""
+
+
+class Episode:
+    """One attempt of one episode."""
+
+    def __init__(
+        self,
+        env: Env,
+        policy: PolicyCaller,
+        spec: EpisodeSpec,
+        rules: QueueRules,
+        latency: LatencyModel,
+        request_prefix: str,
+        on_step: StepListener | None = None,
+    ) -> None:
+        self._env = env
+        self._policy = policy
+        self._spec = spec
+        self._latency = latency
+        self._rules = rules
+        self._request_prefix = request_prefix
+        self._on_step = on_step or (lambda _env: None)
+        self._queue = ChunkQueue(rules)
+        self._answers: list[PendingAnswer] = []
+        self._actions_hash = hashlib.sha256()
+        self._trajectory_hash = hashlib.sha256()
+        self._last_action: FloatArray | None = None
+        self._steps = 0
+        self._reward_sum = 0.0
+
+    def run(self) -> EpisodeResult:
+        """The episode's result: a success or a failure.
+
+        Raises:
+            EpisodeError: the env or the policy server broke; another attempt may do better.
+            ContractError: the env or the policy broke its contract.
+        """
+        started = time.perf_counter()
+        try:
+            self._env.reset(self._spec)
+            self._on_step(self._env)
+            is_success = self._run_steps()
+        finally:
+            self._queue.cancel()
+        return self._result(is_success, time.perf_counter() - started)
+
+    def _run_steps(self) -> bool:
+        for step in range(self._spec.max_steps):
+            self._queue.arrive(step)
+            if self._queue.wants_chunk():
+                self._request(step)
+            if self._execute(self._action(step)):
+                return True
+        return False
+
+    def _request(self, step: int) -> None:
+        index = self._queue.counts.requests
+        pending = self._policy.infer(self._observation(step, index), f"{self._request_prefix}/{index}")
+        self._answers.append(pending)
+        self._queue.expect(pending, step, self._latency.draw(self._spec, index))
+
+    def _observation(self, step: int, request_index: int) -> Observation:
+        spec = self._spec
+        return Observation(
+            arrays=self._env.observe(),
+            task=self._env.instruction,
+            suite=spec.suite,
+            task_id=spec.task_id,
+            init_state_id=spec.init_state_id,
+            repeat=spec.repeat,
+            step=step,
+            noise_seed=request_seed("noise", spec, request_index),
+            environment_names=self._env.environment_names,
+            policy_state=self._queue.policy_state,
+        )
+
+    def _action(self, step: int) -> FloatArray:
+        """The native action for `step`: the queue's, or what the underrun rule says."""
+        planned = self._queue.pop(step)
+        if planned is not None:
+            return self._env.native_action(planned)
+        if self._rules.underrun == "hold" and self._last_action is not None:
+            return self._last_action
+        return self._env.noop_action()
+
+    def _execute(self, action: FloatArray) -> bool:
+        result = self._env.step(action)
+        self._last_action = action
+        self._steps += 1
+        self._reward_sum += result.reward
+        self._actions_hash.update(_little_endian(action))
+        self._trajectory_hash.update(_little_endian(self._env.simulator_state()))
+        self._on_step(self._env)
+        return result.is_success
+
+    def _result(self, is_success: bool, wall_s: float) -> EpisodeResult:
+        counts = self._queue.counts
+        return EpisodeResult(
+            spec=self._spec,
+            outcome=Outcome.SUCCESS if is_success else Outcome.FAILURE,
+            task=self._env.task,
+            steps=self._steps,
+            reward_sum=self._reward_sum,
+            requests=counts.requests,
+            renders=self._env.render_count,
+            underrun_steps=counts.underrun_steps,
+            waited_steps=counts.waited_steps,
+            stale_actions=counts.stale_actions,
+            aggregated_actions=counts.aggregated_actions,
+            actions_sha256=self._actions_hash.hexdigest(),
+            trajectory_sha256=self._trajectory_hash.hexdigest(),
+            final_state_sha256=hashlib.sha256(_little_endian(self._env.simulator_state())).hexdigest(),
+            infer_ms=tuple(answer.elapsed_ms for answer in self._answers if not np.isnan(answer.elapsed_ms)),
+            wall_s=wall_s,
+        )
+
+
+def error_result(spec: EpisodeSpec, error: BaseException, wall_s: float = 0.0) -> EpisodeResult:
+    """The result of an attempt that broke."""
+    return EpisodeResult(
+        spec=spec,
+        outcome=Outcome.ERROR,
+        wall_s=wall_s,
+        error=f"{type(error).__name__}: {error}",
+        traceback="".join(traceback.format_exception(error)),
+        is_retryable=not isinstance(error, ContractError),
+    )
+
+
+def _little_endian(values: FloatArray) -> bytes:
+    return np.ascontiguousarray(values, dtype="<f8").tobytes()
