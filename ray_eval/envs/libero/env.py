@@ -1,0 +1,188 @@
+"""`LiberoEnv`: one LIBERO task behind the Env seam; owned by one thread of a worker, as is its GL context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from ray_eval.envs import actions
+from ray_eval.envs.history import FrameHistory
+from ray_eval.envs.libero import suites
+from ray_eval.envs.libero.environment_state import EnvironmentLayout
+from ray_eval.envs.libero.preprocessing import RgbImage, image_steps, preprocess
+from ray_eval.envs.libero.rendering import SceneRenderer
+from ray_eval.envs.libero.simulation import Simulation
+from ray_eval.envs.libero.snapshot import SceneSnapshot
+from ray_eval.envs.libero.state import RobotIndices, RobotReading, read_robot, rotation_axis_angle, state_vector
+from ray_eval.errors import EpisodeError
+from ray_eval.sections import EnvSettings
+from ray_eval.types import (
+    ENVIRONMENT_STATE,
+    IMAGE,
+    IMAGE_KEYS,
+    STATE,
+    WRIST_IMAGE,
+    Array,
+    EpisodeSpec,
+    FloatArray,
+    StepResult,
+)
+
+CAMERAS: Final[Mapping[str, str]] = {IMAGE: "agentview", WRIST_IMAGE: "robot0_eye_in_hand"}
+"""LIBERO's camera behind each image key."""
+
+
+@dataclass(slots=True, eq=False)
+class _Frame:
+    """One control step as a policy may see it, and the images drawn of it so far."""
+
+    snapshot: SceneSnapshot
+    reading: RobotReading
+    raw_images: dict[str, RgbImage] = field(default_factory=dict)
+
+
+class LiberoEnv:
+    """One LIBERO task, whose every episode is that of a fresh environment whatever ran before.
+
+    Observations are exactly those that plain LIBERO's `step` returns; cameras are drawn only when `observe` is
+    called. The global NumPy generator belongs to the env between `reset` and the episode's end.
+    """
+
+    def __init__(self, suite: str, task_id: int, settings: EnvSettings) -> None:
+        self._suite = suite
+        self._task = suites.task(suite, task_id)
+        self._settings = settings
+        recipe = settings.recipe
+        self._steps = {
+            IMAGE: image_steps(recipe.images, is_rotated=recipe.images.is_agentview_rotated),
+            WRIST_IMAGE: image_steps(recipe.images, is_rotated=recipe.images.is_wrist_rotated),
+        }
+        self._history = FrameHistory[_Frame](recipe.keys, recipe.n_obs_steps, self._made)
+        self._render_count = 0
+        self._simulation = Simulation(self._task.bddl_path)
+        self._bind()
+        self._renderer = SceneRenderer(self._simulation.env.sim.model)
+
+    @property
+    def task(self) -> str:
+        """LIBERO's name of the task."""
+        return self._task.name
+
+    @property
+    def instruction(self) -> str:
+        """LIBERO's `task.language`, or the settings' `task_text`."""
+        return self._task.instruction if self._settings.task_text is None else self._settings.task_text
+
+    @property
+    def environment_names(self) -> tuple[str, ...]:
+        """Names beside `observation.environment_state` (see `environment_state`); empty where it is not asked for."""
+        return self._layout.names if ENVIRONMENT_STATE in self._settings.recipe.keys else ()
+
+    @property
+    def render_count(self) -> int:
+        """Camera images made for observations since the last `reset`."""
+        return self._render_count
+
+    def reset(self, episode: EpisodeSpec) -> None:
+        """Brings the env to step 0: seeded, hard reset, at its init state, settled.
+
+        Raises:
+            EpisodeError: the init state does not exist or does not fit, or no placement was found.
+        """
+        self._history.clear()
+        self._render_count = 0
+        self._simulation.reset(episode.env_seed, self._init_state(episode.init_state_id))
+        self._bind()
+        self._renderer.rebind(self._simulation.env.sim.model)
+        self._settle()
+        self._history.append(self._frame())
+
+    def observe(self) -> Mapping[str, Array]:
+        """The recipe's arrays at the present step; with `n_obs_steps` > 1 stacked, oldest first."""
+        return self._history.observe()
+
+    def native_action(self, action: Array) -> FloatArray:
+        """The (7,) float64 action for a policy's (7,): its gripper value transformed as the settings say.
+
+        Raises:
+            ContractError: the shape is another, or a number is not finite.
+        """
+        return actions.native_action(action, self._settings.gripper)
+
+    def noop_action(self) -> FloatArray:
+        """Zeros with the gripper open; in absolute control the controller's goal pose, as zeros are a pose there."""
+        if self._settings.control == "delta":
+            return np.array([0.0] * 6 + [actions.GRIPPER_OPEN])
+        controller = self._simulation.controller
+        return np.concatenate(
+            [controller.goal_pos, rotation_axis_angle(controller.goal_ori), [actions.GRIPPER_OPEN]], dtype=np.float64
+        )
+
+    def step(self, action: FloatArray) -> StepResult:
+        """Executes one native action for one control step (25 substeps, 50 ms).
+
+        Raises:
+            EpisodeError: the simulation diverged.
+        """
+        reward = self._simulation.step(action)
+        self._history.append(self._frame())
+        return StepResult(reward=reward, is_success=self._simulation.is_success())
+
+    def simulator_state(self) -> FloatArray:
+        """[time, qpos, qvel] as float64, a copy."""
+        return self._simulation.state()
+
+    def picture(self, key: str = IMAGE) -> RgbImage:
+        """A camera's (H, W, 3) RGB image for people: upright, not mirrored; not counted in `render_count`."""
+        return np.ascontiguousarray(self._raw_image(self._history.present, key)[::-1])
+
+    def close(self) -> None:
+        """Frees the simulation and the GL context; the env is not used again."""
+        self._history.clear()
+        self._renderer.close()
+        self._simulation.close()
+
+    def _bind(self) -> None:
+        """Looks up where robot and objects are in the model at hand."""
+        self._indices = RobotIndices.of(self._simulation.env)
+        self._layout = EnvironmentLayout.of(self._simulation.env)
+
+    def _init_state(self, init_state_id: int) -> FloatArray | None:
+        if self._settings.init_states == "sampled":
+            return None
+        states = suites.init_states(self._suite, self._task.task_id)
+        if not 0 <= init_state_id < len(states):
+            raise EpisodeError(
+                f"{self._suite}/{self._task.task_id}: expected an init state in 0 to {len(states) - 1}, "
+                f"got {init_state_id}; lower init_states or episodes_per_task"
+            )
+        state: FloatArray = states[init_state_id]
+        return state
+
+    def _settle(self) -> None:
+        """Lets objects come to rest under delta control; absolute control begins afterwards."""
+        gripper = actions.GRIPPER_OPEN if self._settings.settle_action == "gripper_open" else 0.0
+        for _ in range(self._settings.settle_steps):
+            self._simulation.step(np.array([0.0] * 6 + [gripper]))
+        self._simulation.controller.use_delta = self._settings.control == "delta"
+
+    def _frame(self) -> _Frame:
+        snapshot = self._simulation.snapshot
+        return _Frame(snapshot, read_robot(snapshot, self._indices, self._simulation.controller))
+
+    def _made(self, frame: _Frame, key: str) -> Array:
+        if key in IMAGE_KEYS:
+            self._render_count += 1
+            return preprocess(self._raw_image(frame, key), self._steps[key])
+        if key == STATE:
+            return state_vector(frame.reading, self._settings.recipe.state_format)
+        return self._layout.read(frame.snapshot)
+
+    def _raw_image(self, frame: _Frame, key: str) -> RgbImage:
+        if key not in frame.raw_images:
+            size_px = self._settings.recipe.images.render_size_px
+            frame.raw_images[key] = self._renderer.render(frame.snapshot, CAMERAS[key], size_px)
+        return frame.raw_images[key]

