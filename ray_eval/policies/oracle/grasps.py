@@ -1,0 +1,92 @@
+"""Where and how an object is taken hold of, from its pose, the shape of its category and what stands around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ray_eval.policies.oracle.geometry import downward_grasp
+from ray_eval.policies.oracle.objects import corners, shape_of
+from ray_eval.policies.oracle.scene import Scene
+from ray_eval.policies.oracle.stages import Grasp
+from ray_eval.types import FloatArray
+
+FINGER_BELOW_SITE_M = 0.012
+"""Least height of the grip site over whatever the object stands on; the finger tips reach 10 mm below the site."""
+WIDEST_M = 0.072
+"""Widest thing that the fingers are put around; they open to 80 mm."""
+
+# Boxes in the hand's frame that must be free, seen from the grip site with z up (m): low and high corner.
+# Source: robosuite 1.4.0 panda_gripper.xml and its hand mesh (204 x 63 x 66 mm, 97 mm above the grip site).
+_HAND = (np.array([-0.034, -0.105, 0.028]), np.array([0.034, 0.105, 0.30]))
+_FINGERS = (np.array([-0.012, -0.060, -0.010]), np.array([0.012, 0.060, 0.03]))
+
+
+def grasp_of(item: str, scene: Scene, attempt: int, ignored: tuple[str, ...] = ()) -> Grasp:
+    """The grasp for an object that leaves the hand most room; each later attempt takes the next best.
+
+    Bodies in `ignored` do not count as obstacles.
+    """
+    candidates = list(_rim(item, scene) if shape_of(item).style == "rim" else _across(item, scene))
+    obstacles = [n for n in scene.poses if n not in (item, *ignored)]
+    costs = [cost + _crowding(grasp, scene, obstacles) for grasp, cost in candidates]
+    return candidates[int(np.argsort(costs, kind="stable")[attempt % min(len(candidates), 4)])][0]
+
+
+def _across(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
+    """Grasps around a body's narrow sides, shifted along it, each with its cost (m)."""
+    shape, pose = shape_of(item), scene.poses[item]
+    low, high = scene.box(item)
+    extent = np.array(shape.high) - np.array(shape.low)
+    centre = (low + high) / 2.0
+    height = max(low[2] + FINGER_BELOW_SITE_M, min(high[2] - shape.depth_m, centre[2] + 0.03))
+    flat = [i for i in range(3) if abs(pose.rotation[2, i]) < 0.7]
+    for i in flat:
+        if extent[i] > WIDEST_M:
+            continue
+        along = pose.rotation[:, next(j for j in flat if j != i)]
+        room = max(0.0, float(extent[next(j for j in flat if j != i)]) / 2.0 - 0.012)
+        for shift in (0.0, -0.5 * room, 0.5 * room, -room, room):
+            position = np.array([centre[0], centre[1], height]) + shift * along
+            rotation = downward_grasp(_nearest(pose.rotation[:, i]))
+            yield Grasp(position, rotation, _close_steps(float(extent[i]))), 0.3 * abs(shift) + _turning(rotation)
+
+
+def _rim(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
+    """Grasps on the wall of a bowl or cup, from eight sides, each with its cost (m)."""
+    shape, pose = shape_of(item), scene.poses[item]
+    _, high = scene.box(item)
+    for angle in np.arange(8) * np.pi / 4:
+        direction = np.array([np.sin(angle), np.cos(angle), 0.0])
+        position = pose.position + shape.rim_m * direction
+        position = np.array([position[0], position[1], high[2] - 0.012])
+        rotation = downward_grasp(_nearest(direction))
+        yield Grasp(position, rotation, _close_steps(0.004)), _turning(rotation)
+
+
+def _nearest(axis: FloatArray) -> FloatArray:
+    """Of a closing axis and its opposite, the one that turns the hand less from its usual (0, -1, 0)."""
+    return axis if axis[1] < 0 else -axis
+
+
+def _turning(rotation: FloatArray) -> float:
+    """Cost (m) of turning the hand from its usual closing axis (0, -1, 0): 1 cm per 90 degrees."""
+    return 0.01 * float(np.arccos(np.clip(-rotation[1, 1], -1.0, 1.0))) / (np.pi / 2)
+
+
+def _crowding(grasp: Grasp, scene: Scene, obstacles: list[str]) -> float:
+    """How deep obstacles reach into the space that hand and fingers need at a grasp, m, summed."""
+    frame = np.column_stack([grasp.rotation[:, 0], grasp.rotation[:, 1], np.array([0.0, 0.0, 1.0])])
+    depth = 0.0
+    for name in obstacles:
+        points = (scene.poses[name].at(corners(shape_of(name))) - grasp.position) @ frame
+        low, high = points.min(axis=0), points.max(axis=0)
+        for free_low, free_high in (_HAND, _FINGERS):
+            overlap = np.minimum(high, free_high) - np.maximum(low, free_low)
+            depth += max(0.0, float(overlap.min()))
+    return depth
+
+
+def _close_steps(width_m: float) -> int:
+    return 6 + round((0.08 - width_m) / 0.01)

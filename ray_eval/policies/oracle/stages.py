@@ -1,0 +1,107 @@
+"""The stages of a goal: poses that the hand passes through one after the other, frozen when the goal is begun."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ray_eval.policies.oracle.arm import CLOSE, OPEN, Hand
+from ray_eval.policies.oracle.geometry import vector_from_rotation
+from ray_eval.types import FloatArray
+
+Ending = Literal["reach", "close", "open"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One leg of a goal; it ends when its pose is reached, or the fingers have done their work."""
+
+    name: str
+    """For people who read the memory."""
+    position: FloatArray
+    """(3,) where the grip site goes, or the carried object's origin, m."""
+    rotation: FloatArray
+    """(3, 3) of the hand."""
+    gripper: float
+    """Command throughout."""
+    ending: Ending = "reach"
+    """What ends it."""
+    carried: str = ""
+    """Object to which `position` refers; empty for the hand itself."""
+    offset: FloatArray = dataclasses.field(default_factory=lambda: np.zeros(3))
+    """(3,) planned grip site relative to the carried object, m."""
+    tolerance_m: float = 0.01
+    """Distance at which the pose counts as reached."""
+    tolerance_rad: float = 0.12
+    """Angle at which the pose counts as reached."""
+    steps: int = 0
+    """Control steps that the fingers need, for `close` and `open`."""
+    patience: int = 40
+    """Control steps after which the next stage begins in any case."""
+    speed: float = 1.0
+    """Largest component of a translation action."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The stage as JSON values, lengths rounded to 0.1 mm."""
+        return {
+            f.name: np.round(v, 4).tolist() if isinstance(v := getattr(self, f.name), np.ndarray) else v
+            for f in dataclasses.fields(self)
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Stage:
+        """The stage that `to_json` wrote."""
+        return cls(**{k: np.array(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def is_done(self, hand: Hand, goal: FloatArray, steps: int) -> bool:
+        """Whether the hand, `steps` control steps after the stage began, has done what the stage asks."""
+        if steps >= self.patience:
+            return True
+        if self.ending == "close":
+            return hand.closing_steps >= self.steps
+        if self.ending == "open":
+            return hand.opening_steps >= self.steps
+        angle = float(np.linalg.norm(vector_from_rotation(self.rotation @ hand.rotation.T)))
+        return float(np.linalg.norm(goal - hand.position)) <= self.tolerance_m and angle <= self.tolerance_rad
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grasp:
+    """A pose from which closing the fingers holds an object."""
+
+    position: FloatArray
+    """(3,) grip site, m."""
+    rotation: FloatArray
+    """(3, 3) of the hand."""
+    close_steps: int
+    """Control steps of closing until the object is held."""
+
+
+def carry(item: str, origin: FloatArray, grasp: Grasp, goal: FloatArray, via_z: float, release_m: float) -> list[Stage]:
+    """The stages that bring an object's origin from `origin` to `goal`, passing at height `via_z` (m)."""
+    up = np.array([0.0, 0.0, 1.0])
+    offset = grasp.position - origin
+    above = grasp.position + 0.08 * up
+
+    def hand(name: str, position: FloatArray, gripper: float, **more: Any) -> Stage:
+        return Stage(name, position, grasp.rotation, gripper, **more)
+
+    def held(name: str, position: FloatArray, **more: Any) -> Stage:
+        return Stage(name, position, grasp.rotation, CLOSE, carried=item, offset=offset, **more)
+
+    lifted = np.array([origin[0], origin[1], via_z])
+    arrived = np.array([goal[0], goal[1], via_z])
+    released = goal + release_m * up + offset
+    return [
+        hand("above", above, OPEN, tolerance_m=0.012, patience=80),
+        hand("descend", grasp.position, OPEN, tolerance_m=0.005, patience=25),
+        hand("close", grasp.position, CLOSE, ending="close", steps=grasp.close_steps, patience=25),
+        held("lift", lifted, tolerance_m=0.03),
+        held("carry", arrived, tolerance_m=0.012, patience=80),
+        held("lower", goal + release_m * up, tolerance_m=0.008, patience=25),
+        hand("open", released, OPEN, ending="open", steps=5),
+        hand("retreat", released + 0.1 * up, OPEN, tolerance_m=0.03, patience=15),
+    ]
