@@ -1,0 +1,251 @@
+"""The worker's way to the policy: one unary call per chunk, repeated under the same id when it is lost."""
+
+from __future__ import annotations
+
+import math
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from ray_eval.errors import ContractError, EpisodeError, PolicyUnavailable, RayEvalError, SetupError
+from ray_eval.sections import ConnectSection
+from ray_eval.types import ActionChunk, Observation, PolicySpec
+from ray_eval.wire import codec
+from ray_eval.wire import open_inference_pb2 as pb
+from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_LIMIT_BYTES, MESSAGE_OPTIONS, SELF_SIGNED_NAME, bearer
+
+Value = TypeVar("Value")
+
+TRY_TIMEOUT_S = 15.0
+"""Longest wait for a single try; a request or an answer that got lost costs this much."""
+FIRST_BACKOFF_S = 0.05
+"""Pause before the second try; doubled before each later one."""
+MAX_BACKOFF_S = 1.0
+"""Longest pause between two tries."""
+
+_TRANSIENT = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+}
+_ERRORS: dict[grpc.StatusCode, type[RayEvalError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: ContractError,
+    grpc.StatusCode.FAILED_PRECONDITION: ContractError,
+    grpc.StatusCode.NOT_FOUND: ContractError,
+    grpc.StatusCode.UNIMPLEMENTED: ContractError,
+    grpc.StatusCode.UNAUTHENTICATED: SetupError,
+    grpc.StatusCode.PERMISSION_DENIED: SetupError,
+}
+
+# Channels to one address do not share a connection, so that closing one leaves the others alone; reconnects are
+# quick, because a policy actor is usually back within seconds.
+_CHANNEL_OPTIONS = (
+    *MESSAGE_OPTIONS,
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class Connection:
+    """A channel to wherever the policy server is now; used by one thread.
+
+    Args:
+        connect: Says where; asked again at each reconnect. May raise PolicyUnavailable.
+        clock: Monotonic seconds.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(
+        self, connect: Callable[[], ConnectSection], clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        self._connect = connect
+        self._sleep = sleep
+        self.clock = clock
+        self.section = connect()
+        self._open()
+
+    def reconnect(self, pause_s: float) -> None:
+        """Waits, asks again where the server is, and opens a new channel if it has moved."""
+        self._sleep(pause_s)
+        try:
+            section = self._connect()
+        except PolicyUnavailable:
+            return
+        if section != self.section:
+            self.close()
+            self.section = section
+            self._open()
+
+    def close(self) -> None:
+        """Closes the channel; calls under way are cancelled."""
+        self._channel.close()
+
+    def _open(self) -> None:
+        self._channel = _channel(self.section)
+        self.stub = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        token = self.section.token
+        self.metadata = () if token is None else ((AUTHORIZATION, bearer(token)),)
+
+
+def _channel(section: ConnectSection) -> grpc.Channel:
+    if section.certificate_pem is None:
+        return grpc.insecure_channel(section.address, options=_CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(root_certificates=section.certificate_pem)
+    return grpc.secure_channel(section.address, credentials, (*_CHANNEL_OPTIONS, *_name_override(section)))
+
+
+def _name_override(section: ConnectSection) -> tuple[tuple[str, str], ...]:
+    """The fixed name by which a certificate that ray-eval made is checked; none for any other certificate."""
+    der = ssl.PEM_cert_to_DER_cert((section.certificate_pem or b"").decode("ascii"))
+    is_self_signed = SELF_SIGNED_NAME.encode() in der
+    return (("grpc.ssl_target_name_override", SELF_SIGNED_NAME),) if is_self_signed else ()
+
+
+class Pending(Generic[Value]):
+    """An answer under way; the first try is sent at construction, later ones from within `result`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        send: Callable[[GRPCInferenceServiceStub, float, Any], Any],
+        decode: Callable[[Any], Value],
+    ) -> None:
+        self._connection = connection
+        self._send_once = send
+        self._decode = decode
+        self._started_at = connection.clock()
+        self._finished_at = math.nan
+        self._is_cancelled = False
+        self._call = self._send()
+
+    @property
+    def elapsed_ms(self) -> float:
+        """From sending to the answer's arrival, repeats included, in milliseconds; NaN while it is not here."""
+        return (self._finished_at - self._started_at) * 1000
+
+    def cancel(self) -> None:
+        """Gives the answer up; the server forgets the request unless its forward has begun."""
+        self._is_cancelled = True
+        self._call.cancel()
+
+    def result(self) -> Value:
+        """Waits for the answer, repeating lost tries until `infer_timeout_s` after the first.
+
+        Raises:
+            PolicyUnavailable: no answer within the time.
+            ContractError: the server refused the request, or the answer is not what the spec says.
+            EpisodeError: the policy raised.
+            SetupError: the server does not accept the credentials.
+        """
+        pause_s = FIRST_BACKOFF_S
+        while True:
+            try:
+                return self._decode(self._call.result())
+            except (grpc.RpcError, grpc.FutureCancelledError) as error:
+                self._raise_unless_transient(error)
+            self._connection.reconnect(min(pause_s, max(0.0, self._remaining_s())))
+            self._call = self._send()
+            pause_s = min(2 * pause_s, MAX_BACKOFF_S)
+
+    def _remaining_s(self) -> float:
+        return self._started_at + self._connection.section.infer_timeout_s - self._connection.clock()
+
+    def _send(self) -> Any:
+        timeout_s = min(TRY_TIMEOUT_S, max(0.001, self._remaining_s()))
+        call = self._send_once(self._connection.stub, timeout_s, self._connection.metadata)
+        call.add_done_callback(self._note_arrival)
+        return call
+
+    def _note_arrival(self, call: Any) -> None:
+        """Called in gRPC's thread, so that the time is the answer's and not that of `result`."""
+        if not call.cancelled() and call.code() is grpc.StatusCode.OK:
+            self._finished_at = self._connection.clock()
+
+    def _raise_unless_transient(self, error: Exception) -> None:
+        address = self._connection.section.address
+        code, details = _code_and_details(error)
+        if self._is_cancelled:
+            raise EpisodeError(f"policy server at {address}: the request was cancelled") from error
+        if code not in _TRANSIENT and "RST_STREAM" not in details:
+            raise _ERRORS.get(code, EpisodeError)(f"policy server at {address}: {code.name}: {details}") from error
+        if self._remaining_s() <= 0:
+            timeout_s = self._connection.section.infer_timeout_s
+            raise PolicyUnavailable(
+                f"policy server at {address}: expected an answer within {timeout_s:g} s, got {code.name}: {details};"
+                " see the policy actor's log"
+            ) from error
+
+
+def _code_and_details(error: Exception) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, grpc.Call):
+        return error.code(), error.details() or ""
+    return grpc.StatusCode.CANCELLED, "the channel was closed"
+
+
+class PolicyClient:
+    """A policy on the other end of a connection; used by one thread.
+
+    Args:
+        connect: Says where the server is; asked again at each reconnect.
+        spec: The policy's spec where it is known already; None asks the server for it when it is first needed.
+        clock: Monotonic seconds.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], ConnectSection],
+        spec: PolicySpec | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connection = Connection(connect, clock, sleep)
+        self._spec = spec
+
+    def spec(self) -> PolicySpec:
+        """What the policy needs and answers, asked once; waits for a server that is still starting.
+
+        Raises:
+            PolicyUnavailable: no answer within `infer_timeout_s`.
+            ContractError: the server declares no spec.
+        """
+        if self._spec is None:
+            pending: Pending[PolicySpec] = Pending(
+                self._connection,
+                lambda stub, timeout_s, metadata: stub.ModelMetadata.future(
+                    pb.ModelMetadataRequest(), timeout=timeout_s, metadata=metadata
+                ),
+                codec.decode_metadata,
+            )
+            self._spec = pending.result()
+        return self._spec
+
+    def infer(self, observation: Observation, request_id: str) -> Pending[ActionChunk]:
+        """Sends the observation without waiting; an id is used for one observation alone.
+
+        Raises:
+            ContractError: the observation is not what the policy's spec asks for.
+        """
+        spec = self.spec()
+        request = codec.encode_request([observation], spec, request_id)
+        if request.ByteSize() > MESSAGE_LIMIT_BYTES:
+            raise ContractError(
+                f"request {request_id!r}: expected at most {MESSAGE_LIMIT_BYTES} bytes, got {request.ByteSize()}"
+            )
+        return Pending(
+            self._connection,
+            lambda stub, timeout_s, metadata: stub.ModelInfer.future(request, timeout=timeout_s, metadata=metadata),
+            lambda response: codec.decode_response(response, spec)[0],
+        )
+
+    def close(self) -> None:
+        """Closes the connection; answers under way are given up."""
+        self._connection.close()

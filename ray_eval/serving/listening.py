@@ -1,0 +1,130 @@
+"""Where a server may listen: addresses, sockets and credentials are checked here before gRPC sees them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import stat
+from pathlib import Path
+
+import grpc
+
+from ray_eval.errors import SetupError
+from ray_eval.sections import ListenSection
+from ray_eval.wire.transport import MAX_UNIX_PATH_BYTES
+
+UNIX_PREFIX = "unix:"
+PROBE_TIMEOUT_S = 1.0
+"""How long a socket file's owner is given to accept before the file is taken to be in use."""
+
+
+def check_listen(listen: ListenSection) -> None:
+    """Passes when the address is well formed and nobody unauthorised can reach it.
+
+    Raises:
+        SetupError: half of a certificate, a malformed address, or one that other hosts reach without credentials.
+    """
+    has_tls = listen.certificate_pem is not None
+    if has_tls != (listen.private_key_pem is not None):
+        raise SetupError(f"listen {listen.address!r}: expected a certificate and its key, got one without the other")
+    if listen.token is not None and not (listen.token.isascii() and listen.token.isprintable() and listen.token):
+        raise SetupError(f"listen {listen.address!r}: expected a token of printable ASCII characters")
+    if listen.address.startswith(UNIX_PREFIX):
+        _check_unix(unix_path(listen.address))
+    elif not _is_loopback(_host(listen.address)) and not (has_tls and listen.token):
+        raise SetupError(
+            f"listen {listen.address!r}: expected a token and TLS on an address that other hosts reach, got"
+            f" {'no TLS' if listen.token else 'no token'}; listen on 127.0.0.1, or give a token, certificate and key"
+        )
+
+
+def unix_path(address: str) -> Path:
+    """The socket file of a `unix:` address."""
+    return Path(address.removeprefix(UNIX_PREFIX))
+
+
+def bind(server: grpc.aio.Server, listen: ListenSection) -> str:
+    """Binds the server and returns the address it has, with the port that was taken.
+
+    A socket file that nobody listens on is replaced; the new one is for this user alone.
+
+    Raises:
+        SetupError: the address is in use, or cannot be had.
+    """
+    if listen.address.startswith(UNIX_PREFIX):
+        _remove_stale(unix_path(listen.address))
+    try:
+        port = _add_port(server, listen)
+    except RuntimeError as error:
+        raise SetupError(
+            f"listen {listen.address!r}: expected a free address of this host, got {error}; choose another port,"
+            " or port 0 for any free one"
+        ) from error
+    if listen.address.startswith(UNIX_PREFIX):
+        unix_path(listen.address).chmod(0o600)
+        return listen.address
+    return f"{listen.address.rpartition(':')[0]}:{port}"
+
+
+def _add_port(server: grpc.aio.Server, listen: ListenSection) -> int:
+    if listen.certificate_pem is None or listen.private_key_pem is None:
+        return server.add_insecure_port(listen.address)
+    credentials = grpc.ssl_server_credentials([(listen.private_key_pem, listen.certificate_pem)])
+    return server.add_secure_port(listen.address, credentials)
+
+
+def _host(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise SetupError(f"listen {address!r}: expected `host:port` or `unix:/path`")
+    return host.removeprefix("[").removesuffix("]")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_unix(path: Path) -> None:
+    length = len(os.fsencode(path))
+    if not 1 < length <= MAX_UNIX_PATH_BYTES:
+        raise SetupError(
+            f"listen 'unix:{path}': expected a path of at most {MAX_UNIX_PATH_BYTES} bytes, got {length};"
+            " use a shorter folder, for instance under /tmp"
+        )
+    if not path.parent.is_dir():
+        raise SetupError(f"listen 'unix:{path}': expected the folder {path.parent} to exist")
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes a socket file that nobody listens on.
+
+    Raises:
+        SetupError: the path is another kind of file, or a server that lives.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise SetupError(f"listen 'unix:{path}': expected a free path, got a file that is no socket")
+    if _is_answered(path):
+        raise SetupError(f"listen 'unix:{path}': expected a free path, got the socket of a server that runs")
+    path.unlink(missing_ok=True)
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+        return True

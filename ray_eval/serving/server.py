@@ -1,0 +1,286 @@
+"""The gRPC server before a policy: decode, batch, encode; runs in the policy actor or alone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import hmac
+import importlib.metadata
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from ray_eval.errors import ContractError, EpisodeError
+from ray_eval.interfaces import Policy
+from ray_eval.sections import BatchingSection, ListenSection
+from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ticket
+from ray_eval.serving.dedup import AnswerCache, ReusedIdError
+from ray_eval.serving.listening import UNIX_PREFIX, bind, check_listen, unix_path
+from ray_eval.types import Observation, PolicySpec
+from ray_eval.wire import codec
+from ray_eval.wire import open_inference_pb2 as pb
+from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_OPTIONS, SERVICE_NAME, bearer
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE_S = 10.0
+"""How long requests in flight may take when a server stops."""
+
+# gRPC would otherwise let a second server bind the same port, and each would get some of the requests.
+_SERVER_OPTIONS = (*MESSAGE_OPTIONS, ("grpc.so_reuseport", 0))
+
+DETAILS_LIMIT = 1000
+"""Longest error message; gRPC refuses trailers of more than 8 KiB."""
+
+
+class UnknownModelError(ContractError):
+    """A request names a model that is not served here."""
+
+
+# In this order: the first that fits decides.
+_STATUS_CODES = (
+    (codec.CodecError, grpc.StatusCode.INVALID_ARGUMENT),
+    (ReusedIdError, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnknownModelError, grpc.StatusCode.NOT_FOUND),
+    (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (ContractError, grpc.StatusCode.FAILED_PRECONDITION),
+    (EpisodeError, grpc.StatusCode.INTERNAL),
+)
+
+Context = Any  # grpc.aio.ServicerContext[bytes, Message]; generic in the stubs alone
+
+
+class PolicyServer:
+    """One policy behind the Open Inference Protocol, on the running event loop.
+
+    Args:
+        policy: Loaded, and called from one thread of its own.
+        listen: Address and credentials.
+        batching: Limits of a batch and of the queue.
+
+    Raises:
+        SetupError: the address would be open to other hosts without credentials, or is malformed.
+    """
+
+    def __init__(self, policy: Policy, listen: ListenSection, batching: BatchingSection) -> None:
+        check_listen(listen)
+        self._spec = policy.spec
+        self._listen = listen
+        self._max_rows = batching.max_batch_size
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
+        self._batcher = Batcher(policy, batching, self._executor)
+        self._answers: AnswerCache[pb.ModelInferResponse] = AnswerCache(lambda response: response.ByteSize())
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._server: grpc.aio.Server | None = None
+        self._is_ready = False
+
+    async def start(self) -> str:
+        """Starts serving and returns the bound address.
+
+        Raises:
+            SetupError: the address is in use, or cannot be had.
+        """
+        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers((self._service(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        address = bind(self._server, self._listen)
+        await self._server.start()
+        await self._set_ready(True)
+        return address
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Refuses new requests, finishes those in flight within the grace, and frees address and thread."""
+        await self._set_ready(False)
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        if self._listen.address.startswith(UNIX_PREFIX):
+            unix_path(self._listen.address).unlink(missing_ok=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def metrics(self) -> BatcherMetrics:
+        """The batcher's totals so far."""
+        return self._batcher.metrics()
+
+    async def _set_ready(self, is_ready: bool) -> None:
+        self._is_ready = is_ready
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if is_ready else statuses.NOT_SERVING
+        for service in (health.OVERALL_HEALTH, SERVICE_NAME):
+            await self._health.set(service, status)
+
+    def _service(self) -> grpc.GenericRpcHandler[bytes, Message]:
+        """The protocol's methods. Requests arrive as bytes, so that malformed ones get an answer of ours."""
+        methods: dict[str, tuple[type[Message], Callable[[Any], Awaitable[Message]]]] = {
+            "ServerLive": (pb.ServerLiveRequest, self._server_live),
+            "ServerReady": (pb.ServerReadyRequest, self._server_ready),
+            "ModelReady": (pb.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": (pb.ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": (pb.ModelInferRequest, self._model_infer),
+        }
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                self._guarded(request_type, method), response_serializer=lambda message: message.SerializeToString()
+            )
+            for name, (request_type, method) in methods.items()
+        }
+        return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+
+    def _guarded(
+        self, request_type: type[Message], method: Callable[[Any], Awaitable[Message]]
+    ) -> Callable[[bytes, Context], Awaitable[Message]]:
+        """The method behind authentication and parsing, its exceptions turned into status codes."""
+
+        async def call(body: bytes, context: Context) -> Message:
+            if not self._is_authorised(context):
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expected a valid bearer token in `authorization`")
+            try:
+                return await method(_parsed(request_type, body))
+            except Exception as error:
+                await context.abort(*_status(error))
+                raise
+
+        return call
+
+    def _is_authorised(self, context: Context) -> bool:
+        if self._listen.token is None:
+            return True
+        expected = bearer(self._listen.token).encode()
+        given = next((value for key, value in context.invocation_metadata() if key == AUTHORIZATION), "")
+        return hmac.compare_digest(given.encode() if isinstance(given, str) else bytes(given), expected)
+
+    def _check_model(self, name: str) -> None:
+        if name not in ("", self._spec.name):
+            raise UnknownModelError(f"model: expected {self._spec.name!r}, got {name!r}")
+
+    async def _server_live(self, _request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def _server_ready(self, _request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._is_ready)
+
+    async def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        self._check_model(request.name)
+        return pb.ModelReadyResponse(ready=self._is_ready)
+
+    async def _server_metadata(self, _request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name="ray-eval", version=importlib.metadata.version("ray-eval"))
+
+    async def _model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        self._check_model(request.name)
+        return codec.encode_metadata(self._spec)
+
+    async def _model_infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        self._check_model(request.model_name)
+        observations = codec.decode_request(request, self._spec, self._max_rows)
+        if not request.id:
+            return await self._rows(observations, "").result()
+        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        return await self._answers.answer(request.id, digest, lambda: self._rows(observations, request.id))
+
+    def _rows(self, observations: Sequence[Observation], request_id: str) -> _Rows:
+        return _Rows(self._batcher, self._batcher.submit(observations), self._spec, request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of one request on their way through the batcher."""
+
+    batcher: Batcher
+    tickets: Sequence[Ticket]
+    spec: PolicySpec
+    request_id: str
+
+    async def result(self) -> pb.ModelInferResponse:
+        try:
+            chunks = await asyncio.gather(*(ticket.answer for ticket in self.tickets))
+        except asyncio.CancelledError:
+            self.withdraw()
+            raise
+        return codec.encode_response(chunks, self.spec, self.request_id)
+
+    def withdraw(self) -> bool:
+        return self.batcher.withdraw(self.tickets)
+
+
+def _parsed(request_type: type[Message], body: bytes) -> Message:
+    try:
+        return request_type.FromString(body)
+    except DecodeError as error:
+        raise codec.CodecError(f"request: expected a {request_type.DESCRIPTOR.name}, got {error}") from None
+
+
+def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """The status code that tells a client what to do, and the message."""
+    details = str(error).encode("ascii", "backslashreplace").decode()[:DETAILS_LIMIT]
+    for kind, code in _STATUS_CODES:
+        if isinstance(error, kind):
+            return code, details
+    logger.error("the server broke", exc_info=error)
+    return grpc.StatusCode.INTERNAL, f"server: {type(error).__name__}: {details}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that runs in a thread of this process."""
+
+    address: str
+    """Where it listens."""
+    server: PolicyServer
+    """The server; its coroutines belong to its own thread's event loop."""
+
+    def metrics(self) -> dict[str, Any]:
+        """`BatcherMetrics` as a dictionary."""
+        return dataclasses.asdict(self.server.metrics())
+
+
+@contextmanager
+def serve_in_thread(
+    policy: Policy, listen: ListenSection, batching: BatchingSection, grace_s: float = STOP_GRACE_S
+) -> Iterator[RunningServer]:
+    """Serves from a thread with an event loop of its own for as long as the context lasts.
+
+    Raises:
+        SetupError: the address cannot be had, or must not be had without credentials.
+    """
+    server = PolicyServer(policy, listen, batching)
+    started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_serve_until_told(server, started, grace_s)), name="policy-server", daemon=True
+    )
+    thread.start()
+    try:
+        address, loop, stop = started.result()
+    except BaseException:
+        thread.join()
+        raise
+    try:
+        yield RunningServer(address, server)
+    finally:
+        with suppress(RuntimeError):  # the loop is closed where the policy took the thread down with it
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+async def _serve_until_told(
+    server: PolicyServer, started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]], grace_s: float
+) -> None:
+    stop = asyncio.Event()
+    try:
+        address = await server.start()
+    except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the address
+        await server.stop(0)
+        started.set_exception(error)
+        return
+    started.set_result((address, asyncio.get_running_loop(), stop))
+    await stop.wait()
+    await server.stop(grace_s)
