@@ -119,6 +119,8 @@ class PolicySpec:
     """What the checkpoint says it executes of a chunk; None where it says nothing."""
     batch_invariant: bool = False
     """Whether a row's answer is bitwise the same whatever else is in its batch."""
+    digest: str | None = None
+    """SHA-256 of whatever the policy was loaded from; None where it was loaded from nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""

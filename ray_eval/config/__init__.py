@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.config.presets import configs_folder, load_preset, merged, nested, preset_names, read_file, to_yaml
-from ray_eval.config.reading import read_section, split_list
+from ray_eval.config.reading import read, read_section, split_list
 from ray_eval.config.schema import (
     EvalConfig,
     ExecutionConfig,
@@ -22,6 +22,7 @@ from ray_eval.config.schema import (
     ServingConfig,
 )
 from ray_eval.errors import ConfigError, did_you_mean
+from ray_eval.sections import PolicySection
 
 __all__ = [
     "EvalConfig",
@@ -35,6 +36,7 @@ __all__ = [
     "ServingConfig",
     "configs_folder",
     "load_config",
+    "load_policy",
     "preset_names",
     "to_yaml",
 ]
@@ -82,6 +84,22 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
     values["suite"] = _expand_suites(values.get("suite"))
     values["protocol"], values["execution"] = _resolve_mode(values, {} if is_ours else base, said.values)
     return _read_evaluation(values)
+
+
+def load_policy(name: str, overrides: Sequence[str] = ()) -> tuple[PolicySection, ServingConfig]:
+    """A policy preset with `policy.key=value` and `serving.key=value` on top, for a server without a run.
+
+    Raises:
+        ConfigError: something cannot be served as written.
+    """
+    said = _parse_overrides(overrides)
+    for key in (*said.presets, *said.values):
+        if key not in ("policy", "serving") or key in said.presets:
+            raise ConfigError(f"{key}: expected policy.key=value or serving.key=value here, got {key}")
+    values = merged(load_preset("policies", name), said.values.get("policy", {}))
+    serving: ServingConfig = read_section(ServingConfig, said.values.get("serving", {}), "serving")
+    policy: PolicySection = read(PolicySection, values, "policy")
+    return policy, serving
 
 
 def _read_source(source: str | Path | Mapping[str, Any] | None) -> tuple[bool, dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""The plan of a run: which episodes, in which order; pure."""
+"""The plan of a run: which episodes, in which order; starts nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ray_eval.config import EvalConfig
+from ray_eval.envs import catalogue
 from ray_eval.errors import ConfigError
 from ray_eval.types import EpisodeSpec
 
@@ -65,3 +66,26 @@ def _episode(config: EvalConfig, suite: str, task_id: int, init_state_id: int, r
         seed=config.seed,
         repeat=repeat,
     )
+
+
+def plan_of(config: EvalConfig) -> tuple[EpisodeSpec, ...]:
+    """The episodes of a configuration, from the catalogue of the installed LIBERO.
+
+    Raises:
+        ConfigError: a suite, task or init state does not exist.
+    """
+    return make_plan(config, lambda suite: len(catalogue.tasks(suite)), catalogue.init_state_count)
+
+
+def suite_names() -> tuple[str, ...]:
+    """Every suite that can be run."""
+    return catalogue.suites()
+
+
+def instructions(suite: str) -> tuple[str, ...]:
+    """The tasks of a suite in words, by task id.
+
+    Raises:
+        ConfigError: the suite is not known.
+    """
+    return tuple(task.instruction for task in catalogue.tasks(suite))

