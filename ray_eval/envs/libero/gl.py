@@ -1,0 +1,164 @@
+"""How a worker renders without a display: its environment variables, and a proof that the renderer works.
+
+`python -m ray_eval.envs.libero.gl` is the proof's subprocess: it draws one small image and prints a JSON line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ray_eval.errors import SetupError
+from ray_eval.sections import GlBackend
+
+Backend = Literal["egl", "osmesa"]
+
+APT_COMMANDS: Final[dict[Backend, str]] = {
+    "egl": "apt-get install -y libegl1 libgl1-mesa-dri libgl1 libglib2.0-0",
+    "osmesa": "apt-get install -y libosmesa6 libgl1 libglib2.0-0",
+}
+"""What a bare Debian or Ubuntu lacks; libgl1 and libglib2.0-0 are for OpenCV, which robosuite imports."""
+
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_SCENE: Final = """
+<mujoco>
+  <worldbody>
+    <light pos="0 0 3"/>
+    <camera name="top" pos="0 -1 1" xyaxes="1 0 0 0 .7 .7"/>
+    <geom type="plane" size="1 1 .1" rgba=".2 .3 .4 1"/>
+    <geom type="sphere" size=".2" pos="0 0 .2" rgba=".9 .4 .1 1"/>
+  </worldbody>
+</mujoco>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GlProbe:
+    """What a renderer that works has shown."""
+
+    backend: Backend
+    """The backend that was asked for."""
+    renderer: str
+    """OpenGL's renderer string, for instance `llvmpipe (LLVM 15.0.6, 256 bits)`."""
+    pixels_sha256: str
+    """SHA-256 of the drawn image."""
+    wall_s: float
+    """Time until the last process had answered."""
+
+
+def gl_environment(backend: Backend, egl_device_id: int = 0, render_threads: int = 0) -> dict[str, str]:
+    """The environment variables of a worker with one core, to be set before anything is imported.
+
+    No CUDA device is visible, because EGL and CUDA in one process abort; then robosuite must be told its EGL
+    device, as it fails on an empty `CUDA_VISIBLE_DEVICES`. With `render_threads` 0 llvmpipe draws in the calling
+    thread.
+    """
+    return {
+        "MUJOCO_GL": backend,
+        "PYOPENGL_PLATFORM": backend,
+        "CUDA_VISIBLE_DEVICES": "",
+        "MUJOCO_EGL_DEVICE_ID": str(egl_device_id),
+        "LP_NUM_THREADS": str(render_threads),
+        **dict.fromkeys(_THREAD_VARIABLES, "1"),
+    }
+
+
+def probe(backend: Backend, processes: int = 1, timeout_s: float = 60.0, egl_device_id: int = 0) -> GlProbe:
+    """Renders one small image in each of several processes at once.
+
+    Several at once because EGL on some GPUs hangs only then (mujoco#3444).
+
+    Raises:
+        SetupError: a process failed, did not answer in time, or drew another image than the others.
+    """
+    environment = {**os.environ, **gl_environment(backend, egl_device_id)}
+    started = time.monotonic()
+    running = [_start(environment) for _ in range(processes)]
+    try:
+        answers = [_answer(process, backend, started + timeout_s) for process in running]
+    finally:
+        for process in running:
+            _kill(process)
+    if any(answer != answers[0] for answer in answers):
+        raise SetupError(f"GL backend {backend}: expected the same image from {processes} processes, got {answers}")
+    renderer, pixels_sha256 = answers[0]
+    return GlProbe(backend, renderer, pixels_sha256, time.monotonic() - started)
+
+
+def choose_backend(wanted: GlBackend, processes: int = 1, timeout_s: float = 60.0, egl_device_id: int = 0) -> GlProbe:
+    """The first backend that renders: the wanted one, or EGL before OSMesa where that is `auto`.
+
+    Both draw the same pixels at the same speed on a machine without GPU; EGL also knows GPUs.
+
+    Raises:
+        SetupError: none renders.
+    """
+    backends: tuple[Backend, ...] = ("egl", "osmesa") if wanted == "auto" else (wanted,)
+    failures: list[str] = []
+    for backend in backends:
+        try:
+            return probe(backend, processes, timeout_s, egl_device_id)
+        except SetupError as error:
+            failures.append(str(error))
+    command = APT_COMMANDS["osmesa" if wanted == "auto" else backends[0]]
+    raise SetupError("\n".join([*failures, f"Nothing renders here; on Debian or Ubuntu: {command}"]))
+
+
+def _start(environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", __spec__.name],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _answer(process: subprocess.Popen[str], backend: Backend, deadline: float) -> tuple[str, str]:
+    """Renderer string and pixel hash of one process."""
+    try:
+        out, err = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"GL backend {backend}: expected an image, got none in time; it hangs here") from error
+    if process.returncode != 0:
+        reason = err.strip().splitlines()[-1] if err.strip() else f"exit code {process.returncode}"
+        raise SetupError(f"GL backend {backend}: expected an image, got {reason}")
+    answer = json.loads(out.splitlines()[-1])
+    return answer["renderer"], answer["pixels_sha256"]
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Ends the process group, if it is still there, and reaps its leader."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _draw() -> dict[str, str]:
+    """The renderer's name and the hash of one image drawn by it."""
+    import cv2  # noqa: F401 -- robosuite imports it, and it wants shared libraries of its own
+    import mujoco
+    from OpenGL import GL
+
+    model = mujoco.MjModel.from_xml_string(_SCENE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    with mujoco.Renderer(model, 64, 64) as renderer:
+        renderer.update_scene(data, camera="top")
+        pixels = renderer.render()
+        name = GL.glGetString(GL.GL_RENDERER).decode()
+    return {"renderer": name, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_draw()), flush=True)
