@@ -19,7 +19,7 @@ from rich.table import Table
 from ray_eval.driver.cluster import SMALLEST_OBJECT_STORE_BYTES, WORKER_MEMORY_BYTES, auto_workers, usable_cpus
 from ray_eval.envs import catalogue
 from ray_eval.envs.libero.gl import choose_backend, probe
-from ray_eval.envs.libero.versions import version_warning
+from ray_eval.envs.libero.versions import simulator_version_warning
 from ray_eval.errors import RayEvalError
 
 Verdict = Literal["ok", "warning", "failure"]
@@ -81,7 +81,7 @@ def _python() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    warning = version_warning()
+    warning = simulator_version_warning()
     detail = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mujoco", "robosuite"))
     if warning:
         yield Finding("versions that change numbers", "warning", warning, "make setup installs the pinned versions")

@@ -24,8 +24,8 @@ from ray_eval.driver.plan import plan_of
 from ray_eval.driver.resolve import env_settings, is_starved, needs_images, queue_rules
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.envs import catalogue
-from ray_eval.envs.libero.gl import choose_backend, gl_environment
-from ray_eval.envs.libero.versions import version_warning
+from ray_eval.envs.libero.gl import Backend, GlProbe, choose_backend, gl_environment
+from ray_eval.envs.libero.versions import simulator_version_warning
 from ray_eval.errors import EpisodeError, SetupError
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import Rate, rate_of
@@ -120,7 +120,6 @@ class _Run:
     def _set_up(self, scratch: Path) -> Mapping[str, Any]:
         config = self._config
         name = f"policy-0 {config.policy_type}"
-        self._progress.note(f"{self._run_id}: starting {name}")
         batching = BatchingSection(max_batch_size=config.serving.max_batch_size)
         self._policy = self._cluster.start_policy(name, config.policy, self._listen(scratch), batching)
         spec: PolicySpec = ray.get(self._policy.spec.remote())
@@ -150,23 +149,23 @@ class _Run:
         certificate, key = self_signed_certificate(host)
         return ListenSection(f"{host}:0" if address == "auto" else address, token, certificate, key)
 
-    def _backend(self, spec: PolicySpec) -> tuple[str, str | None]:
-        """The GL backend and the renderer's own name; nothing is probed for a policy that looks at no image."""
-        if not needs_images(spec) or set(self._config.suite) == {catalogue.FAKE_SUITE}:
-            return "disabled", None
-        probe = ray.remote(choose_backend).options(num_cpus=1)
+    def _backend(self, spec: PolicySpec) -> tuple[Backend, str | None]:
+        """The GL backend, and the renderer's own name where the policy looks at what it draws."""
+        if set(self._config.suite) == {catalogue.FAKE_SUITE}:
+            return "osmesa", None
+        choose = ray.remote(choose_backend).options(num_cpus=1)
         try:
-            chosen = ray.get(probe.remote(self._config.render.gl))
+            found: GlProbe = ray.get(choose.remote(self._config.render.gl))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-        return chosen.backend, chosen.renderer
+        return found.backend, found.renderer if needs_images(spec) else None
 
     def _start_workers(self) -> list[dict[str, Any]]:
-        warning = version_warning()
+        warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
         count = worker_count(self._config, self._scheduler.waiting_count, SCRIPTED_POLICY_CPUS)
-        self._progress.note(f"{self._run_id}: starting {count} workers")
+        self._progress.note(f"{self._run_id}: policy-0 {self._config.policy_type}, {count} workers")
         for _ in range(count):
             self._start_worker()
         return self._cluster.wait_for_workers(self._workers)
@@ -319,7 +318,7 @@ def _provenance(workers: list[dict[str, Any]]) -> dict[str, Any]:
         "system": platform.platform(),
         "hosts": sorted({worker["host"] for worker in workers}),
         "workers": len(workers),
-        "version_warning": version_warning(),
+        "version_warning": simulator_version_warning(),
     }
 
 

@@ -7,13 +7,14 @@ the same rank the first wins. A torn last line is cut off when the ledger is ope
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ray_eval.errors import LedgerError
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
@@ -175,7 +176,8 @@ class LedgerWriter:
         """
         self._path = folder / LEDGER_NAME
         with _reported(self._path):
-            self._file: IO[bytes] = self._path.open("ab")
+            # Unbuffered: what a failed write left behind must not reach the file later.
+            self._file = self._path.open("ab", buffering=0)
             self._file.truncate(keep_bytes)
             _sync_folder(folder)
 
@@ -189,20 +191,16 @@ class LedgerWriter:
         end = self._file.tell()
         with _reported(self._path):
             try:
-                self._file.write(line)
-                self._file.flush()
+                self._write_whole(line)
                 os.fsync(self._file.fileno())
             except OSError:
-                self._discard_after(end)
+                with contextlib.suppress(OSError):
+                    self._file.truncate(end)
                 raise
 
-    def _discard_after(self, end: int) -> None:
-        # What a failed write left in the buffer must not reach the file later: reopen instead of closing.
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            os.truncate(self._path, end)
-        self._file = self._path.open("ab")
+    def _write_whole(self, line: bytes) -> None:
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Closes the file."""
@@ -214,7 +212,7 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "free some space and resume the run" if error.errno == 28 else "mend that and resume the run"
+        remedy = "free some space and resume the run" if error.errno == errno.ENOSPC else "mend that and resume the run"
         raise LedgerError(f"{path}: expected to write, got {error.strerror}; {remedy}") from error
 
 

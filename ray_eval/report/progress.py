@@ -62,8 +62,10 @@ class RunView:
         rate = rate_of(self.done.values())
         parts = [f"{len(self.done)}/{len(self.plan)} episodes", f"{rate.successes}/{rate.n} succeeded (provisional)"]
         parts.append(f"{self.steps_per_s:.1f} steps/s")
-        if self.policy.get("requests"):
-            parts.append(f"policy {self.policy['forward_ms_p50']:.1f} ms, batch {self.policy['batch_size_mean']:.1f}")
+        batches = self.policy.get("batches", 0)
+        if batches:
+            forward_ms, batch_size = self.policy["forward_ms"] / batches, self.policy["requests"] / batches
+            parts.append(f"policy {forward_ms:.1f} ms, batch {batch_size:.1f}")
         if rate.errors or self.retries:
             parts.append(f"{rate.errors} errors, {self.retries} retries")
         if self.eta_s is not None:

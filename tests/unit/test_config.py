@@ -1,0 +1,201 @@
+"""Reading of configurations: presets, overrides, types, modes, and what a mistake is answered with."""
+
+import dataclasses
+
+import pytest
+
+from ray_eval.config import EvalConfig, load_config, load_policy, preset_names, to_yaml
+from ray_eval.config.schema import MaxSteps
+from ray_eval.errors import ConfigError
+from ray_eval.sections import OraclePolicy, ReplayPolicy
+
+BASE = ["suite=libero_object", "policy=oracle"]
+
+
+def load(*overrides: str) -> EvalConfig:
+    return load_config(None, [*BASE, *overrides])
+
+
+def test_the_default_protocol_is_openpi():
+    config = load()
+    assert (config.protocol.name, config.protocol.env_seed, config.protocol.replan_steps) == ("openpi", 7, 5)
+    assert config.protocol.max_steps.of("libero_spatial") == 220
+
+
+@pytest.mark.parametrize("name", preset_names("protocols"))
+def test_every_protocol_resolves_and_reads_back(name, tmp_path):
+    config = load(f"protocol={name}")
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config.resolved()))
+    assert load_config(path) == config
+    assert load_config(config.resolved()) == config
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names("policies") if name != "replay"])
+def test_every_policy_preset_resolves(name):
+    assert load_config(None, ["suite=libero_object", f"policy={name}"]).policy_type == name
+
+
+@pytest.mark.parametrize("name", preset_names("."))
+def test_every_evaluation_that_ships_resolves(name):
+    assert load_config(name).suite
+
+
+def test_presets_are_taken_first_wherever_they_stand():
+    config = load_config(None, ["protocol.settle_steps=3", "policy.chunk_len=32", "suite=fake", *BASE[1:], "protocol=lerobot"])
+    assert (config.protocol.name, config.protocol.settle_steps, config.protocol.env_seed) == ("lerobot", 3, 1000)
+    assert config.policy == OraclePolicy(chunk_len=32)
+
+
+def test_a_preset_on_the_command_line_takes_the_place_of_the_files():
+    config = load_config({"suite": "fake", "policy": {"type": "oracle", "chunk_len": "32"}}, ["policy=noop"])
+    assert config.policy_type == "noop"
+
+
+def test_a_budget_for_every_suite_or_for_one():
+    assert load("protocol.max_steps=80").protocol.max_steps == {"default": 80}
+    budgets = load("protocol.max_steps.libero_10=80").protocol.max_steps
+    assert (budgets.of("libero_10"), budgets.of("libero_object")) == (80, 280)
+
+
+def test_a_variant_takes_the_budget_of_its_base_suite():
+    budgets = MaxSteps(libero_10=520, libero_object=280, default=1)
+    assert [budgets.of(s) for s in ("libero_10_with_mug", "libero_object_lan", "libero_mine")] == [520, 280, 1]
+    with pytest.raises(ConfigError, match=r"protocol\.max_steps\.libero_mine=300"):
+        MaxSteps().of("libero_mine")
+
+
+def test_a_text_takes_its_text_as_it_stands():
+    config = load_config(None, ["suite=fake", "policy=replay", "policy.path=12e4567"])
+    assert config.policy == ReplayPolicy(path="12e4567")
+
+
+def test_a_suite_is_one_or_a_list_or_a_group():
+    assert load_config(None, ["suite=[libero_goal, libero_10]", "policy=oracle"]).suite == ("libero_goal", "libero_10")
+    assert len(load_config(None, ["suite=libero", "policy=oracle"]).suite) == 4
+
+
+MISTAKES = {
+    "a missing =": (["workers"], "write for instance workers=2"),
+    "an unknown key": (["polcy.images=false"], "Did you mean 'policy'"),
+    "an unknown key below": (["protocol.settle_step=1"], "Did you mean 'settle_steps'"),
+    "an unknown protocol": (["protocol=openpie"], "Did you mean 'openpi'"),
+    "the same key twice": (["workers=1", "workers=2"], "got it twice"),
+    "the same preset twice": (["policy=noop"], "got it twice"),
+    "a bare comma": (["tasks=0,3"], r"write tasks=\[0,3\]"),
+    "no brackets": (["tasks=3"], r"write tasks=\[3\]"),
+    "leading zeros": (["workers=02"], "integer or auto"),
+    "an exponent for an integer": (["repeats=1e3"], "an integer without leading zeros"),
+    "infinity": (["serving.infer_timeout_s=inf"], "expected a number"),
+    "yes for true": (["policy.images=yes"], "true or false"),
+    "a wrong choice": (["execution.mode=asinc"], "Did you mean 'async'"),
+    "out of range": (["workers=0"], "1 to 4096"),
+    "a list where a number is wanted": (["seed=[1]"], "an integer"),
+    "a value twice": (["tasks=[1,1]"], "no value twice"),
+    "negative indices": (["tasks=[-1]"], "indices from 0"),
+    "init states twice over": (["init_states=[0]", "episodes_per_task=1"], "leave one of them out"),
+    "a value and something below": (["protocol.max_steps=3", "protocol.max_steps.libero_10=4"], "drop one"),
+    "latency in sync": (["execution.latency.steps=4"], "execution.mode=async"),
+    "replan_steps in async": (["execution.mode=async", "protocol.replan_steps=3"], "execution.mode=sync"),
+    "two latencies": (["execution.mode=async", "execution.latency.steps=4", "execution.latency.ms=9"], "got both"),
+    "resize that contradicts": (["protocol.images.resize=none"], "images.image_size_px"),
+    "not a key": (["-x=3"], "a dotted key"),
+    "empty preset": (["protocol="], "protocol: expected one of"),
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_answered_with_what_to_write(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["policy=oracle"], "suite=libero_object"),
+        (["suite=libero_object"], "policy=oracle"),
+        (["suite=fake", "policy=replay"], r"policy\.path"),
+        (["suite=a,b", "policy=oracle"], r"suite=\[a,b\]"),
+    ],
+)
+def test_what_must_be_said_is_asked_for(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, overrides)
+
+
+def test_an_unknown_file_or_name_suggests_one():
+    with pytest.raises(ConfigError, match="Did you mean 'first_light'"):
+        load_config("frist_light")
+    with pytest.raises(ConfigError, match="expected a configuration file"):
+        load_config("nowhere.yaml")
+
+
+def test_broken_yaml_is_a_config_error(tmp_path):
+    path = tmp_path / "broken.yaml"
+    for text, message in (("a: [", "readable YAML"), ("- 1", "expected a mapping"), ("suite: ${nope}", "interpolations")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load_config(path)
+
+
+def test_async_fills_in_its_defaults_and_empties_syncs():
+    execution = load("execution.mode=async").execution
+    assert (execution.chunk_size_threshold, execution.aggregate, execution.underrun) == (0.5, "weighted_average", "hold")
+    assert execution.latency.steps == 0
+    assert load("execution.mode=async").protocol.replan_steps is None
+
+
+def test_the_command_lines_mode_overrules_a_files_keys():
+    config = load_config("latency", ["execution.mode=sync"])
+    assert config.execution.latency.steps is None
+    assert config.execution.chunk_size_threshold is None
+
+
+def test_the_command_lines_latency_takes_the_place_of_a_files():
+    latency = load_config("latency", ["execution.latency.ms=190"]).execution.latency
+    assert (latency.steps, latency.ms) == (None, 190.0)
+
+
+def test_a_users_file_with_keys_of_the_other_mode_is_refused():
+    file = {"suite": "fake", "policy": "oracle", "execution": {"underrun": "noop"}}
+    with pytest.raises(ConfigError, match=r"execution\.underrun"):
+        load_config(file)
+
+
+def every_field(schema: type):
+    for item in dataclasses.fields(schema):
+        yield schema, item
+
+
+def test_every_field_is_declared_identity_or_operational():
+    from ray_eval.config import schema
+
+    sections = [value for value in vars(schema).values() if dataclasses.is_dataclass(value) and value.__module__ == schema.__name__]
+    undeclared = [
+        f"{section.__name__}.{item.name}"
+        for section, item in (pair for section in sections for pair in every_field(section))
+        if item.metadata.get("kind") not in ("identity", "operational")
+    ]
+    assert undeclared == []
+
+
+def test_identity_leaves_operational_keys_out():
+    identity = load("workers=3", "limits.grace_s=1").identity()
+    assert identity == load("workers=1", "ray.address=auto", "out=x").identity()
+    assert identity != load("seed=1").identity()
+    assert not any(key.split(".")[0] in ("workers", "ray", "serving", "out", "limits", "render") for key in identity)
+
+
+def test_python_values_are_read_like_texts():
+    config = load_config({"suite": ["fake"], "policy": "oracle", "workers": 2, "tasks": [0], "protocol.max_steps": 9})
+    assert (config.workers, config.tasks, config.protocol.max_steps) == (2, (0,), {"default": 9})
+    with pytest.raises(ConfigError, match="workers"):
+        load_config({"suite": "fake", "policy": "oracle", "workers": True})
+
+
+def test_a_policy_alone_for_a_server():
+    policy, serving = load_policy("oracle", ["policy.chunk_len=3", "serving.max_batch_size=2"])
+    assert (policy, serving.max_batch_size) == (OraclePolicy(chunk_len=3), 2)
+    with pytest.raises(ConfigError, match="workers: expected"):
+        load_policy("oracle", ["workers=3"])

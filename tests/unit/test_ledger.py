@@ -1,0 +1,209 @@
+"""The ledger on disk: torn lines, ranks, full disks, and a summary that is a pure function of it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_eval.config import load_config
+from ray_eval.driver.folder import RunFolder, make_header
+from ray_eval.driver.plan import make_plan
+from ray_eval.errors import ConfigError, EpisodeError, LedgerError
+from ray_eval.report.ledger import (
+    LEDGER_NAME,
+    Attempt,
+    LedgerWriter,
+    episode_record,
+    has_header,
+    read_ledger,
+    result_of,
+)
+from ray_eval.report.metrics import csv_text, rate_of, summary_text
+from ray_eval.rollout.episode import error_result
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+
+CONFIG = load_config(None, ["suite=fake", "policy=oracle", "episodes_per_task=2"])
+PLAN = make_plan(CONFIG, lambda _suite: 3, lambda _suite, _task: 5)
+HEADER = make_header(CONFIG, {"mujoco": "3.2.3", "renderer": None}, {"started_at": "now"})
+FIRST = Attempt(1, "worker-0", "2026-01-01T00:00:00+00:00")
+
+
+def result(spec: EpisodeSpec, outcome: Outcome = Outcome.SUCCESS, steps: int = 7) -> EpisodeResult:
+    return EpisodeResult(spec, outcome, task="t", steps=steps, reward_sum=1.0, infer_ms=(1.0, 3.0), wall_s=0.5)
+
+
+def broken(spec: EpisodeSpec) -> EpisodeResult:
+    return error_result(spec, EpisodeError("policy: expected an answer, got none"))
+
+
+def write(folder, *results, attempt=FIRST):
+    writer = LedgerWriter(folder)
+    writer.append(HEADER)
+    for one in results:
+        writer.append(episode_record(one, attempt))
+    writer.close()
+
+
+def test_a_record_reads_back_as_its_result(tmp_path):
+    write(tmp_path, result(PLAN[0]))
+    assert result_of(read_ledger(tmp_path).episodes[PLAN[0].episode_id]) == result(PLAN[0])
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path):
+    write(tmp_path, result(PLAN[0]))
+    whole = (tmp_path / LEDGER_NAME).read_bytes()
+    for cut in range(1, 40):
+        (tmp_path / LEDGER_NAME).write_bytes(whole + whole.splitlines()[1][:cut])
+        content = read_ledger(tmp_path)
+        assert content.whole_bytes == len(whole)
+        writer = LedgerWriter(tmp_path, keep_bytes=content.whole_bytes)
+        writer.append(episode_record(result(PLAN[1]), FIRST))
+        writer.close()
+        assert set(read_ledger(tmp_path).episodes) == {PLAN[0].episode_id, PLAN[1].episode_id}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(b"", "a header in line 1"), (b'{"kind": "episode"}\n', "a header"), (b"nonsense\n", "line 1"), (b"[1]\n", "object")],
+)
+def test_a_ledger_without_its_header_is_refused(tmp_path, text, message):
+    (tmp_path / LEDGER_NAME).write_bytes(text)
+    with pytest.raises(LedgerError, match=message):
+        read_ledger(tmp_path)
+
+
+def test_another_schema_version_is_refused(tmp_path):
+    (tmp_path / LEDGER_NAME).write_text(json.dumps({**HEADER, "schema_version": 99}) + "\n")
+    with pytest.raises(LedgerError, match="schema version 1, got 99"):
+        read_ledger(tmp_path)
+
+
+def test_a_success_outranks_an_error_and_the_first_of_a_rank_wins(tmp_path):
+    spec = PLAN[0]
+    write(tmp_path, broken(spec), result(spec, Outcome.FAILURE, 9), result(spec, Outcome.SUCCESS, 3), broken(spec))
+    record = read_ledger(tmp_path).episodes[spec.episode_id]
+    assert (record["outcome"], record["steps"]) == ("failure", 9)
+
+
+def test_a_full_disk_is_a_clear_error():
+    from pathlib import Path
+
+    class Full(LedgerWriter):
+        """Writes to the kernel's always-full device."""
+
+        def __init__(self):
+            self._path = Path("/dev/full")
+            self._file = self._path.open("ab", buffering=0)
+
+    writer = Full()
+    with pytest.raises(LedgerError, match="free some space"):
+        writer.append(HEADER)
+    writer.close()
+
+
+@given(st.permutations(range(len(PLAN))), st.integers(1, 3), st.sampled_from(["worker-0", "worker-9"]))
+def test_the_summary_knows_neither_order_nor_worker_nor_attempt(order, attempt, worker):
+    results = {
+        PLAN[i].episode_id: result_of(
+            episode_record(result(PLAN[i], Outcome.FAILURE if i % 2 else Outcome.SUCCESS), Attempt(attempt, worker, "x"))
+        )
+        for i in order
+    }
+    straight = {spec.episode_id: results[spec.episode_id] for spec in PLAN}
+    other = {**HEADER, "provenance": {"started_at": "another day", "workers": attempt}}
+    assert summary_text(HEADER, PLAN, straight) == summary_text(other, PLAN, results)
+
+
+def test_errors_stand_beside_the_rate_and_make_the_run_incomplete():
+    results = {spec.episode_id: result(spec) for spec in PLAN[1:]} | {PLAN[0].episode_id: broken(PLAN[0])}
+    summary = json.loads(summary_text(HEADER, PLAN, results))
+    assert summary["is_complete"] is False
+    assert summary["overall"]["success_rate"] == 1.0
+    assert (summary["overall"]["n"], summary["overall"]["errors"]) == (len(PLAN) - 1, 1)
+
+
+def test_a_group_of_errors_alone_has_no_rate():
+    summary = json.loads(summary_text(HEADER, PLAN[:1], {PLAN[0].episode_id: broken(PLAN[0])}))
+    assert summary["overall"]["success_rate"] is None
+    assert summary["overall"]["interval_low"] is None
+
+
+def test_wilsons_interval():
+    # Source: Brown, Cai, DasGupta (2001), the closed form at z = 1.959964.
+    rate = rate_of([result(PLAN[0])] * 8 + [result(PLAN[0], Outcome.FAILURE)] * 2)
+    n, p, z = 10, 0.8, 1.959963984540054
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * ((p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5) / (1 + z * z / n)
+    assert rate.interval == pytest.approx((centre - half, centre + half), abs=1e-12)
+
+
+def test_the_table_has_a_row_per_episode_in_plan_order():
+    records = {spec.episode_id: episode_record(result(spec), FIRST) for spec in reversed(PLAN)}
+    rows = csv_text(PLAN, records).splitlines()
+    assert rows[0].startswith("episode_id,suite,task_id")
+    assert [row.split(",")[0] for row in rows[1:]] == [spec.episode_id for spec in PLAN]
+
+
+def folder_with(path, *results):
+    folder = RunFolder(path, is_resume=False)
+    folder.open_ledger(CONFIG, HEADER)
+    for one in results:
+        folder.append(episode_record(one, FIRST))
+    folder.close()
+
+
+def test_a_folder_that_exists_is_refused_and_untouched(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(ConfigError, match="--resume"):
+        RunFolder(tmp_path, is_resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_is_missing_cannot_be_resumed(tmp_path):
+    with pytest.raises(ConfigError, match="found none"):
+        RunFolder(tmp_path / "nowhere", is_resume=True)
+
+
+def test_two_runs_cannot_write_one_folder(tmp_path):
+    held = RunFolder(tmp_path / "run", is_resume=False)
+    with pytest.raises(LedgerError, match="still going on"):
+        RunFolder(tmp_path / "run", is_resume=True)
+    held.close()
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path):
+    RunFolder(tmp_path / "run", is_resume=False).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resume_keeps_what_is_finished_and_runs_errors_again(tmp_path):
+    folder_with(tmp_path / "run", result(PLAN[0]), broken(PLAN[1]))
+    resumed = RunFolder(tmp_path / "run", is_resume=True)
+    assert set(resumed.finished) == {PLAN[0].episode_id}
+    resumed.open_ledger(CONFIG, {**HEADER, "provenance": {"started_at": "later"}})
+    resumed.append(episode_record(result(PLAN[1]), FIRST))
+    resumed.close()
+    assert {r["outcome"] for r in read_ledger(tmp_path / "run").episodes.values()} == {"success"}
+
+
+def test_a_header_that_was_never_whole_is_begun_again(tmp_path):
+    folder_with(tmp_path / "run")
+    ledger = tmp_path / "run" / LEDGER_NAME
+    ledger.write_bytes(ledger.read_bytes()[:20])
+    assert not has_header(tmp_path / "run")
+    resumed = RunFolder(tmp_path / "run", is_resume=True)
+    resumed.open_ledger(CONFIG, HEADER)
+    resumed.close()
+    assert read_ledger(tmp_path / "run").header["identity"] == HEADER["identity"]
+
+
+def test_another_identity_is_refused_naming_the_keys(tmp_path):
+    folder_with(tmp_path / "run", result(PLAN[0]))
+    other = load_config(None, ["suite=fake", "policy=oracle", "episodes_per_task=2", "seed=5", "workers=7"])
+    resumed = RunFolder(tmp_path / "run", is_resume=True)
+    with pytest.raises(ConfigError, match="seed: 0 there, 5 now") as error:
+        resumed.open_ledger(other, make_header(other, {"mujoco": "3.3.0", "renderer": None}, {}))
+    assert "environment.mujoco: '3.2.3' there, '3.3.0' now" in str(error.value)
+    assert "workers" not in str(error.value)
+    resumed.close()
