@@ -59,14 +59,20 @@ class Connection:
 
     Args:
         connect: Says where; asked again at each reconnect. May raise PolicyUnavailable.
+        try_timeout_s: Longest wait for a single try.
         clock: Monotonic seconds.
         sleep: Waits for so many seconds.
     """
 
     def __init__(
-        self, connect: Callable[[], ConnectSection], clock: Callable[[], float], sleep: Callable[[float], None]
+        self,
+        connect: Callable[[], ConnectSection],
+        try_timeout_s: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
     ) -> None:
         self._connect = connect
+        self.try_timeout_s = try_timeout_s
         self._sleep = sleep
         self.clock = clock
         self.section = connect()
@@ -159,7 +165,7 @@ class Pending(Generic[Value]):
         return self._started_at + self._connection.section.infer_timeout_s - self._connection.clock()
 
     def _send(self) -> Any:
-        timeout_s = min(TRY_TIMEOUT_S, max(0.001, self._remaining_s()))
+        timeout_s = min(self._connection.try_timeout_s, max(0.001, self._remaining_s()))
         call = self._send_once(self._connection.stub, timeout_s, self._connection.metadata)
         call.add_done_callback(self._note_arrival)
         return call
@@ -196,6 +202,7 @@ class PolicyClient:
     Args:
         connect: Says where the server is; asked again at each reconnect.
         spec: The policy's spec where it is known already; None asks the server for it when it is first needed.
+        try_timeout_s: Longest wait for a single try; a request that expires keeps its place in the server's queue.
         clock: Monotonic seconds.
         sleep: Waits for so many seconds.
     """
@@ -204,10 +211,11 @@ class PolicyClient:
         self,
         connect: Callable[[], ConnectSection],
         spec: PolicySpec | None = None,
+        try_timeout_s: float = TRY_TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._connection = Connection(connect, clock, sleep)
+        self._connection = Connection(connect, try_timeout_s, clock, sleep)
         self._spec = spec
 
     def spec(self) -> PolicySpec:

@@ -23,7 +23,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def self_signed(hosts: Sequence[str]) -> tuple[bytes, bytes]:
+def self_signed_certificate(*hosts: str) -> tuple[bytes, bytes]:
     """A certificate for the hosts (names or IP addresses) and its key, both PEM.
 
     It also carries the name `SELF_SIGNED_NAME`, by which our clients check it, so that they may reach the server

@@ -61,11 +61,18 @@ class AnswerCache(Generic[Answer]):
         self._kept_bytes = 0
         self._flights: dict[str, _Flight[Answer]] = {}
 
-    async def answer(self, request_id: str, digest: bytes, start: Callable[[], Work[Answer]]) -> Answer:
+    async def answer(
+        self,
+        request_id: str,
+        digest: bytes,
+        start: Callable[[], Work[Answer]],
+        comes_again: Callable[[], bool] = lambda: False,
+    ) -> Answer:
         """The answer kept, under way, or started now.
 
         A caller that is cancelled leaves the others undisturbed. When the last one leaves, work that has not begun
-        is withdrawn, and work that has is finished and kept, because that caller is likely to come again.
+        is withdrawn, unless the caller `comes_again`: its repeat then finds the place in the queue that the first
+        try had. Work that has begun is finished and kept in any case.
 
         Raises:
             ReusedIdError: the id was used with another digest.
@@ -77,7 +84,7 @@ class AnswerCache(Generic[Answer]):
             return kept[1]
         flight = self._flights.get(request_id) or self._start(request_id, digest, start)
         _check_digest(request_id, flight.digest, digest)
-        return await self._join(request_id, flight)
+        return await self._join(request_id, flight, comes_again)
 
     def _start(self, request_id: str, digest: bytes, start: Callable[[], Work[Answer]]) -> _Flight[Answer]:
         work = start()
@@ -86,12 +93,12 @@ class AnswerCache(Generic[Answer]):
         flight.task.add_done_callback(lambda task: self._land(request_id, digest, task))
         return flight
 
-    async def _join(self, request_id: str, flight: _Flight[Answer]) -> Answer:
+    async def _join(self, request_id: str, flight: _Flight[Answer], comes_again: Callable[[], bool]) -> Answer:
         flight.callers += 1
         try:
             return await asyncio.shield(flight.task)
         except asyncio.CancelledError:
-            if flight.callers == 1 and flight.work.withdraw():
+            if flight.callers == 1 and not comes_again() and flight.work.withdraw():
                 self._flights.pop(request_id, None)
             raise
         finally:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -38,6 +39,8 @@ STOP_GRACE_S = 10.0
 # gRPC would otherwise let a second server bind the same port, and each would get some of the requests.
 _SERVER_OPTIONS = (*MESSAGE_OPTIONS, ("grpc.so_reuseport", 0))
 
+EXPIRY_MARGIN_S = 0.5
+"""A call cancelled with less than this left of its deadline has run into it; the ends' clocks differ that little."""
 DETAILS_LIMIT = 1000
 """Longest error message; gRPC refuses trailers of more than 8 KiB."""
 
@@ -57,6 +60,7 @@ _STATUS_CODES = (
 )
 
 Context = Any  # grpc.aio.ServicerContext[bytes, Message]; generic in the stubs alone
+Method = Callable[[Any, Context], Awaitable[Message]]
 
 
 class PolicyServer:
@@ -81,6 +85,7 @@ class PolicyServer:
         self._answers: AnswerCache[pb.ModelInferResponse] = AnswerCache(lambda response: response.ByteSize())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server: grpc.aio.Server | None = None
+        self._socket: Path | None = None
         self._is_ready = False
 
     async def start(self) -> str:
@@ -93,6 +98,8 @@ class PolicyServer:
         self._server.add_generic_rpc_handlers((self._service(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         address = bind(self._server, self._listen)
+        if address.startswith(UNIX_PREFIX):
+            self._socket = unix_path(address)
         await self._server.start()
         await self._set_ready(True)
         return address
@@ -102,8 +109,8 @@ class PolicyServer:
         await self._set_ready(False)
         if self._server is not None:
             await self._server.stop(grace_s)
-        if self._listen.address.startswith(UNIX_PREFIX):
-            unix_path(self._listen.address).unlink(missing_ok=True)
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def metrics(self) -> BatcherMetrics:
@@ -119,7 +126,7 @@ class PolicyServer:
 
     def _service(self) -> grpc.GenericRpcHandler[bytes, Message]:
         """The protocol's methods. Requests arrive as bytes, so that malformed ones get an answer of ours."""
-        methods: dict[str, tuple[type[Message], Callable[[Any], Awaitable[Message]]]] = {
+        methods: dict[str, tuple[type[Message], Method]] = {
             "ServerLive": (pb.ServerLiveRequest, self._server_live),
             "ServerReady": (pb.ServerReadyRequest, self._server_ready),
             "ModelReady": (pb.ModelReadyRequest, self._model_ready),
@@ -135,16 +142,14 @@ class PolicyServer:
         }
         return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
-    def _guarded(
-        self, request_type: type[Message], method: Callable[[Any], Awaitable[Message]]
-    ) -> Callable[[bytes, Context], Awaitable[Message]]:
+    def _guarded(self, request_type: type[Message], method: Method) -> Callable[[bytes, Context], Awaitable[Message]]:
         """The method behind authentication and parsing, its exceptions turned into status codes."""
 
         async def call(body: bytes, context: Context) -> Message:
             if not self._is_authorised(context):
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expected a valid bearer token in `authorization`")
             try:
-                return await method(_parsed(request_type, body))
+                return await method(_parsed(request_type, body), context)
             except Exception as error:
                 await context.abort(*_status(error))
                 raise
@@ -162,30 +167,34 @@ class PolicyServer:
         if name not in ("", self._spec.name):
             raise UnknownModelError(f"model: expected {self._spec.name!r}, got {name!r}")
 
-    async def _server_live(self, _request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+    async def _server_live(self, _request: pb.ServerLiveRequest, _context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
-    async def _server_ready(self, _request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+    async def _server_ready(self, _request: pb.ServerReadyRequest, _context: Context) -> pb.ServerReadyResponse:
         return pb.ServerReadyResponse(ready=self._is_ready)
 
-    async def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+    async def _model_ready(self, request: pb.ModelReadyRequest, _context: Context) -> pb.ModelReadyResponse:
         self._check_model(request.name)
         return pb.ModelReadyResponse(ready=self._is_ready)
 
-    async def _server_metadata(self, _request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+    async def _server_metadata(
+        self, _request: pb.ServerMetadataRequest, _context: Context
+    ) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(name="ray-eval", version=importlib.metadata.version("ray-eval"))
 
-    async def _model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+    async def _model_metadata(self, request: pb.ModelMetadataRequest, _context: Context) -> pb.ModelMetadataResponse:
         self._check_model(request.name)
         return codec.encode_metadata(self._spec)
 
-    async def _model_infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
-        self._check_model(request.model_name)
+    async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         observations = codec.decode_request(request, self._spec, self._max_rows)
+        self._check_model(request.model_name)
         if not request.id:
             return await self._rows(observations, "").result()
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
-        return await self._answers.answer(request.id, digest, lambda: self._rows(observations, request.id))
+        return await self._answers.answer(
+            request.id, digest, lambda: self._rows(observations, request.id), lambda: _is_expired(context)
+        )
 
     def _rows(self, observations: Sequence[Observation], request_id: str) -> _Rows:
         return _Rows(self._batcher, self._batcher.submit(observations), self._spec, request_id)
@@ -210,6 +219,12 @@ class _Rows:
 
     def withdraw(self) -> bool:
         return self.batcher.withdraw(self.tickets)
+
+
+def _is_expired(context: Context) -> bool:
+    """Whether the call ended by its deadline, so that the client will come again, rather than by its will."""
+    remaining_s = context.time_remaining()
+    return remaining_s is not None and remaining_s < EXPIRY_MARGIN_S
 
 
 def _parsed(request_type: type[Message], body: bytes) -> Message:

@@ -1,0 +1,286 @@
+"""The batcher under a clock and an executor that the test moves by hand."""
+
+import asyncio
+from concurrent.futures import Executor, Future
+
+import numpy as np
+import pytest
+
+from ray_eval.errors import ContractError, EpisodeError
+from ray_eval.sections import BatchingSection
+from ray_eval.serving.batcher import Batcher, QueueFullError
+from ray_eval.types import POLICY_STATE_LIMIT_BYTES, STATE, ActionChunk, Observation, PolicySpec
+
+
+class ManualClock:
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+class ManualExecutor(Executor):
+    """Holds what it is given until `run_next`."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        self.jobs.append((future, fn, args))
+        return future
+
+    async def run_next(self):
+        await settle()
+        future, fn, args = self.jobs.pop(0)
+        future.set_result(fn(*args))
+        await settle()
+
+
+class Echo:
+    """Answers with the seed; what it does wrong is injected."""
+
+    def __init__(self, answer=None, clock=None, forward_s=0.0, batch_invariant=True):
+        self.spec = PolicySpec(name="echo", keys=(STATE,), chunk_len=2, batch_invariant=batch_invariant)
+        self.batches = []
+        self._answer = answer or (lambda observations: [chunk(row.noise_seed) for row in observations])
+        self._clock, self._forward_s = clock, forward_s
+
+    def infer_batch(self, observations):
+        self.batches.append([row.noise_seed for row in observations])
+        if self._clock:
+            self._clock.now_s += self._forward_s
+        return self._answer(observations)
+
+
+def chunk(value, dims=(2, 7), dtype=np.float32, policy_state=b""):
+    return ActionChunk(np.full(dims, value, dtype), policy_state)
+
+
+def ask(seed):
+    return Observation({STATE: np.zeros(8, np.float32)}, "t", noise_seed=seed)
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def batcher_of(policy, executor, clock=None, **limits):
+    return Batcher(policy, BatchingSection(**limits), executor, clock or ManualClock())
+
+
+def submit_each(batcher, seeds):
+    return [asyncio.ensure_future(batcher.infer(ask(seed))) for seed in seeds]
+
+
+async def answers_of(tasks):
+    return [answer.actions[0, 0] for answer in await asyncio.gather(*tasks)]
+
+
+def test_an_idle_policy_is_asked_at_once_and_the_rest_share_the_next_forward():
+    async def run():
+        executor, policy = ManualExecutor(), Echo()
+        batcher = batcher_of(policy, executor)
+        first = submit_each(batcher, [0])
+        await settle()
+        assert len(executor.jobs) == 1
+        later = submit_each(batcher, [1, 2, 3])
+        await settle()
+        assert len(executor.jobs) == 1
+        await executor.run_next()
+        await executor.run_next()
+        assert await answers_of([*first, *later]) == [0, 1, 2, 3]
+        assert policy.batches == [[0], [1, 2, 3]]
+
+    asyncio.run(run())
+
+
+def test_requests_are_served_first_come_first_served_up_to_the_limit():
+    async def run():
+        executor, policy = ManualExecutor(), Echo()
+        batcher = batcher_of(policy, executor, max_batch_size=2)
+        tasks = submit_each(batcher, range(5))
+        for _ in range(3):
+            await executor.run_next()
+        assert await answers_of(tasks) == [0, 1, 2, 3, 4]
+        assert policy.batches == [[0, 1], [2, 3], [4]]
+        await batcher.drain()
+
+    asyncio.run(run())
+
+
+def test_a_policy_that_is_not_batch_invariant_gets_one_row_at_a_time():
+    async def run():
+        executor, policy = ManualExecutor(), Echo(batch_invariant=False)
+        tasks = submit_each(batcher_of(policy, executor), range(3))
+        for _ in range(3):
+            await executor.run_next()
+        await answers_of(tasks)
+        assert policy.batches == [[0], [1], [2]]
+
+    asyncio.run(run())
+
+
+def test_a_full_queue_refuses_and_serves_on():
+    async def run():
+        executor = ManualExecutor()
+        batcher = batcher_of(Echo(), executor, max_queue=2)
+        tasks = submit_each(batcher, range(2))
+        await settle()  # both are in the forward now
+        tasks += submit_each(batcher, [2, 3])
+        await settle()
+        with pytest.raises(QueueFullError, match="at most 2 waiting"):
+            await batcher.infer(ask(4))
+        await executor.run_next()
+        await executor.run_next()
+        assert await answers_of(tasks) == [0, 1, 2, 3]
+
+    asyncio.run(run())
+
+
+def test_several_rows_enter_the_queue_together_or_not_at_all():
+    async def run():
+        batcher = batcher_of(Echo(), ManualExecutor(), max_queue=2)
+        with pytest.raises(QueueFullError):
+            batcher.submit([ask(0), ask(1), ask(2)])
+        assert batcher.metrics().waiting == 0
+
+    asyncio.run(run())
+
+
+def test_a_request_cancelled_while_it_waits_leaves_the_queue():
+    async def run():
+        executor, policy = ManualExecutor(), Echo()
+        batcher = batcher_of(policy, executor)
+        first = submit_each(batcher, [0])
+        await settle()
+        gone, kept = submit_each(batcher, [1, 2])
+        await settle()
+        gone.cancel()
+        await settle()
+        assert batcher.metrics().waiting == 1
+        await executor.run_next()
+        await executor.run_next()
+        assert await answers_of([*first, kept]) == [0, 2]
+        assert policy.batches == [[0], [2]]
+
+    asyncio.run(run())
+
+
+def test_a_request_cancelled_in_the_forward_leaves_its_neighbours_alone():
+    async def run():
+        executor = ManualExecutor()
+        gone, kept = submit_each(batcher_of(Echo(), executor), [1, 2])
+        await settle()
+        gone.cancel()
+        await executor.run_next()
+        assert gone.cancelled()
+        assert await answers_of([kept]) == [2]
+
+    asyncio.run(run())
+
+
+def test_a_queue_emptied_by_cancellation_starts_no_forward():
+    async def run():
+        executor, policy = ManualExecutor(), Echo()
+        batcher = batcher_of(policy, executor)
+        (ticket,) = batcher.submit([ask(0)])
+        assert batcher.withdraw([ticket])
+        await settle()
+        assert not executor.jobs
+        await batcher.drain()
+
+    asyncio.run(run())
+
+
+def poisoned(seed):
+    def answer(observations):
+        if any(row.noise_seed == seed for row in observations):
+            raise StopIteration("poison")
+        return [chunk(row.noise_seed) for row in observations]
+
+    return answer
+
+
+def outcomes_of(answer, seeds):
+    """What each of several requests in one batch comes to, and the batches that the policy saw."""
+
+    async def run():
+        executor, policy = ManualExecutor(), Echo(answer)
+        tasks = submit_each(batcher_of(policy, executor), seeds)
+        await executor.run_next()
+        return await asyncio.gather(*tasks, return_exceptions=True), policy.batches
+
+    return asyncio.run(run())
+
+
+def test_only_the_poisoned_row_of_a_batch_fails():
+    outcomes, batches = outcomes_of(poisoned(1), [0, 1, 2])
+    assert [type(outcome) for outcome in outcomes] == [ActionChunk, EpisodeError, ActionChunk]
+    assert "StopIteration: poison" in str(outcomes[1])
+    assert batches == [[0, 1, 2], [0], [1], [2]]
+
+
+def test_a_batch_with_the_wrong_count_is_repeated_row_by_row():
+    outcomes, _ = outcomes_of(lambda observations: [chunk(0)] * 2, [0, 1, 2])
+    assert all(isinstance(outcome, ContractError) for outcome in outcomes)
+    assert "expected 1 chunks for 1 observations, got 2" in str(outcomes[0])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (chunk(np.nan), r"finite actions, got nan at \[0, 0\]"),
+        (chunk(np.inf), "finite actions, got inf"),
+        (chunk(0, dims=(1, 7)), r"float32 \(2, 7\), got float32 \(1, 7\)"),
+        (chunk(0, dims=(2, 6)), r"got float32 \(2, 6\)"),
+        (chunk(0, dtype=np.float64), r"got float64 \(2, 7\)"),
+        (ActionChunk([[0.0] * 7] * 2), "got list"),
+        (chunk(0, policy_state=b"\0" * (POLICY_STATE_LIMIT_BYTES + 1)), "policy_state of at most 65536"),
+        (chunk(0, policy_state="text"), "got 4 str"),
+        (np.zeros((2, 7), np.float32), "an ActionChunk, got ndarray"),
+    ],
+)
+def test_a_bad_chunk_fails_its_own_request_by_name(bad, message):
+    outcomes, batches = outcomes_of(lambda observations: [chunk(0), bad, chunk(2)][: len(observations)], [0, 1, 2])
+    assert [type(outcome) for outcome in outcomes] == [ActionChunk, ContractError, ActionChunk]
+    with pytest.raises(ContractError, match=message):
+        raise outcomes[1]
+    assert batches == [[0, 1, 2]]
+
+
+def test_the_metrics_add_up():
+    async def run():
+        clock = ManualClock()
+        executor, policy = ManualExecutor(), Echo(clock=clock, forward_s=0.020)
+        batcher = batcher_of(policy, executor, clock)
+        tasks = submit_each(batcher, [0])
+        await settle()
+        clock.now_s += 0.001  # the executor's thread was slow to start
+        tasks += submit_each(batcher, [1, 2])
+        await executor.run_next()
+        clock.now_s += 0.002
+        await executor.run_next()
+        await asyncio.gather(*tasks)
+        metrics = batcher.metrics()
+        assert (metrics.requests, metrics.batches, metrics.batch_sizes, metrics.waiting) == (3, 2, {1: 1, 2: 1}, 0)
+        assert metrics.forward_ms == pytest.approx(40)
+        assert metrics.queue_wait_ms == pytest.approx(1 + 2 * 22)
+        assert metrics.idle_while_queued_ms == pytest.approx(1 + 2)
+
+    asyncio.run(run())
+
+
+def test_no_caller_is_left_waiting_when_the_executor_is_gone():
+    class GoneExecutor(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    async def run():
+        batcher = batcher_of(Echo(), GoneExecutor())
+        with pytest.raises(asyncio.CancelledError):
+            await batcher.infer(ask(0))
+
+    asyncio.run(run())
