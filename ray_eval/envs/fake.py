@@ -12,7 +12,7 @@ from ray_eval.envs import actions, catalogue
 from ray_eval.envs.history import FrameHistory
 from ray_eval.errors import EpisodeError
 from ray_eval.sections import EnvSettings
-from ray_eval.types import ENVIRONMENT_STATE, IMAGE_KEYS, STATE, Array, EpisodeSpec, FloatArray, StepResult
+from ray_eval.types import ENVIRONMENT_STATE, IMAGE, IMAGE_KEYS, STATE, Array, EpisodeSpec, FloatArray, StepResult
 
 STEP_SIZE_M: Final = 0.05
 """How far an action component of 1 moves the point in one control step, in delta control."""
@@ -120,6 +120,10 @@ class FakeEnv:
         """[time, position, gripper, velocity] as float64, a copy."""
         moment = self._moment
         return np.concatenate([[moment.time_s], moment.position, [_finger(moment)], moment.velocity])
+
+    def picture(self, key: str = IMAGE) -> Array:  # noqa: ARG002 -- both cameras see the same
+        """The (H, W, 3) image of the table; not counted in `render_count`."""
+        return self._picture(self._moment)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -148,7 +148,7 @@ def _draw() -> dict[str, str]:
     """The renderer's name and the hash of one image drawn by it."""
     import cv2  # noqa: F401 -- robosuite imports it, and it wants shared libraries of its own
     import mujoco
-    from OpenGL import GL
+    from OpenGL import GL  # type: ignore[import-untyped]
 
     model = mujoco.MjModel.from_xml_string(_SCENE)
     data = mujoco.MjData(model)
