@@ -104,8 +104,15 @@ def servo(hand: Hand, position: FloatArray, rotation: FloatArray, gripper: float
     move = _GAIN * (position - hand.position) - _BRAKE * hand.motion[:3]
     turn = _GAIN * vector_from_rotation(rotation @ hand.rotation.T) - _BRAKE * hand.motion[3:]
     return np.concatenate(
-        [_limited(move / POSITION_SCALE_M, speed), _limited(turn / ROTATION_SCALE_RAD, 0.5), [gripper]]
+        [_limited_move(move / POSITION_SCALE_M, speed), _limited(turn / ROTATION_SCALE_RAD, 0.5), [gripper]]
     )
+
+
+def _limited_move(action: FloatArray, limit: float) -> FloatArray:
+    """Straight where the way is mostly level; where it is mostly up or down, x and y are corrected at full strength."""
+    if np.linalg.norm(action[:2]) > abs(action[2]) and action[2] < 0:
+        return _limited(action, limit)
+    return np.concatenate([_limited(action[:2], limit), np.clip(action[2:], -limit, limit)])
 
 
 def _limited(action: FloatArray, limit: float) -> FloatArray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ray_eval.policies.oracle.geometry import downward_grasp
-from ray_eval.policies.oracle.objects import corners, shape_of
+from ray_eval.policies.oracle.objects import box_corners, boxes_of, shape_of
 from ray_eval.policies.oracle.scene import Scene
 from ray_eval.policies.oracle.stages import Grasp
 from ray_eval.types import FloatArray
@@ -16,6 +16,10 @@ FINGER_BELOW_SITE_M = 0.012
 """Least height of the grip site over whatever the object stands on; the finger tips reach 10 mm below the site."""
 WIDEST_M = 0.072
 """Widest thing that the fingers are put around; they open to 80 mm."""
+BASE_XY_M = np.array([-0.66, 0.0])
+"""Where the arm stands in LIBERO's table scenes."""
+REACH_M = 0.77
+"""Horizontal distance from the base that the downward hand reaches well at table height."""
 
 # Boxes in the hand's frame that must be free, seen from the grip site with z up (m): low and high corner.
 # Source: robosuite 1.4.0 panda_gripper.xml and its hand mesh (204 x 63 x 66 mm, 97 mm above the grip site).
@@ -30,7 +34,7 @@ def grasp_of(item: str, scene: Scene, attempt: int, ignored: tuple[str, ...] = (
     """
     candidates = list(_rim(item, scene) if shape_of(item).style == "rim" else _across(item, scene))
     obstacles = [n for n in scene.poses if n not in (item, *ignored)]
-    costs = [cost + _crowding(grasp, scene, obstacles) for grasp, cost in candidates]
+    costs = [cost + _stretch(grasp) + 4.0 * _crowding(grasp, scene, obstacles) for grasp, cost in candidates]
     return candidates[int(np.argsort(costs, kind="stable")[attempt % min(len(candidates), 4)])][0]
 
 
@@ -59,10 +63,11 @@ def _rim(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
     _, high = scene.box(item)
     for angle in np.arange(8) * np.pi / 4:
         direction = np.array([np.sin(angle), np.cos(angle), 0.0])
-        position = pose.position + shape.rim_m * direction
-        position = np.array([position[0], position[1], high[2] - 0.012])
         rotation = downward_grasp(_nearest(direction))
-        yield Grasp(position, rotation, _close_steps(0.004)), _turning(rotation)
+        for inwards in (0.0, 0.015):
+            position = pose.position + (shape.rim_m - inwards) * direction
+            position = np.array([position[0], position[1], high[2] - 0.012])
+            yield Grasp(position, rotation, _close_steps(0.004)), 0.3 * inwards + _turning(rotation)
 
 
 def _nearest(axis: FloatArray) -> FloatArray:
@@ -75,18 +80,24 @@ def _turning(rotation: FloatArray) -> float:
     return 0.01 * float(np.arccos(np.clip(-rotation[1, 1], -1.0, 1.0))) / (np.pi / 2)
 
 
+def _stretch(grasp: Grasp) -> float:
+    """How far (m) a grasp is beyond what the arm reaches well with the hand pointing down."""
+    return max(0.0, float(np.linalg.norm(grasp.position[:2] - BASE_XY_M)) - REACH_M)
+
+
 def _crowding(grasp: Grasp, scene: Scene, obstacles: list[str]) -> float:
     """How deep obstacles reach into the space that hand and fingers need at a grasp, m, summed."""
     frame = np.column_stack([grasp.rotation[:, 0], grasp.rotation[:, 1], np.array([0.0, 0.0, 1.0])])
-    depth = 0.0
-    for name in obstacles:
-        points = (scene.poses[name].at(corners(shape_of(name))) - grasp.position) @ frame
-        low, high = points.min(axis=0), points.max(axis=0)
-        for free_low, free_high in (_HAND, _FINGERS):
-            overlap = np.minimum(high, free_high) - np.maximum(low, free_low)
-            depth += max(0.0, float(overlap.min()))
-    return depth
+    boxes = [scene.poses[n].at(box_corners(*box)) for n in obstacles for box in boxes_of(n)]
+    return sum(_overlap((points - grasp.position) @ frame) for points in boxes)
+
+
+def _overlap(points: FloatArray) -> float:
+    """How deep a box with these corners, in the hand's frame, reaches into the hand's and the fingers' space, m."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    depths = [float((np.minimum(high, b) - np.maximum(low, a)).min()) for a, b in (_HAND, _FINGERS)]
+    return sum(max(0.0, d) for d in depths)
 
 
 def _close_steps(width_m: float) -> int:
-    return 6 + round((0.08 - width_m) / 0.01)
+    return 4 + round((0.08 - width_m) / 0.01)

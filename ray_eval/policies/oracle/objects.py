@@ -10,6 +10,8 @@ import numpy as np
 
 from ray_eval.types import FloatArray
 
+Box = tuple[FloatArray, FloatArray]
+"""Lower and upper corner, m."""
 GraspStyle = Literal["across", "rim", "handle"]
 
 
@@ -57,6 +59,18 @@ SHAPES: dict[str, Shape] = {
     "wine_rack": Shape((-0.134, -0.124, -0.002), (0.134, 0.129, 0.328)),
 }
 
+# Walls of a drawer in its own body's frame (m), z relative to the drawer's middle; what is inside can be reached
+# from above when it is open. Source: collision geoms of articulated_objects/wooden_cabinet.xml, white_cabinet.xml.
+_WALLS = (
+    ((-0.106, -0.079, -0.035), (0.113, -0.065, 0.035)),
+    ((-0.106, 0.087, -0.035), (0.113, 0.095, 0.035)),
+    ((-0.105, -0.079, -0.035), (-0.099, 0.095, 0.033)),
+    ((0.106, -0.079, -0.035), (0.112, 0.095, 0.033)),
+    ((-0.052, -0.110, -0.010), (0.047, -0.079, 0.010)),
+)
+DRAWER_HEIGHT_M = {"cabinet_top": 0.1839, "cabinet_middle": 0.1140, "cabinet_bottom": 0.0450}
+"""Height of each drawer's middle over the cabinet's origin, by the end of its body's name."""
+
 UNKNOWN = Shape((-0.03, -0.03, -0.03), (0.03, 0.03, 0.03))
 """Stands in for a category that is not in the table."""
 
@@ -71,7 +85,16 @@ def shape_of(name: str) -> Shape:
     return SHAPES.get(category(name), UNKNOWN)
 
 
-def corners(shape: Shape) -> FloatArray:
-    """(8, 3) corners of the shape's box, body frame, m."""
-    bounds = np.array([shape.low, shape.high])
-    return np.array([[bounds[i, 0], bounds[j, 1], bounds[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+def boxes_of(name: str) -> list[Box]:
+    """The boxes that stand in the way of a hand, body frame: one per object, five walls per drawer."""
+    for part, height in DRAWER_HEIGHT_M.items():
+        if name.endswith(part):
+            return [(np.add(low, (0, 0, height)), np.add(high, (0, 0, height))) for low, high in _WALLS]
+    if category(name) not in SHAPES:
+        return []
+    return [(np.array(shape_of(name).low), np.array(shape_of(name).high))]
+
+
+def box_corners(low: FloatArray, high: FloatArray) -> FloatArray:
+    """(8, 3) corners of a box."""
+    return np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])

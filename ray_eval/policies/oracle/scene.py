@@ -8,7 +8,7 @@ import numpy as np
 
 from ray_eval.errors import ContractError
 from ray_eval.policies.oracle.geometry import rotation_from_quaternion
-from ray_eval.policies.oracle.objects import category, corners, shape_of
+from ray_eval.policies.oracle.objects import box_corners, category, shape_of
 from ray_eval.types import ENVIRONMENT_STATE, POSE_SIZE, FloatArray, Observation
 
 JOINT = "joint:"
@@ -44,7 +44,8 @@ class Scene:
 
     def box(self, name: str) -> tuple[FloatArray, FloatArray]:
         """Lower and upper corner of a body's bounding box in the world, m."""
-        points = self.poses[name].at(corners(shape_of(name)))
+        shape = shape_of(name)
+        points = self.poses[name].at(box_corners(np.array(shape.low), np.array(shape.high)))
         return points.min(axis=0), points.max(axis=0)
 
 

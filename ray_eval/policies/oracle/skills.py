@@ -6,11 +6,14 @@ import numpy as np
 
 from ray_eval.policies.oracle.arm import Hand
 from ray_eval.policies.oracle.grasps import grasp_of
-from ray_eval.policies.oracle.objects import category, shape_of
+from ray_eval.policies.oracle.objects import SHAPES, category
 from ray_eval.policies.oracle.plan import Goal, Place
 from ray_eval.policies.oracle.scene import Scene
 from ray_eval.policies.oracle.stages import Stage, carry
 from ray_eval.types import FloatArray
+
+WAY_M = 0.06
+"""Half the width of the way that a carried object is kept clear of, m."""
 
 
 def stages_of(goal: Goal, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
@@ -31,10 +34,26 @@ def is_met(goal: Goal, scene: Scene) -> bool:
 def _place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
     grasp = grasp_of(goal.item, scene, attempt)
     origin, where = scene.poses[goal.item].position, _where(goal, scene)
-    low, _ = scene.box(goal.item)
-    clearance = 0.05 + max(scene.box(goal.target)[1][2] - low[2], 0.0)
-    via_z = max(float(origin[2]) + clearance, float(where[2]) + 0.05)
+    via_z = max(float(origin[2]) + 0.08, float(where[2]) + 0.05, _clear_height(goal.item, origin, where, scene))
     return carry(goal.item, origin, grasp, where, via_z, 0.005)
+
+
+def _clear_height(item: str, start: FloatArray, end: FloatArray, scene: Scene) -> float:
+    """Height of the item's origin (m) at which it passes over everything near its way."""
+    low, _ = scene.box(item)
+    tops = [scene.box(n)[1][2] for n in scene.poses if n != item and _is_near_way(scene, n, start, end)]
+    return float(start[2] - low[2]) + max(tops, default=0.0) + 0.03
+
+
+def _is_near_way(scene: Scene, name: str, start: FloatArray, end: FloatArray) -> bool:
+    if category(name) not in SHAPES:
+        return False
+    low, high = scene.box(name)
+    for share in np.linspace(0.0, 1.0, 21):
+        point = start[:2] + share * (end[:2] - start[:2])
+        if np.all(point > low[:2] - WAY_M) and np.all(point < high[:2] + WAY_M):
+            return True
+    return False
 
 
 def _where(goal: Place, scene: Scene) -> FloatArray:

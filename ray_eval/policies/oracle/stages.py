@@ -84,7 +84,7 @@ def carry(item: str, origin: FloatArray, grasp: Grasp, goal: FloatArray, via_z: 
     """The stages that bring an object's origin from `origin` to `goal`, passing at height `via_z` (m)."""
     up = np.array([0.0, 0.0, 1.0])
     offset = grasp.position - origin
-    above = grasp.position + 0.08 * up
+    above = grasp.position + 0.06 * up
 
     def hand(name: str, position: FloatArray, gripper: float, **more: Any) -> Stage:
         return Stage(name, position, grasp.rotation, gripper, **more)
@@ -96,7 +96,7 @@ def carry(item: str, origin: FloatArray, grasp: Grasp, goal: FloatArray, via_z: 
     arrived = np.array([goal[0], goal[1], via_z])
     released = goal + release_m * up + offset
     return [
-        hand("above", above, OPEN, tolerance_m=0.012, patience=80),
+        hand("above", above, OPEN, tolerance_m=0.012, patience=60),
         hand("descend", grasp.position, OPEN, tolerance_m=0.005, patience=25),
         hand("close", grasp.position, CLOSE, ending="close", steps=grasp.close_steps, patience=25),
         held("lift", lifted, tolerance_m=0.03),
