@@ -21,6 +21,9 @@ if typing.TYPE_CHECKING:
 EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 """Exit codes: every episode has its outcome; some ended as errors; the user can mend it; a signal ended it."""
 
+PLAIN_WIDTH = 120
+"""Columns of a table that goes to a file or a pipe."""
+
 _RUN_EPILOG = """\
 examples:
   ray-eval run first_light
@@ -118,9 +121,15 @@ def _run(parsed: argparse.Namespace) -> int:
         return _show_plan(config)
     from ray_eval.driver.run import run
 
-    console = Console()
+    console = _console()
     evaluation = run(config, resume=parsed.resume, console=console)
     return _show_result(console, config, evaluation)
+
+
+def _console() -> Console:
+    """The terminal, or whatever takes our output, which has room for whole lines."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 def _run_config(parsed: argparse.Namespace) -> EvalConfig:

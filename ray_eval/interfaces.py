@@ -85,6 +85,10 @@ class Env(Protocol):
         """[time, qpos, qvel] as float64, a copy."""
         ...
 
+    def picture(self) -> Array:
+        """What a person should see of the present step: (H, W, 3) uint8 RGB, upright."""
+        ...
+
     def close(self) -> None:
         """Frees the simulator and its GL context; the env is not used again."""
         ...

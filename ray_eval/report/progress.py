@@ -18,8 +18,6 @@ from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two plain status lines."""
-PROVISIONAL = "provisional: successes end sooner than failures, so early figures flatter the policy"
-"""What is said of every rate that is shown before the end."""
 
 
 @dataclass
@@ -111,14 +109,16 @@ class ProgressView:
             self._live.update(self._render())
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL_S:
             self._last_line = time.monotonic()
-            self._console.print(f"[{duration(self._view.elapsed_s)}] {self._view.status()}", markup=False)
+            line = f"[{duration(self._view.elapsed_s)}] {self._view.status()}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, result: EpisodeResult) -> None:
         """Tells of an episode, where lines are all there is."""
         if self._live is None:
             seconds = f"{result.steps} steps, {result.wall_s:.1f} s"
             detail = result.error if result.outcome is Outcome.ERROR else seconds
-            self._console.print(f"{result.spec.episode_id}: {result.outcome} ({detail})", markup=False, soft_wrap=True)
+            line = f"{result.spec.episode_id}: {result.outcome} ({detail})"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self.tick()
 
     def stop(self) -> None:
@@ -169,8 +169,8 @@ def result_table(
         instructions: the tasks of a suite in words, by task id.
     """
     table = Table(title=title, title_justify="left")
-    for column in ("task", "k/n", "rate", "95 % interval", "mean steps", "errors"):
-        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=column != "task")
+    for column in ("task", "k/n", "rate", "95 % CI", "steps", "errors"):
+        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True, overflow="ellipsis")
     for suite, suite_results in by_suite(results).items():
         names = instructions(suite)
         for (_, task_id), group in by_task(suite_results).items():
@@ -185,6 +185,6 @@ def result_table(
 
 def _cells(name: str, rate: Rate) -> tuple[str, ...]:
     interval = rate.interval
-    bounds = f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f} %" if interval else "-"
+    bounds = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f} %" if interval else "-"
     mean = "-" if rate.mean_steps is None else f"{rate.mean_steps:.1f}"
     return name, f"{rate.successes}/{rate.n}", percent(rate.value), bounds, mean, str(rate.errors)

@@ -43,14 +43,20 @@ class Rollout:
         self._task: tuple[str, int] | None = None
         self._env: Env | None = None
 
-    def run(self, spec: EpisodeSpec, attempt: int, on_step: StepListener | None = None) -> EpisodeResult:
+    def run(self, spec: EpisodeSpec, attempt: int) -> EpisodeResult:
         """The result of one attempt; whatever breaks in it is its outcome."""
         started = time.perf_counter()
         try:
-            return self._episode(spec, attempt, on_step).run()
+            return self.episode(spec, attempt).run()
         except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
             self.close_env()
             return error_result(spec, error, time.perf_counter() - started)
+
+    def episode(self, spec: EpisodeSpec, attempt: int, on_step: StepListener | None = None) -> Episode:
+        """One attempt, ready to run; what breaks in it is raised by its `run`."""
+        rules, prefix = self._settings.rules, f"{self._settings.run_id}/{spec.episode_id}/{attempt}"
+        latency = FixedLatency(rules.latency_steps)
+        return Episode(self._env_of(spec), self._client, spec, rules, latency, prefix, on_step)
 
     def close_env(self) -> None:
         """Frees the simulator; the next episode builds its own."""
@@ -62,11 +68,6 @@ class Rollout:
         """Frees the simulator and hangs up."""
         self.close_env()
         self._client.close()
-
-    def _episode(self, spec: EpisodeSpec, attempt: int, on_step: StepListener | None) -> Episode:
-        rules, prefix = self._settings.rules, f"{self._settings.run_id}/{spec.episode_id}/{attempt}"
-        latency = FixedLatency(rules.latency_steps)
-        return Episode(self._env_of(spec), self._client, spec, rules, latency, prefix, on_step)
 
     def _env_of(self, spec: EpisodeSpec) -> Env:
         task = (spec.suite, spec.task_id)

@@ -1,0 +1,116 @@
+"""One episode of a recorded run, run again in this process without Ray: for a look, a video or a debugger."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pdb  # noqa: T100 - the debugger is what --pdb asks for
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray_eval.config import EvalConfig, load_config
+from ray_eval.driver.resolve import env_settings, queue_rules
+from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.errors import ConfigError, did_you_mean
+from ray_eval.interfaces import Env
+from ray_eval.report.ledger import read_ledger, result_of
+from ray_eval.report.video import video_writer
+from ray_eval.rollout.actor import Rollout, RolloutSettings
+from ray_eval.rollout.episode import StepListener
+from ray_eval.rollout.latency import CONTROL_HZ
+from ray_eval.sections import BatchingSection, ListenSection
+from ray_eval.serving.actor import PolicyActor
+from ray_eval.serving.credentials import new_token
+from ray_eval.types import EpisodeResult, Outcome
+
+SAME, DIFFERENT = 0, 1
+"""Exit codes: the trajectory is the recorded one, or it is not."""
+
+
+def run_again(folder: Path, episode_id: str, *, video: Path | None = None, is_debugged: bool = False) -> int:
+    """Runs the episode and says whether its trajectory is the recorded one.
+
+    Raises:
+        ConfigError: the ledger has no such episode.
+        LedgerError: the folder holds no run.
+    """
+    ledger = read_ledger(folder)
+    config = load_config(ledger.header["config"])
+    recorded = _recorded(ledger.episodes, episode_id)
+    _enter_worker_environment(config)
+    with _rollout(config) as rollout, _listener(video) as on_step, _debugger(is_enabled=is_debugged):
+        result = rollout.episode(recorded.spec, 1, on_step).run()
+    print(f"{episode_id}: {result.outcome}, {result.steps} steps, {result.wall_s:.1f} s")
+    if video is not None:
+        print(f"video: {video}")
+    return _compare(recorded, result)
+
+
+def _recorded(records: Mapping[str, Mapping[str, Any]], episode_id: str) -> EpisodeResult:
+    if episode_id not in records:
+        hint = did_you_mean(episode_id, records)
+        raise ConfigError(f"{episode_id}: expected an episode of the run's ledger, found none.{hint}")
+    return result_of(records[episode_id])
+
+
+def _enter_worker_environment(config: EvalConfig) -> None:
+    """Starts this program anew with a worker's variables, which count only before NumPy and GL are loaded."""
+    # The video encoder is a child process; gRPC need not be told of the fork.
+    fork_free = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+    wanted = {**gl_environment(choose_backend(config.render.gl).backend), **fork_free}
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, "-m", "ray_eval", *sys.argv[1:]], {**os.environ, **wanted})  # noqa: S606
+
+
+@contextlib.contextmanager
+def _rollout(config: EvalConfig) -> Iterator[Rollout]:
+    """A rollout whose policy is served by a thread of this process."""
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-eval-"))
+        listen = ListenSection(f"unix:{scratch}/policy-0.sock", new_token())
+        policy = PolicyActor(f"policy-0 {config.policy_type}", config.policy, listen, BatchingSection())
+        stack.callback(policy.close)
+        spec = policy.spec()
+        settings = RolloutSettings("again", env_settings(config, spec), queue_rules(config, spec))
+        rollout = Rollout(settings, policy.connection)
+        stack.callback(rollout.close)
+        yield rollout
+
+
+@contextlib.contextmanager
+def _listener(video: Path | None) -> Iterator[StepListener | None]:
+    if video is None:
+        yield None
+        return
+    with video_writer(video, CONTROL_HZ) as append:
+
+        def record(env: Env) -> None:
+            append(env.picture())
+
+        yield record
+
+
+@contextlib.contextmanager
+def _debugger(*, is_enabled: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        if is_enabled:
+            pdb.post_mortem(sys.exc_info()[2])
+        raise
+
+
+def _compare(recorded: EpisodeResult, result: EpisodeResult) -> int:
+    if recorded.outcome is Outcome.ERROR:
+        print(f"the ledger has no trajectory to compare with: that attempt ended in {recorded.error}")
+        return SAME
+    if result.trajectory_sha256 == recorded.trajectory_sha256:
+        print(f"trajectory: the recorded one, {result.trajectory_sha256}")
+        return SAME
+    print(f"trajectory: NOT the recorded one: {recorded.trajectory_sha256} there, {result.trajectory_sha256} now")
+    print(f"  recorded: {recorded.outcome}, {recorded.steps} steps; now: {result.outcome}, {result.steps} steps")
+    return DIFFERENT
