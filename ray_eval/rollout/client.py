@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -15,8 +14,9 @@ from ray_eval.sections import ConnectSection
 from ray_eval.types import ActionChunk, Observation, PolicySpec
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
+from ray_eval.wire.channel import call_metadata, open_channel
 from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
-from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_LIMIT_BYTES, MESSAGE_OPTIONS, SELF_SIGNED_NAME, bearer
+from ray_eval.wire.transport import MESSAGE_LIMIT_BYTES
 
 Value = TypeVar("Value")
 
@@ -42,16 +42,6 @@ _ERRORS: dict[grpc.StatusCode, type[RayEvalError]] = {
     grpc.StatusCode.UNAUTHENTICATED: SetupError,
     grpc.StatusCode.PERMISSION_DENIED: SetupError,
 }
-
-# Channels to one address do not share a connection, so that closing one leaves the others alone; reconnects are
-# quick, because a policy actor is usually back within seconds.
-_CHANNEL_OPTIONS = (
-    *MESSAGE_OPTIONS,
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 class Connection:
@@ -95,24 +85,9 @@ class Connection:
         self._channel.close()
 
     def _open(self) -> None:
-        self._channel = _channel(self.section)
+        self._channel = open_channel(self.section)
         self.stub = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        token = self.section.token
-        self.metadata = () if token is None else ((AUTHORIZATION, bearer(token)),)
-
-
-def _channel(section: ConnectSection) -> grpc.Channel:
-    if section.certificate_pem is None:
-        return grpc.insecure_channel(section.address, options=_CHANNEL_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(root_certificates=section.certificate_pem)
-    return grpc.secure_channel(section.address, credentials, (*_CHANNEL_OPTIONS, *_name_override(section)))
-
-
-def _name_override(section: ConnectSection) -> tuple[tuple[str, str], ...]:
-    """The fixed name by which a certificate that ray-eval made is checked; none for any other certificate."""
-    der = ssl.PEM_cert_to_DER_cert((section.certificate_pem or b"").decode("ascii"))
-    is_self_signed = SELF_SIGNED_NAME.encode() in der
-    return (("grpc.ssl_target_name_override", SELF_SIGNED_NAME),) if is_self_signed else ()
+        self.metadata = call_metadata(self.section)
 
 
 class Pending(Generic[Value]):

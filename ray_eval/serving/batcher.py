@@ -153,11 +153,6 @@ class Batcher:
             ticket.answer.cancel()
         return True
 
-    async def drain(self) -> None:
-        """Returns when nothing waits and no forward runs."""
-        while self._worker is not None:
-            await asyncio.wait([self._worker])
-
     def metrics(self) -> BatcherMetrics:
         """The totals so far."""
         sizes = dict(self._totals.batch_sizes)  # one step, because other threads ask as well

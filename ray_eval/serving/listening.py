@@ -1,4 +1,4 @@
-"""Where a server may listen: addresses, sockets and credentials are checked here before gRPC sees them."""
+"""Where a server may listen: addresses, socket files and credentials, checked before gRPC sees them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import socket
 import stat
 from pathlib import Path
-
-import grpc
 
 from ray_eval.errors import SetupError
 from ray_eval.sections import ListenSection
@@ -44,36 +42,6 @@ def unix_path(address: str) -> Path:
     return Path(address.removeprefix(UNIX_PREFIX))
 
 
-def bind(server: grpc.aio.Server, listen: ListenSection) -> str:
-    """Binds the server and returns the address it has, with the port that was taken.
-
-    A socket file that nobody listens on is replaced; the new one is for this user alone.
-
-    Raises:
-        SetupError: the address is in use, or cannot be had.
-    """
-    if listen.address.startswith(UNIX_PREFIX):
-        _remove_stale(unix_path(listen.address))
-    try:
-        port = _add_port(server, listen)
-    except RuntimeError as error:
-        raise SetupError(
-            f"listen {listen.address!r}: expected a free address of this host, got {error}; choose another port,"
-            " or port 0 for any free one"
-        ) from error
-    if listen.address.startswith(UNIX_PREFIX):
-        unix_path(listen.address).chmod(0o600)
-        return listen.address
-    return f"{listen.address.rpartition(':')[0]}:{port}"
-
-
-def _add_port(server: grpc.aio.Server, listen: ListenSection) -> int:
-    if listen.certificate_pem is None or listen.private_key_pem is None:
-        return server.add_insecure_port(listen.address)
-    credentials = grpc.ssl_server_credentials([(listen.private_key_pem, listen.certificate_pem)])
-    return server.add_secure_port(listen.address, credentials)
-
-
 def _host(address: str) -> str:
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
@@ -101,7 +69,7 @@ def _check_unix(path: Path) -> None:
         raise SetupError(f"listen 'unix:{path}': expected the folder {path.parent} to exist")
 
 
-def _remove_stale(path: Path) -> None:
+def remove_stale(path: Path) -> None:
     """Removes a socket file that nobody listens on.
 
     Raises:

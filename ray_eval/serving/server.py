@@ -20,12 +20,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from ray_eval.errors import ContractError, EpisodeError
+from ray_eval.errors import ContractError, EpisodeError, SetupError
 from ray_eval.interfaces import Policy
 from ray_eval.sections import BatchingSection, ListenSection
 from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ticket
 from ray_eval.serving.dedup import AnswerCache, ReusedIdError
-from ray_eval.serving.listening import UNIX_PREFIX, bind, check_listen, unix_path
+from ray_eval.serving.listening import UNIX_PREFIX, check_listen, remove_stale, unix_path
 from ray_eval.types import Observation, PolicySpec
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
@@ -97,7 +97,7 @@ class PolicyServer:
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((self._service(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        address = bind(self._server, self._listen)
+        address = _bind(self._server, self._listen)
         if address.startswith(UNIX_PREFIX):
             self._socket = unix_path(address)
         await self._server.start()
@@ -180,7 +180,7 @@ class PolicyServer:
     async def _server_metadata(
         self, _request: pb.ServerMetadataRequest, _context: Context
     ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="ray-eval", version=importlib.metadata.version("ray-eval"))
+        return pb.ServerMetadataResponse(name="ray-eval", version=_version())
 
     async def _model_metadata(self, request: pb.ModelMetadataRequest, _context: Context) -> pb.ModelMetadataResponse:
         self._check_model(request.name)
@@ -198,6 +198,34 @@ class PolicyServer:
 
     def _rows(self, observations: Sequence[Observation], request_id: str) -> _Rows:
         return _Rows(self._batcher, self._batcher.submit(observations), self._spec, request_id)
+
+
+def _bind(server: grpc.aio.Server, listen: ListenSection) -> str:
+    """Binds the server and returns the address it has; a socket file that nobody listens on is replaced.
+
+    Raises:
+        SetupError: the address is in use, or cannot be had.
+    """
+    if listen.address.startswith(UNIX_PREFIX):
+        remove_stale(unix_path(listen.address))
+    try:
+        port = _add_port(server, listen)
+    except RuntimeError as error:
+        raise SetupError(
+            f"listen {listen.address!r}: expected a free address of this host, got {error}; choose another port,"
+            " or port 0 for any free one"
+        ) from error
+    if listen.address.startswith(UNIX_PREFIX):
+        unix_path(listen.address).chmod(0o600)
+        return listen.address
+    return f"{listen.address.rpartition(':')[0]}:{port}"
+
+
+def _add_port(server: grpc.aio.Server, listen: ListenSection) -> int:
+    if listen.certificate_pem is None or listen.private_key_pem is None:
+        return server.add_insecure_port(listen.address)
+    credentials = grpc.ssl_server_credentials([(listen.private_key_pem, listen.certificate_pem)])
+    return server.add_secure_port(listen.address, credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +247,14 @@ class _Rows:
 
     def withdraw(self) -> bool:
         return self.batcher.withdraw(self.tickets)
+
+
+def _version() -> str:
+    """The distribution's version; empty where the package runs from a folder that was never installed."""
+    try:
+        return importlib.metadata.version("ray-eval")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _is_expired(context: Context) -> bool:

@@ -5,6 +5,8 @@ from concurrent.futures import Executor, Future
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ray_eval.errors import ContractError, EpisodeError
 from ray_eval.sections import BatchingSection
@@ -106,7 +108,6 @@ def test_requests_are_served_first_come_first_served_up_to_the_limit():
             await executor.run_next()
         assert await answers_of(tasks) == [0, 1, 2, 3, 4]
         assert policy.batches == [[0, 1], [2, 3], [4]]
-        await batcher.drain()
 
     asyncio.run(run())
 
@@ -190,7 +191,6 @@ def test_a_queue_emptied_by_cancellation_starts_no_forward():
         assert batcher.withdraw([ticket])
         await settle()
         assert not executor.jobs
-        await batcher.drain()
 
     asyncio.run(run())
 
@@ -282,5 +282,37 @@ def test_no_caller_is_left_waiting_when_the_executor_is_gone():
         batcher = batcher_of(Echo(), GoneExecutor())
         with pytest.raises(asyncio.CancelledError):
             await batcher.infer(ask(0))
+
+    asyncio.run(run())
+
+
+events = st.lists(st.sampled_from(["ask", "ask", "forward", "cancel"]), max_size=40)
+
+
+@given(events, st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_whatever_the_schedule_each_request_gets_its_own_answer_once_and_in_order(schedule, max_batch_size, rng):
+    async def run():
+        executor, policy = ManualExecutor(), Echo()
+        batcher = batcher_of(policy, executor, max_batch_size=max_batch_size)
+        tasks = []
+        for event in schedule:
+            if event == "ask":
+                tasks += submit_each(batcher, [len(tasks)])
+                await settle()
+            elif event == "forward" and executor.jobs:
+                await executor.run_next()
+            elif event == "cancel" and tasks:
+                rng.choice(tasks).cancel()
+                await settle()
+        while executor.jobs:
+            await executor.run_next()
+        answered = [i for i, task in enumerate(tasks) if not task.cancelled()]
+        assert [tasks[i].result().actions[0, 0] for i in answered] == answered
+        computed = [seed for batch in policy.batches for seed in batch]
+        assert computed == sorted(set(computed))
+        assert set(answered) <= set(computed)
+        assert max(map(len, policy.batches), default=0) <= max_batch_size
+        assert batcher.metrics().waiting == 0
 
     asyncio.run(run())
