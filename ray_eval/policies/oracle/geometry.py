@@ -52,3 +52,16 @@ def downward_grasp(closing_axis: FloatArray) -> FloatArray:
     y /= np.linalg.norm(y)
     z = np.array([0.0, 0.0, -1.0])
     return np.column_stack([np.cross(y, z), y, z])
+
+
+def forward_grasp(direction: FloatArray) -> FloatArray:
+    """The (3, 3) hand rotation that points along a level direction, its fingers closing vertically."""
+    z = np.array([direction[0], direction[1], 0.0])
+    z /= np.linalg.norm(z)
+    y = np.array([0.0, 0.0, 1.0])
+    return np.column_stack([np.cross(y, z), y, z])
+
+
+def turned(rotation: FloatArray, yaw: float) -> FloatArray:
+    """A rotation followed by a turn about the world's vertical (rad)."""
+    return rotation_from_vector(np.array([0.0, 0.0, yaw])) @ rotation

@@ -32,7 +32,7 @@ def grasp_of(item: str, scene: Scene, attempt: int, ignored: tuple[str, ...] = (
 
     Bodies in `ignored` do not count as obstacles.
     """
-    candidates = list(_rim(item, scene) if shape_of(item).style == "rim" else _across(item, scene))
+    candidates = list({"rim": _rim, "across": _across, "handle": _handle}[shape_of(item).style](item, scene))
     obstacles = [n for n in scene.poses if n not in (item, *ignored)]
     costs = [cost + _stretch(grasp) + 4.0 * _crowding(grasp, scene, obstacles) for grasp, cost in candidates]
     return candidates[int(np.argsort(costs, kind="stable")[attempt % min(len(candidates), 4)])][0]
@@ -60,14 +60,23 @@ def _across(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
 def _rim(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
     """Grasps on the wall of a bowl or cup, from eight sides, each with its cost (m)."""
     shape, pose = shape_of(item), scene.poses[item]
-    _, high = scene.box(item)
+    low, high = scene.box(item)
+    axis = pose.at(np.array([*shape.axis_m, 0.0]))
     for angle in np.arange(8) * np.pi / 4:
         direction = np.array([np.sin(angle), np.cos(angle), 0.0])
         rotation = downward_grasp(_nearest(direction))
         for inwards in (0.0, 0.015):
-            position = pose.position + (shape.rim_m - inwards) * direction
-            position = np.array([position[0], position[1], high[2] - 0.012])
+            position = axis + (shape.rim_m - inwards) * direction
+            position = np.array([position[0], position[1], max(high[2] - 0.012, low[2] + FINGER_BELOW_SITE_M)])
             yield Grasp(position, rotation, _close_steps(0.004)), 0.3 * inwards + _turning(rotation)
+
+
+def _handle(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
+    """Grasps of a knob on top, along both of the body's level axes, each with its cost (m)."""
+    pose = scene.poses[item]
+    for axis in (pose.rotation[:, 1], pose.rotation[:, 0]):
+        rotation = downward_grasp(_nearest(axis))
+        yield Grasp(pose.at(np.array(shape_of(item).handle_m)), rotation, _close_steps(0.01)), _turning(rotation)
 
 
 def _nearest(axis: FloatArray) -> FloatArray:

@@ -27,6 +27,8 @@ class Shape:
     """`across` closes on the box's narrow side, `rim` on the wall of a bowl or cup, `handle` on `handle_m`."""
     rim_m: float = 0.0
     """Radius at which the wall of a `rim` object stands, m."""
+    axis_m: tuple[float, float] = (0.0, 0.0)
+    """Where the axis of a `rim` object is, x and y in the body frame, m; a mug's origin is off it."""
     handle_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Point between the fingers for `handle`, body frame, m."""
     depth_m: float = 0.03
@@ -51,7 +53,13 @@ SHAPES: dict[str, Shape] = {
     "glazed_rim_porcelain_ramekin": Shape((-0.045, -0.044, 0.001), (0.045, 0.045, 0.043), "rim", 0.042),
     "plate": Shape((-0.068, -0.068, -0.003), (0.070, 0.069, 0.016), "rim", 0.066),
     "wine_bottle": Shape((-0.021, -0.022, 0.001), (0.022, 0.022, 0.158)),
-    "moka_pot": Shape((-0.041, -0.056, -0.066), (0.041, 0.091, 0.086)),
+    "moka_pot": Shape((-0.041, -0.056, -0.066), (0.041, 0.091, 0.086), "handle", handle_m=(0.0, -0.001, 0.077)),
+    "porcelain_mug": Shape((-0.065, -0.049, 0.002), (0.060, 0.047, 0.108), "rim", 0.042, (0.0125, 0.0)),
+    "red_coffee_mug": Shape((-0.061, -0.047, -0.002), (0.062, 0.046, 0.131), "rim", 0.040, (0.0, 0.0)),
+    "white_yellow_mug": Shape((-0.071, -0.053, 0.000), (0.068, 0.053, 0.103), "rim", 0.043, (-0.0185, 0.0)),
+    "black_book": Shape((-0.015, -0.067, 0.002), (0.014, 0.043, 0.137)),
+    "desk_caddy": Shape((-0.075, -0.217, 0.001), (0.075, 0.217, 0.168)),
+    "microwave": Shape((-0.173, -0.111, 0.0), (0.173, 0.111, 0.187)),
     "chefmate_8_frypan": Shape((-0.097, -0.103, 0.001), (0.259, 0.101, 0.059)),
     "wooden_cabinet": Shape((-0.123, -0.109, 0.005), (0.131, 0.112, 0.223)),
     "white_cabinet": Shape((-0.123, -0.109, 0.005), (0.131, 0.112, 0.223)),
@@ -70,6 +78,24 @@ _WALLS = (
 )
 DRAWER_HEIGHT_M = {"cabinet_top": 0.1839, "cabinet_middle": 0.1140, "cabinet_bottom": 0.0450}
 """Height of each drawer's middle over the cabinet's origin, by the end of its body's name."""
+
+# Where things are put down, by category and part: the point (m, body frame) at which an item's lowest point shall be.
+SPOTS: dict[tuple[str, str], tuple[float, float, float]] = {
+    ("basket", ""): (0.0, 0.0, 0.06),
+    ("plate", ""): (0.0, 0.0, 0.004),
+    ("akita_black_bowl", ""): (0.0, 0.0, 0.012),
+    ("flat_stove", "cook"): (0.15, 0.0, 0.025),
+    ("wooden_cabinet", "side"): (0.004, 0.016, 0.224),
+    ("white_cabinet", "side"): (0.004, 0.016, 0.224),
+    ("wine_rack", ""): (0.0, -0.075, 0.222),
+    ("desk_caddy", "back"): (0.034, 0.0, 0.090),
+}
+DRAWER_SPOT_M = (0.004, 0.011, -0.025)
+"""The same for a drawer, z relative to its middle."""
+HANDLE_M = (-0.003, -0.1016, 0.0)
+"""Middle of a drawer's handle, a bar along x of 16 x 16 mm, body frame, z relative to the drawer's middle."""
+HANDLE_HEIGHT_M = {"top": 0.1839, "middle": 0.1104, "bottom": 0.0411}
+"""Height of each handle over the cabinet's origin."""
 
 UNKNOWN = Shape((-0.03, -0.03, -0.03), (0.03, 0.03, 0.03))
 """Stands in for a category that is not in the table."""

@@ -24,6 +24,11 @@ from ray_eval.types import (
     PolicySpec,
 )
 
+SLIPPED_M = 0.04
+"""Difference from the planned hold up to which the observed one is believed."""
+LOST_M = 0.05
+"""Difference from the planned hold at which the object counts as lost."""
+
 
 class Oracle:
     """A scripted expert for LIBERO's four suites that reads the privileged state; stateless, `batch_invariant`."""
@@ -87,21 +92,23 @@ def _advanced(memory: Memory, scene: Scene, hand: Hand, step: int) -> Memory:
     return memory
 
 
-def _offset(stage: Stage, scene: Scene, hand: Hand) -> FloatArray:
-    """The hand relative to the carried object as observed, or as planned while it is not held yet."""
-    observed = hand.position - scene.poses[stage.carried].position
-    return observed if np.linalg.norm(observed - stage.offset) < 0.04 else stage.offset
+def _held_at(stage: Stage, scene: Scene, hand: Hand) -> FloatArray:
+    """(3,) the hand relative to the carried object, in the hand's frame, m."""
+    return hand.rotation.T @ (hand.position - scene.poses[stage.carried].position)
 
 
 def _hand_goal(stage: Stage, scene: Scene, hand: Hand) -> FloatArray:
-    return stage.position + _offset(stage, scene, hand) if stage.carried else stage.position
+    """Where the hand goes: with a carried object its offset as observed, or as planned while it is not held yet."""
+    if not stage.carried:
+        return stage.position
+    offset = _held_at(stage, scene, hand)
+    if np.linalg.norm(offset - stage.offset) > SLIPPED_M:
+        offset = stage.offset
+    return np.asarray(stage.position + stage.rotation @ offset)
 
 
 def _is_lost(stage: Stage, scene: Scene, hand: Hand) -> bool:
-    if not stage.carried:
-        return False
-    observed = hand.position - scene.poses[stage.carried].position
-    return float(np.linalg.norm(observed - stage.offset)) > 0.05
+    return bool(stage.carried) and float(np.linalg.norm(_held_at(stage, scene, hand) - stage.offset)) > LOST_M
 
 
 def _imagine_chunk(memory: Memory, scene: Scene, hand: Hand, step: int, rows: int) -> tuple[FloatArray, FloatArray]:

@@ -4,48 +4,70 @@ from __future__ import annotations
 
 import numpy as np
 
-from ray_eval.policies.oracle.arm import Hand
+from ray_eval.policies.oracle.arm import CLOSE, OPEN, Hand
+from ray_eval.policies.oracle.geometry import downward_grasp, forward_grasp, turned
 from ray_eval.policies.oracle.grasps import grasp_of
-from ray_eval.policies.oracle.objects import SHAPES, category
-from ray_eval.policies.oracle.plan import Goal, Place
-from ray_eval.policies.oracle.scene import Scene
-from ray_eval.policies.oracle.stages import Stage, carry
+from ray_eval.policies.oracle.objects import (
+    DRAWER_HEIGHT_M,
+    DRAWER_SPOT_M,
+    HANDLE_HEIGHT_M,
+    HANDLE_M,
+    SHAPES,
+    SPOTS,
+    category,
+)
+from ray_eval.policies.oracle.plan import Goal, Place, Push, Slide, TurnOn
+from ray_eval.policies.oracle.scene import Pose, Scene
+from ray_eval.policies.oracle.stages import Stage, Way, carry
 from ray_eval.types import FloatArray
 
 WAY_M = 0.06
 """Half the width of the way that a carried object is kept clear of, m."""
+UP = np.array([0.0, 0.0, 1.0])
+"""The world's vertical."""
 
 
 def stages_of(goal: Goal, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
     """The stages of a goal's next attempt from the present scene."""
     if isinstance(goal, Place):
-        return _place(goal, scene, hand, attempt)
-    raise NotImplementedError
+        return _place(goal, scene, attempt)
+    if isinstance(goal, TurnOn):
+        return _turn_on(goal, scene)
+    if isinstance(goal, Push):
+        return _push(goal, scene, attempt)
+    return _pull(goal, scene, hand) if goal.is_open else _shut(goal, scene, hand)
 
 
 def is_met(goal: Goal, scene: Scene) -> bool:
     """Whether the goal holds, as far as the privileged state tells."""
-    if isinstance(goal, Place):
-        where, origin = _where(goal, scene), scene.poses[goal.item].position
+    if isinstance(goal, Place | Push):
+        where = _where(goal, scene) if isinstance(goal, Place) else _front(goal, scene)
+        origin = scene.poses[goal.item].position
         return bool(np.linalg.norm(where[:2] - origin[:2]) < 0.05 and abs(where[2] - origin[2]) < 0.08)
-    return False
+    if isinstance(goal, TurnOn):
+        return scene.joints.get(f"{goal.fixture}_button", 0.0) >= 0.5
+    position = _joint(goal, scene)
+    return position < -0.142 if goal.is_open else position > -0.002
 
 
-def _place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
+def _place(goal: Place, scene: Scene, attempt: int) -> list[Stage]:
     grasp = grasp_of(goal.item, scene, attempt)
     origin, where = scene.poses[goal.item].position, _where(goal, scene)
-    via_z = max(float(origin[2]) + 0.08, float(where[2]) + 0.05, _clear_height(goal.item, origin, where, scene))
-    return carry(goal.item, origin, grasp, where, via_z, 0.005)
+    skip = () if category(goal.target) in {"basket", "desk_caddy"} else (goal.target,)
+    clear = _clear_height(goal.item, where, scene, skip)
+    via_z = max(float(origin[2]) + 0.08, float(where[2]) + 0.05, clear)
+    release = -0.01 if category(goal.target) == "wine_rack" else 0.005
+    return carry(goal.item, origin, grasp, Way(where, via_z, grasp.rotation, release))
 
 
-def _clear_height(item: str, start: FloatArray, end: FloatArray, scene: Scene) -> float:
+def _clear_height(item: str, end: FloatArray, scene: Scene, skip: tuple[str, ...]) -> float:
     """Height of the item's origin (m) at which it passes over everything near its way."""
-    low, _ = scene.box(item)
-    tops = [scene.box(n)[1][2] for n in scene.poses if n != item and _is_near_way(scene, n, start, end)]
+    start, (low, _) = scene.poses[item].position, scene.box(item)
+    tops = [scene.box(n)[1][2] for n in scene.poses if n not in (item, *skip) and _is_near(scene, n, start, end)]
     return float(start[2] - low[2]) + max(tops, default=0.0) + 0.03
 
 
-def _is_near_way(scene: Scene, name: str, start: FloatArray, end: FloatArray) -> bool:
+def _is_near(scene: Scene, name: str, start: FloatArray, end: FloatArray) -> bool:
     if category(name) not in SHAPES:
         return False
     low, high = scene.box(name)
@@ -58,15 +80,110 @@ def _is_near_way(scene: Scene, name: str, start: FloatArray, end: FloatArray) ->
 
 def _where(goal: Place, scene: Scene) -> FloatArray:
     """(3,) where the item's origin shall be, m."""
-    target = scene.poses[goal.target]
-    low, _ = scene.box(goal.item)
-    bottom = float(scene.poses[goal.item].position[2] - low[2])
-    if category(goal.target) == "basket":
-        return target.position + np.array([0.0, 0.0, 0.06 + bottom]) + _slot(goal)
-    if category(goal.target) == "plate":
-        return target.position + np.array([0.0, 0.0, 0.004 + bottom])
-    raise NotImplementedError
+    item, target = scene.poses[goal.item], scene.poses[goal.target]
+    bottom = float(item.position[2] - scene.box(goal.item)[0][2])
+    if goal.relation == "right_of":
+        return target.position + np.array([0.0, 0.105, bottom - 0.003])
+    if goal.part in HANDLE_HEIGHT_M:
+        drawer, height = _drawer(scene, goal.target, goal.part)
+        return drawer.at(np.add(DRAWER_SPOT_M, (0.0, 0.0, height))) + bottom * UP
+    spot = np.array(SPOTS[category(goal.target), goal.part])
+    return target.at(spot + _slot(goal)) + bottom * UP
 
 
 def _slot(goal: Place) -> FloatArray:
-    return np.array([(0.0, 0.03, -0.03)[goal.slot], 0.0, 0.0])
+    """(3,) shift within the target that leaves room for a second object, m."""
+    half = 0.05 if goal.part == "cook" else 0.03
+    return np.array([(0.0, half, -half)[goal.slot], 0.0, 0.0])
+
+
+def _drawer(scene: Scene, cabinet: str, part: str) -> tuple[Pose, float]:
+    """A drawer's body, and the height of its middle over the cabinet's origin (m)."""
+    body = f"cabinet_{part}"
+    return scene.poses[f"{cabinet}_{body}"], DRAWER_HEIGHT_M[body]
+
+
+def _joint(goal: Slide, scene: Scene) -> float:
+    name = "microjoint" if goal.part == "door" else f"{goal.part}_level"
+    return scene.joints[f"{goal.fixture}_{name}"]
+
+
+def _turn_on(goal: TurnOn, scene: Scene) -> list[Stage]:
+    """The knob's ridge is gripped from above and turned counter-clockwise; it is on from 0.5 rad."""
+    stove, turn = scene.poses[goal.fixture], scene.joints.get(f"{goal.fixture}_button", 0.0)
+    rotation = turned(downward_grasp(-stove.rotation[:, 1]), turn)
+    ridge = stove.at(np.array([-0.006, 0.001, 0.040]))
+    end = turned(rotation, 0.9)
+    return [
+        Stage("above", ridge + 0.08 * UP, rotation, OPEN, tolerance_m=0.012, patience=80),
+        Stage("descend", ridge, rotation, OPEN, tolerance_m=0.006, patience=25),
+        Stage("close", ridge, rotation, CLOSE, ending="close", steps=9),
+        Stage("turn", ridge, end, CLOSE, tolerance_m=0.03, tolerance_rad=0.15, patience=30),
+        Stage("open", ridge, end, OPEN, ending="open", steps=5),
+        Stage("retreat", ridge + 0.12 * UP, end, OPEN, tolerance_m=0.03, patience=15),
+    ]
+
+
+def _front(goal: Push, scene: Scene) -> FloatArray:
+    """(3,) the place in front of the stove, m; 0.37 m from its origin in libero_goal's BDDL."""
+    front = scene.poses[goal.stove].at(np.array([0.365, 0.0, 0.0]))
+    return np.array([front[0], front[1], scene.poses[goal.item].position[2]])
+
+
+def _push(goal: Push, scene: Scene, attempt: int) -> list[Stage]:
+    """The plate is dragged by its rim."""
+    origin = scene.poses[goal.item].position
+    grasp = grasp_of(goal.item, scene, attempt)
+    where = _front(goal, scene)
+    return carry(goal.item, origin, grasp, Way(where, float(origin[2]) + 0.02, grasp.rotation, 0.005))
+
+
+def _pull(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
+    """The handle is gripped by the level hand and drawn out."""
+    drawer, into, handle = _handle(goal, scene)
+    rotation = forward_grasp(into)
+    out = handle - (0.17 + _joint(goal, scene)) * into
+    retreat = out - 0.08 * into
+    return [
+        Stage("turn", _start(handle - 0.14 * into, hand), rotation, OPEN, tolerance_m=0.03, patience=70),
+        Stage("before", handle - 0.08 * into, rotation, OPEN, tolerance_m=0.012, patience=30),
+        Stage("reach", handle, rotation, OPEN, tolerance_m=0.008, patience=25),
+        Stage("close", handle, rotation, CLOSE, ending="close", steps=10),
+        Stage("pull", out, rotation, CLOSE, tolerance_m=0.015, patience=40),
+        Stage("open", out, rotation, OPEN, ending="open", steps=5),
+        Stage("back", retreat, rotation, OPEN, tolerance_m=0.02, patience=20),
+        Stage("up", retreat + 0.1 * UP, downward_grasp(np.array([0.0, -1.0, 0.0])), OPEN, tolerance_m=0.05, patience=30),
+    ]
+
+
+def _start(point: FloatArray, hand: Hand) -> FloatArray:
+    return np.array([point[0], point[1], max(point[2], min(hand.position[2], point[2] + 0.05))])
+
+
+def _handle(goal: Slide, scene: Scene) -> tuple[Pose, FloatArray, FloatArray]:
+    """A drawer's body, the level direction into the cabinet, and the middle of the handle (m)."""
+    drawer, _ = _drawer(scene, goal.fixture, goal.part)
+    handle = drawer.at(np.add(HANDLE_M, (0.0, 0.0, HANDLE_HEIGHT_M[goal.part])))
+    return drawer, drawer.rotation[:, 1], handle
+
+
+def _shut(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
+    """The closed, level hand pushes the handle home."""
+    if goal.part == "door":
+        return _shut_door(goal, scene, hand)
+    _, into, handle = _handle(goal, scene)
+    rotation = forward_grasp(into)
+    before = handle - 0.06 * into
+    home = handle - (_joint(goal, scene) - 0.03) * into
+    return [
+        Stage("turn", before - 0.06 * into + 0.10 * UP, rotation, CLOSE, tolerance_m=0.03, patience=70),
+        Stage("before", before, rotation, CLOSE, tolerance_m=0.02, patience=40),
+        Stage("push", home, rotation, CLOSE, tolerance_m=0.005, patience=50),
+        Stage("back", before, rotation, CLOSE, tolerance_m=0.03, patience=30),
+    ]
+
+
+def _shut_door(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
+    raise NotImplementedError
+
+

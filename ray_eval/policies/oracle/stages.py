@@ -32,7 +32,7 @@ class Stage:
     carried: str = ""
     """Object to which `position` refers; empty for the hand itself."""
     offset: FloatArray = dataclasses.field(default_factory=lambda: np.zeros(3))
-    """(3,) planned grip site relative to the carried object, m."""
+    """(3,) planned grip site relative to the carried object, in the hand's frame, m."""
     tolerance_m: float = 0.01
     """Distance at which the pose counts as reached."""
     tolerance_rad: float = 0.12
@@ -80,28 +80,43 @@ class Grasp:
     """Control steps of closing until the object is held."""
 
 
-def carry(item: str, origin: FloatArray, grasp: Grasp, goal: FloatArray, via_z: float, release_m: float) -> list[Stage]:
-    """The stages that bring an object's origin from `origin` to `goal`, passing at height `via_z` (m)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """How a held object travels."""
+
+    goal: FloatArray
+    """(3,) where its origin shall be, m."""
+    via_z: float
+    """Height at which its origin travels, m."""
+    rotation: FloatArray
+    """(3, 3) of the hand when it arrives."""
+    release_m: float = 0.005
+    """Height over the goal at which it is let go."""
+
+
+def carry(item: str, origin: FloatArray, grasp: Grasp, way: Way) -> list[Stage]:
+    """The stages that take hold of an object whose origin is at `origin` and bring it along a way."""
     up = np.array([0.0, 0.0, 1.0])
-    offset = grasp.position - origin
-    above = grasp.position + 0.06 * up
+    offset = grasp.rotation.T @ (grasp.position - origin)
+    goal = way.goal + way.release_m * up
+    released = goal + way.rotation @ offset
 
     def hand(name: str, position: FloatArray, gripper: float, **more: Any) -> Stage:
         return Stage(name, position, grasp.rotation, gripper, **more)
 
-    def held(name: str, position: FloatArray, **more: Any) -> Stage:
-        return Stage(name, position, grasp.rotation, CLOSE, carried=item, offset=offset, **more)
+    def held(name: str, position: FloatArray, rotation: FloatArray, **more: Any) -> Stage:
+        return Stage(name, position, rotation, CLOSE, carried=item, offset=offset, **more)
 
-    lifted = np.array([origin[0], origin[1], via_z])
-    arrived = np.array([goal[0], goal[1], via_z])
-    released = goal + release_m * up + offset
+    lifted = np.array([origin[0], origin[1], way.via_z])
+    arrived = np.array([goal[0], goal[1], way.via_z])
+    back = grasp.rotation[:, 2]
     return [
-        hand("above", above, OPEN, tolerance_m=0.012, patience=60),
+        hand("above", grasp.position - 0.06 * back, OPEN, tolerance_m=0.012, patience=60),
         hand("descend", grasp.position, OPEN, tolerance_m=0.005, patience=25),
         hand("close", grasp.position, CLOSE, ending="close", steps=grasp.close_steps, patience=25),
-        held("lift", lifted, tolerance_m=0.03),
-        held("carry", arrived, tolerance_m=0.012, patience=80),
-        held("lower", goal + release_m * up, tolerance_m=0.008, patience=25),
-        hand("open", released, OPEN, ending="open", steps=5),
-        hand("retreat", released + 0.1 * up, OPEN, tolerance_m=0.03, patience=15),
+        held("lift", lifted, grasp.rotation, tolerance_m=0.03),
+        held("carry", arrived, way.rotation, tolerance_m=0.012, patience=80),
+        held("lower", goal, way.rotation, tolerance_m=0.008, patience=30),
+        Stage("open", released, way.rotation, OPEN, ending="open", steps=5),
+        Stage("retreat", released - 0.1 * way.rotation[:, 2], way.rotation, OPEN, tolerance_m=0.03, patience=15),
     ]
