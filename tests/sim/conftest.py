@@ -1,0 +1,21 @@
+"""Real LIBERO: variables set before any simulator is imported, and third parties' import warnings kept out."""
+
+import os
+import warnings
+
+import pytest
+
+from ray_eval.envs.libero.gl import choose_backend, gl_environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def simulator():
+    """Imports the simulator once, with a renderer that works; CUDA stays as it is for other tests."""
+    if "MUJOCO_GL" not in os.environ:
+        environment = gl_environment(choose_backend("auto").backend)
+        os.environ.update({name: environment[name] for name in environment if name != "CUDA_VISIBLE_DEVICES"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from libero.libero.envs import OffScreenRenderEnv
+
+    return OffScreenRenderEnv
