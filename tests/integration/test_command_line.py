@@ -1,0 +1,150 @@
+"""The command line from outside: exit codes, what is printed, kills, signals and resumes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ray_eval.report.ledger import LEDGER_NAME, read_ledger
+
+LONG = ("policy=random", "suite=fake", "repeats=4", "ray.dashboard=false")
+
+
+def ray_eval(*words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "ray_eval", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def start(*words: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "ray_eval", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_episodes(out: Path, count: int, process: subprocess.Popen) -> None:
+    ledger = out / LEDGER_NAME
+    deadline = time.monotonic() + 120
+    while not ledger.exists() or ledger.read_bytes().count(b"\n") <= count:
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def episode_lines(out: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (out / LEDGER_NAME).read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "episode"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> bytes:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = ray_eval("run", *LONG, "workers=2", "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0/60" in done.stdout
+    return (out / "summary.json").read_bytes()
+
+
+def test_a_run_killed_in_the_middle_resumes_to_the_same_bytes(undisturbed, tmp_path):
+    out = tmp_path / "run"
+    process = start("run", *LONG, "workers=2", "--out", out)
+    wait_for_episodes(out, 5, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    # Ray's two agents try for a minute to report the death of their raylet, and end after that.
+    _, alive = psutil.wait_procs([process for process in family if "Agent" not in process.name()], timeout=30)
+    assert alive == []
+    kept = len(read_ledger(out).episodes)
+    assert 5 <= kept < 60
+    assert not (out / "summary.json").exists()
+    resumed = ray_eval("run", "--resume", out, "workers=1")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"{kept} episodes are finished already" in resumed.stdout
+    assert (out / "summary.json").read_bytes() == undisturbed
+    assert len(episode_lines(out)) == 60
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(undisturbed, tmp_path):
+    out = tmp_path / "run"
+    process = start("run", *LONG, "workers=2", "--out", out)
+    wait_for_episodes(out, 3, process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert f"ray-eval run --resume {out}" in output
+    assert "Traceback" not in output
+    assert json.loads((out / "summary.json").read_text())["is_complete"] is False
+    assert ray_eval("run", "--resume", out, "workers=2").returncode == 0
+    assert (out / "summary.json").read_bytes() == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "policy=oracle", "suite=libero_objekt"), "Did you mean 'libero_object'"),
+        (("run", "policy=orcale", "suite=fake"), "Did you mean 'oracle'"),
+        (("run", "policy=oracle", "suite=fake", "tasks=[7]"), "expected indices from 0 to 2, got 7"),
+        (("run", "frist_light"), "expected a file or one of"),
+        (("run", "--resume", "nowhere"), "found none"),
+        (("run", "first_light", "--out", "."), "--resume"),
+        (("run", "policy=replay", "suite=fake"), "policy.path"),
+        (("episode", "nowhere", "fake/0/0"), "expected a run's folder"),
+        (("list", "tasks"), "ray-eval list tasks libero_goal"),
+        (("serve", "oracel"), "Did you mean 'oracle'"),
+        (("serve", "noop", "--address", "0.0.0.0:0"), "0.0.0.0"),
+    ],
+)
+def test_a_users_mistake_is_two_and_no_traceback(words, message):
+    done = ray_eval(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
+    done = ray_eval("run", "first_light", "tasks=[0,3]", "protocol.max_steps=80", "--out", tmp_path / "x", "--dry-run")
+    assert done.returncode == 0
+    assert "# 2 episodes:" in done.stdout
+    assert "libero_object/3/0  env_seed 7  max_steps 80" in done.stdout
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "among"),
+    [("suites", "libero_spatial"), ("policies", "oracle"), ("protocols", "openvla_oft"), ("evaluations", "first_light")],
+)
+def test_list_names_what_there_is(what, among):
+    done = ray_eval("list", what)
+    assert done.returncode == 0
+    assert among in done.stdout.split()
+
+
+def test_a_port_that_is_taken_is_said():
+    first = start("serve", "noop", "--address", "127.0.0.1:0")
+    try:
+        address = next(word for word in first.stdout.readline().split() if word.startswith("127.0.0.1:"))
+        second = ray_eval("serve", "noop", "--address", address)
+        assert second.returncode == 2
+        assert address.rpartition(":")[2] in second.stderr
+    finally:
+        first.send_signal(signal.SIGTERM)
+        output, _ = first.communicate(timeout=30)
+    assert first.returncode == 0, output
+
+
+def test_an_episode_runs_again_without_ray_to_the_recorded_trajectory(tmp_path):
+    out = tmp_path / "run"
+    words = ("policy=random", "suite=fake", "tasks=[1]", "init_states=[2]", "protocol.max_steps=40", "workers=1")
+    assert ray_eval("run", *words, "--out", out).returncode == 0
+    again = ray_eval("episode", out, "fake/1/2", "--video", tmp_path / "x.mp4")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "trajectory: the recorded one" in again.stdout
+    assert (tmp_path / "x.mp4").stat().st_size > 1000
+    unknown = ray_eval("episode", out, "fake/1/3")
+    assert unknown.returncode == 2
+    assert "Did you mean 'fake/1/2'" in unknown.stderr

@@ -1,0 +1,148 @@
+"""Whole runs on a real local Ray with a real gRPC server, on the fake env where LIBERO would add nothing but time."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import ray_eval
+from ray_eval.errors import ConfigError, SetupError
+from ray_eval.report.ledger import LEDGER_NAME, read_ledger
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+
+ASYNC = ("execution.mode=async", "execution.latency.steps=4")
+
+
+@pytest.fixture(scope="module")
+def ray_session():
+    import ray
+
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1", num_gpus=0)
+    yield ray
+    ray.shutdown()
+
+
+def evaluate(out: Path, *overrides: str, policy: str = "random", resume: bool = False):
+    words = [f"policy={policy}", "suite=fake", f"out={out}", *overrides]
+    return ray_eval.evaluate(None, words, resume=out if resume else None)
+
+
+def records(out: Path, kind: str) -> list[dict]:
+    lines = [json.loads(line) for line in (out / LEDGER_NAME).read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("mode", [(), ASYNC], ids=["sync", "async"])
+def test_the_summary_is_byte_identical_for_one_worker_and_for_three(ray_session, tmp_path, mode):
+    one = evaluate(tmp_path / "one", *mode, "episodes_per_task=3", "workers=1")
+    three = evaluate(tmp_path / "three", *mode, "episodes_per_task=3", "workers=3")
+    assert one.is_complete
+    assert len({record["worker"] for record in records(three.out, "episode")}) == 3
+    assert (one.out / "summary.json").read_bytes() == (three.out / "summary.json").read_bytes()
+
+
+def test_results_are_typed_and_in_plan_order(ray_session, tmp_path):
+    evaluation = evaluate(tmp_path / "run", "episodes_per_task=2", "repeats=2", "workers=2", "protocol.max_steps=20")
+    assert [result.spec for result in evaluation.results] == list(evaluation.plan)
+    assert len(evaluation.plan) == 12
+    assert (evaluation.rate.n, evaluation.rate.errors, evaluation.is_interrupted) == (12, 0, False)
+    assert len((evaluation.out / "episodes.csv").read_text().splitlines()) == 13
+
+
+def worker_processes() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "ray::Worker" in " ".join(_title(child))]
+
+
+def _title(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_a_killed_worker_is_replaced_and_costs_one_attempt(ray_session, tmp_path):
+    undisturbed = evaluate(tmp_path / "undisturbed", "episodes_per_task=3", "workers=2")
+    killed: list[int] = []
+
+    def kill_one():
+        ledger = tmp_path / "disturbed" / LEDGER_NAME
+        while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
+            time.sleep(0.02)
+        victim = worker_processes()[0]
+        victim.kill()
+        killed.append(victim.pid)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    disturbed = evaluate(tmp_path / "disturbed", "episodes_per_task=3", "workers=2")
+    thread.join()
+    assert killed
+    assert [line["attempt"] for line in records(disturbed.out, "attempt")] == [1]
+    assert "worker-" in records(disturbed.out, "attempt")[0]["error"]
+    assert "worker-2 fake" in {line["worker"] for line in records(disturbed.out, "episode")}
+    assert (disturbed.out / "summary.json").read_bytes() == (undisturbed.out / "summary.json").read_bytes()
+
+
+def save_actions(folder: Path, task_id: int, init_state_id: int, actions: np.ndarray) -> None:
+    path = folder / "fake" / str(task_id) / f"{init_state_id}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, actions.astype(np.float32))
+
+
+def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session, tmp_path):
+    for task_id in range(3):
+        save_actions(tmp_path / "actions", task_id, 0, np.full((5, 7), np.nan if task_id == 1 else 0.1))
+    replay = ("episodes_per_task=1", "workers=2", "protocol.max_steps=20", f"policy.path={tmp_path / 'actions'}")
+    poisoned = evaluate(tmp_path / "run", *replay, policy="replay")
+    assert [str(result.outcome) for result in poisoned.results] == ["failure", "error", "failure"]
+    assert "NaN" in (poisoned.results[1].error or "") or "finite" in (poisoned.results[1].error or "")
+    assert not poisoned.is_complete
+    # A broken contract is not tried again; a resume with the same broken actions says the same.
+    assert records(poisoned.out, "attempt") == []
+    summary = json.loads((poisoned.out / "summary.json").read_text())
+    assert (summary["overall"]["errors"], summary["overall"]["n"], summary["is_complete"]) == (1, 2, False)
+
+
+def test_workers_that_cannot_be_placed_are_an_error_in_time(ray_session, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(SetupError, match=r"placed within 3 s, got no free CPU .*set workers lower"):
+        evaluate(tmp_path / "run", "workers=9", "ray.placement_timeout_s=3")
+    assert time.monotonic() - started < 60
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_that_cannot_be_loaded_is_one_clear_error(ray_session, tmp_path):
+    with pytest.raises(SetupError, match=str(tmp_path / "nowhere")):
+        evaluate(tmp_path / "run", f"policy.path={tmp_path / 'nowhere'}", policy="replay")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resume_with_another_identity_is_refused(ray_session, tmp_path):
+    evaluate(tmp_path / "run", "episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20")
+    with pytest.raises(ConfigError, match="seed: 0 there, 5 now"):
+        evaluate(tmp_path / "run", "episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20", "seed=5", resume=True)
+
+
+def test_a_resume_of_a_finished_run_runs_nothing(ray_session, tmp_path):
+    words = ("episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20")
+    first = evaluate(tmp_path / "run", *words)
+    before = (first.out / "summary.json").read_bytes()
+    evaluate(tmp_path / "run", *words, resume=True)
+    assert len(records(first.out, "episode")) == 1
+    assert (first.out / "summary.json").read_bytes() == before
+
+
+def test_nothing_is_left_in_the_session_after_a_run(ray_session, tmp_path):
+    evaluate(tmp_path / "run", "episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20")
+    deadline = time.monotonic() + 20
+    while worker_processes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert worker_processes() == []
+    assert ray_session.available_resources()["CPU"] == 4
+    assert read_ledger(tmp_path / "run").header["provenance"]["workers"] == 1
