@@ -11,6 +11,7 @@ import ray_eval.envs.gym  # noqa: F401 -- registers the environment
 from ray_eval.envs import make_env
 from ray_eval.envs.contract import check_env_contract
 from ray_eval.envs.libero.env import LiberoEnv
+from ray_eval.envs.libero.simulation import placed
 from ray_eval.errors import EpisodeError
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
 from ray_eval.types import ENVIRONMENT_STATE, IMAGE, OBSERVATION_KEYS, STATE, EpisodeSpec
@@ -29,6 +30,13 @@ def env():
     made = build()
     yield made
     made.close()
+
+
+@pytest.fixture
+def randomization_error(simulator):
+    from robosuite.utils.errors import RandomizationError
+
+    return RandomizationError
 
 
 def test_the_env_keeps_the_contract(env):
@@ -68,11 +76,32 @@ def test_an_init_state_of_another_model_is_an_error_of_the_episode(env):
         env._simulation.reset(7, np.zeros(5))
 
 
-def test_a_simulation_that_diverges_is_an_error_of_the_episode(env):
+def test_a_simulation_that_diverges_is_an_error_of_the_episode(env, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo leaves a log in the working folder
     env.reset(EPISODE)
     env._simulation.env.sim.data.qvel[-1] = 1e11
     with pytest.raises(EpisodeError, match="diverged"):
         env.step(env.noop_action())
+
+
+def test_a_failed_placement_is_drawn_again(randomization_error):
+    failures = [randomization_error("no room")] * 3
+    draws = iter([*failures, None])
+
+    def attempt():
+        if failure := next(draws):
+            raise failure
+        return "placed"
+
+    assert placed(attempt) == "placed"
+
+
+def test_a_placement_that_never_succeeds_is_an_error_of_the_episode(randomization_error):
+    def attempt():
+        raise randomization_error("no room")
+
+    with pytest.raises(EpisodeError, match="within 100 draws"):
+        placed(attempt)
 
 
 def test_the_env_goes_on_after_an_error(env):

@@ -30,7 +30,7 @@ def episode_of(recording, **changes):
     return EpisodeSpec(recording.suite, recording.task_id, **values)
 
 
-def replay(env, recording, *, is_watched=True):
+def replay(env, recording):
     """Yields the step after settling and after each recorded action, having compared its state."""
     env.reset(episode_of(recording))
     assert np.array_equal(env.simulator_state(), recording.states[0])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ray_eval.envs.libero.snapshot import SceneSnapshot, SnapshotRecorder
 from ray_eval.errors import EpisodeError
 from ray_eval.types import FloatArray
+
+T = TypeVar("T")
 
 RANDOMIZATION_TRIES = 100
 """Draws of an object placement before an episode is given up; plain LIBERO tries for ever."""
@@ -53,7 +56,7 @@ class Simulation:
         """
         del self.env.object_property_initializers[self._initializer_count :]
         self._control_env.seed(seed)
-        self._hard_reset()
+        placed(self.env.reset)  # not ControlEnv.reset, which swallows every exception and tries for ever
         if init_state is not None:
             self._check_size(init_state)
             self._control_env.set_init_state(init_state)
@@ -81,24 +84,6 @@ class Simulation:
         """Frees the simulation."""
         self._control_env.close()
 
-    def _hard_reset(self) -> None:
-        """Robosuite's reset; a placement that fails is drawn again from the same random numbers, as LIBERO does.
-
-        Not `ControlEnv.reset`, which swallows every exception and tries for ever.
-        """
-        from robosuite.utils.errors import RandomizationError
-
-        for _ in range(RANDOMIZATION_TRIES):
-            try:
-                self.env.reset()
-            except RandomizationError:
-                continue
-            return
-        raise EpisodeError(
-            f"reset: expected a valid object placement within {RANDOMIZATION_TRIES} draws, got none; "
-            "another env_seed draws others"
-        )
-
     def _check_size(self, init_state: FloatArray) -> None:
         model = self.env.sim.model
         expected = 1 + model.nq + model.nv
@@ -122,19 +107,33 @@ class Simulation:
             )
 
 
-def _construct(bddl_path: Path) -> Any:
-    """A `ControlEnv` without cameras that computes what one with cameras does.
+def placed(attempt: Callable[[], T]) -> T:
+    """What `attempt` returns once it draws a valid object placement.
+
+    A failed draw is repeated with the random numbers that follow, as LIBERO does; any other exception passes.
 
     Raises:
-        RandomizationError: no valid placement was drawn; the construction's draws are seeded and concern no episode.
+        EpisodeError: every draw failed.
     """
+    from robosuite.utils.errors import RandomizationError
+
+    for _ in range(RANDOMIZATION_TRIES):
+        with contextlib.suppress(RandomizationError):
+            return attempt()
+    raise EpisodeError(
+        f"reset: expected a valid object placement within {RANDOMIZATION_TRIES} draws, got none; "
+        "another env_seed draws others"
+    )
+
+
+def _construct(bddl_path: Path) -> Any:
+    """A `ControlEnv` without cameras that computes what one with cameras does; its draws concern no episode."""
     _silence_macro_hint()
     from libero.libero.envs.env_wrapper import ControlEnv
 
     np.random.seed(0)  # noqa: NPY002 -- LIBERO draws from the global generator
-    control_env = ControlEnv(
-        bddl_file_name=str(bddl_path), use_camera_obs=False, has_offscreen_renderer=False, ignore_done=True
-    )
+    options = {"use_camera_obs": False, "has_offscreen_renderer": False, "ignore_done": True}
+    control_env = placed(lambda: ControlEnv(bddl_file_name=str(bddl_path), **options))
     inner = control_env.env
     inner._initialize_sim = _with_forward(inner, inner._initialize_sim)  # noqa: SLF001 -- see there
     return control_env
