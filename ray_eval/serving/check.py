@@ -7,6 +7,7 @@ finds it, else with NumPy on the CPU. Exits with 1 if an answer is lost or is no
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import statistics
 import sys
@@ -94,7 +95,7 @@ class TorchPolicy:
 def make_policy() -> Policy:
     """The torch policy where there is CUDA, else the NumPy one."""
     try:
-        import torch
+        torch = importlib.import_module("torch")
     except ImportError:
         return NumpyPolicy()
     return TorchPolicy(torch) if torch.cuda.is_available() else NumpyPolicy()

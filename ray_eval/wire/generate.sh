@@ -10,3 +10,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 "${PYTHON:-python}" -m grpc_tools.protoc --proto_path=. \
     --python_out=. --pyi_out=. --grpc_python_out=. ray_eval/wire/open_inference.proto
+
+# A descriptor pool of our own: every client of this protocol, Triton's for one, brings messages of the same names,
+# and protobuf's default pool takes them once. A policy may import such a client into the server's process.
+sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' ray_eval/wire/open_inference_pb2.py

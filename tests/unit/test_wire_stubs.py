@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from google.protobuf import descriptor_pool
 
 from ray_eval.wire import open_inference_pb2 as pb
 from ray_eval.wire import open_inference_pb2_grpc
@@ -98,3 +99,8 @@ def compiled_fields(container):
 
 def test_the_stubs_carry_no_check_of_the_protobuf_version():
     assert "runtime_version" not in (WIRE / "open_inference_pb2.py").read_text()
+
+
+def test_the_stubs_leave_the_names_free_for_other_clients_of_the_protocol():
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindMessageTypeByName("inference.ModelInferRequest")
