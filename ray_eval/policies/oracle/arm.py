@@ -104,7 +104,7 @@ def servo(hand: Hand, position: FloatArray, rotation: FloatArray, gripper: float
     move = _GAIN * (position - hand.position) - _BRAKE * hand.motion[:3]
     turn = _GAIN * vector_from_rotation(rotation @ hand.rotation.T) - _BRAKE * hand.motion[3:]
     return np.concatenate(
-        [_limited_move(move / POSITION_SCALE_M, speed), _limited(turn / ROTATION_SCALE_RAD, 0.5), [gripper]]
+        [_limited_move(move / POSITION_SCALE_M, speed), _limited(turn / ROTATION_SCALE_RAD, 0.8), [gripper]]
     )
 
 

@@ -20,6 +20,8 @@ BASE_XY_M = np.array([-0.66, 0.0])
 """Where the arm stands in LIBERO's table scenes."""
 REACH_M = 0.77
 """Horizontal distance from the base that the downward hand reaches well at table height."""
+TOUCH_M = 0.02
+"""Added to the depth of every overlap, as thin walls overlap little and block all the same."""
 
 # Boxes in the hand's frame that must be free, seen from the grip site with z up (m): low and high corner.
 # Source: robosuite 1.4.0 panda_gripper.xml and its hand mesh (204 x 63 x 66 mm, 97 mm above the grip site).
@@ -105,7 +107,7 @@ def _overlap(points: FloatArray) -> float:
     """How deep a box with these corners, in the hand's frame, reaches into the hand's and the fingers' space, m."""
     low, high = points.min(axis=0), points.max(axis=0)
     depths = [float((np.minimum(high, b) - np.maximum(low, a)).min()) for a, b in (_HAND, _FINGERS)]
-    return sum(max(0.0, d) for d in depths)
+    return sum(TOUCH_M + d for d in depths if d > 0.0)
 
 
 def _close_steps(width_m: float) -> int:

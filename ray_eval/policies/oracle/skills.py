@@ -14,6 +14,8 @@ from ray_eval.policies.oracle.objects import (
     HANDLE_M,
     SHAPES,
     SPOTS,
+    box_corners,
+    boxes_of,
     category,
 )
 from ray_eval.policies.oracle.plan import Goal, Place, Push, Slide, TurnOn
@@ -30,7 +32,7 @@ UP = np.array([0.0, 0.0, 1.0])
 def stages_of(goal: Goal, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
     """The stages of a goal's next attempt from the present scene."""
     if isinstance(goal, Place):
-        return _place(goal, scene, attempt)
+        return _place(goal, scene, hand, attempt)
     if isinstance(goal, TurnOn):
         return _turn_on(goal, scene)
     if isinstance(goal, Push):
@@ -50,14 +52,43 @@ def is_met(goal: Goal, scene: Scene) -> bool:
     return position < -0.142 if goal.is_open else position > -0.002
 
 
-def _place(goal: Place, scene: Scene, attempt: int) -> list[Stage]:
+def _place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
     grasp = grasp_of(goal.item, scene, attempt)
     origin, where = scene.poses[goal.item].position, _where(goal, scene)
     skip = () if category(goal.target) in {"basket", "desk_caddy"} else (goal.target,)
     clear = _clear_height(goal.item, where, scene, skip)
     via_z = max(float(origin[2]) + 0.08, float(where[2]) + 0.05, clear)
     release = -0.01 if category(goal.target) == "wine_rack" else 0.005
-    return carry(goal.item, origin, grasp, Way(where, via_z, grasp.rotation, release))
+    stages = carry(goal.item, origin, grasp, Way(where, via_z, grasp.rotation, release))
+    return [*_detour(goal.item, scene, hand, stages[0]), *stages]
+
+
+def _detour(item: str, scene: Scene, hand: Hand, above: Stage) -> list[Stage]:
+    """Stages that lift the empty hand over whatever stands in its straight way to a grasp."""
+    tops = [_top_on_way(scene, n, hand.position, above.position) for n in _solids(scene, item)]
+    height = max(tops, default=0.0) + 0.03
+    if not height > 0.03:
+        return []
+    high = [np.array([*p[:2], max(height, p[2])]) for p in (hand.position, above.position)]
+    return [Stage("over", p, above.rotation, OPEN, tolerance_m=0.03, tolerance_rad=3.2, patience=50) for p in high]
+
+
+def _solids(scene: Scene, item: str) -> list[str]:
+    """Bodies that stand in the way of the empty hand."""
+    return [n for n in scene.poses if n != item and boxes_of(n)]
+
+
+def _top_on_way(scene: Scene, name: str, start: FloatArray, end: FloatArray) -> float:
+    """Height of a body that a straight motion of the finger tips would hit (m); 0 where it would hit nothing."""
+    highest = 0.0
+    for box in boxes_of(name):
+        points = scene.poses[name].at(box_corners(*box))
+        low, high = points.min(axis=0) - WAY_M * 0.5, points.max(axis=0) + WAY_M * 0.5
+        for share in np.linspace(0.0, 1.0, 21):
+            point = start + share * (end - start)
+            if np.all(point[:2] > low[:2]) and np.all(point[:2] < high[:2]) and point[2] < points[:, 2].max() + 0.015:
+                highest = max(highest, float(points[:, 2].max()))
+    return highest
 
 
 def _clear_height(item: str, end: FloatArray, scene: Scene, skip: tuple[str, ...]) -> float:
