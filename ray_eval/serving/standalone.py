@@ -6,8 +6,18 @@ import asyncio
 import signal
 
 from ray_eval.interfaces import Policy
-from ray_eval.sections import BatchingSection, ListenSection
+from ray_eval.policies import make_policy
+from ray_eval.sections import BatchingSection, ListenSection, PolicySection
 from ray_eval.serving.server import STOP_GRACE_S, PolicyServer
+
+
+def serve_section(section: PolicySection, listen: ListenSection, batching: BatchingSection) -> None:
+    """Loads the policy of a configuration and serves it, see `serve`.
+
+    Raises:
+        SetupError: the policy cannot be loaded, or the address cannot be had.
+    """
+    serve(make_policy(section), listen, batching)
 
 
 def serve(policy: Policy, listen: ListenSection, batching: BatchingSection) -> None:

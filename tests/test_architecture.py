@@ -1,0 +1,153 @@
+"""The imports, read from the source: which folder may know which, and who owns a third party."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "ray_eval"
+
+LEAVES = {"errors", "types", "interfaces", "sections"}
+EDGES = {
+    "": {"config", "driver"},
+    "__main__": {"cli"},
+    "cli": {"", "driver", "serving", "report", "config"},
+    "testing": {"envs", "policies"},
+    "config": set(),
+    # Beyond the catalogue and the GL probe, the driver meets envs only through workers.
+    "driver": {"rollout", "serving", "report", "config", "envs"},
+    "rollout": {"envs", "wire"},
+    "serving": {"policies", "wire"},
+    "policies": set(),
+    "envs": set(),
+    "report": set(),
+    "wire": set(),
+    **{leaf: set() for leaf in LEAVES},
+}
+OWNERS = {
+    "ray": ("rollout/actor", "serving/actor", "driver/"),
+    "grpc": ("serving/", "rollout/client", "wire/"),
+    "grpc_health": ("serving/", "rollout/client", "wire/"),
+    "omegaconf": ("config/",),
+    "yaml": ("config/",),
+    "mujoco": ("envs/",),
+    "robosuite": ("envs/",),
+    "libero": ("envs/",),
+    "gymnasium": ("envs/",),
+    "torch": ("policies/", "serving/"),
+    "scipy": ("report/",),
+    "rich": ("report/", "cli", "driver/"),
+}
+DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "libero.gl", "libero.versions"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if "_pb2" not in path.name)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def part_of(name: str) -> str:
+    """The folder or module at the top of the package; the package itself is the empty string."""
+    top = name.split("/")[0]
+    return "" if top == "__init__" else top
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names that a module imports, wherever in it, type checking included."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own_parts(path: Path) -> set[str]:
+    parts = {name.split(".")[1] if name.count(".") else "" for name in imported(path) if name.split(".")[0] == "ray_eval"}
+    return {"" if part == "__version__" else part for part in parts}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_follow_the_listed_edges(path):
+    part = part_of(name_of(path))
+    assert part in EDGES, f"{part}: a new part of the package needs its edges listed here and in the design"
+    assert own_parts(path) <= EDGES[part] | LEAVES | {part}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_third_parties_have_owners(path):
+    for dotted in imported(path):
+        owners = OWNERS.get(dotted.split(".")[0])
+        assert owners is None or name_of(path).startswith(owners), f"{name_of(path)} imports {dotted}"
+
+
+def test_the_driver_knows_only_the_catalogue_and_the_gl_probe_of_envs():
+    found = {
+        name.removeprefix("ray_eval.envs.")
+        for path in (PACKAGE / "driver").glob("*.py")
+        for name in imported(path)
+        if name.startswith("ray_eval.envs")
+    }
+    allowed = tuple(f"{name}." for name in DRIVER_MAY_KNOW_OF_ENVS)
+    assert all(name in DRIVER_MAY_KNOW_OF_ENVS or name.startswith(allowed) for name in found), found
+
+
+def test_every_module_opens_with_a_sentence_about_itself():
+    silent = [name_of(path) for path in modules() if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))]
+    assert silent == []
+
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Block())
+{code}
+"""
+
+
+def run_without(blocked: set[str], code: str) -> None:
+    program = BLOCK.format(blocked=blocked, code=code)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_policy_side_runs_without_ray_libero_and_mujoco():
+    run_without(
+        {"ray", "libero", "mujoco", "robosuite", "gymnasium", "scipy", "psutil"},
+        """
+import tempfile
+from ray_eval.config import load_policy
+from ray_eval.policies import make_policy
+from ray_eval.rollout.client import PolicyClient
+from ray_eval.sections import BatchingSection, ConnectSection, ListenSection
+from ray_eval.serving.server import serve_in_thread
+section, _ = load_policy("oracle")
+address = f"unix:{tempfile.mkdtemp()}/s"
+with serve_in_thread(make_policy(section), ListenSection(address), BatchingSection()):
+    client = PolicyClient(lambda: ConnectSection(address))
+    assert client.spec().chunk_len == 10
+    client.close()
+import ray_eval.cli
+""",
+    )
+
+
+def test_a_worker_imports_neither_torch_nor_the_policies():
+    run_without(
+        {"torch"},
+        """
+import ray_eval.rollout.actor, ray_eval.envs.libero.env
+loaded = [name for name in sys.modules if name.startswith(("ray_eval.policies", "ray_eval.serving", "ray_eval.driver"))]
+assert loaded == [], loaded
+""",
+    )

@@ -1,0 +1,63 @@
+"""What the documents say can be typed, and does what they say."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands(program: str) -> list[str]:
+    lines = [line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(program)]
+
+
+def test_the_two_commands_are_the_makefiles():
+    assert commands("make") == ["make run", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    for command in (*commands("make"), "make lint", "make nightly", "make setup"):
+        assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [line for line in commands("ray-eval") if line.split()[1] in ("run", "list")])
+def test_every_command_of_the_readme_is_accepted(command):
+    words = shlex.split(command)[1:]
+    words += ["--dry-run"] if words[0] == "run" and "--dry-run" not in words else []
+    done = subprocess.run([sys.executable, "-m", "ray_eval", *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_link_of_the_readme_leads_somewhere():
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_protocol_table_names_every_preset():
+    table = (ROOT / "docs" / "protocols.md").read_text()
+    for path in (ROOT / "configs" / "protocols").glob("*.yaml"):
+        assert f"| `{path.stem}`" in table
+
+
+def test_the_way_of_an_observation_names_files_that_are_there():
+    text = (ROOT / "docs" / "observation.md").read_text()
+    for name in re.findall(r"^  ([a-z_/]+\.py)", text, flags=re.MULTILINE):
+        assert (ROOT / "ray_eval" / name).is_file(), name
+
+
+def test_the_python_of_the_readme_evaluates_one_task_on_real_libero(tmp_path):
+    (code,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1.0 (0.2"), done.stdout
+    (out,) = (tmp_path / "runs").iterdir()
+    assert (out / "summary.json").is_file()
