@@ -70,7 +70,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser(
         "run",
@@ -81,7 +80,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
     run.add_argument("--out", metavar="DIR", help="folder of the results; must not exist (default: under runs/)")
     run.add_argument("--resume", metavar="DIR", type=Path, help="go on with the run in DIR")
-    run.add_argument("--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing")
+    run.add_argument(
+        "--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing"
+    )
     run.set_defaults(command=_run)
 
 

@@ -1,4 +1,4 @@
-"""The frozen settings that each component receives: narrow, validated at construction, free of every configuration library."""
+"""The frozen settings that each component receives: narrow, validated, free of every configuration library."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class OraclePolicy:
     chunk_len: int = 10
     """Rows of an answer, 1 to 1000."""
     images: bool = True
-    """Whether it asks for both camera images, which it does not look at, so that a run costs what a vision policy's would."""
+    """Whether it asks for both camera images, unseen, so that a run costs what a vision policy's would."""
 
     def __post_init__(self) -> None:
         require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)

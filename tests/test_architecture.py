@@ -53,7 +53,7 @@ def name_of(path: Path) -> str:
 
 def part_of(name: str) -> str:
     """The folder or module at the top of the package; the package itself is the empty string."""
-    top = name.split("/")[0]
+    top = name.split("/", maxsplit=1)[0]
     return "" if top == "__init__" else top
 
 
@@ -70,7 +70,9 @@ def imported(path: Path) -> set[str]:
 
 
 def own_parts(path: Path) -> set[str]:
-    parts = {name.split(".")[1] if name.count(".") else "" for name in imported(path) if name.split(".")[0] == "ray_eval"}
+    parts = {
+        name.split(".")[1] if name.count(".") else "" for name in imported(path) if name.split(".")[0] == "ray_eval"
+    }
     return {"" if part == "__version__" else part for part in parts}
 
 
@@ -100,7 +102,11 @@ def test_the_driver_knows_only_the_catalogue_and_the_gl_probe_of_envs():
 
 
 def test_every_module_opens_with_a_sentence_about_itself():
-    silent = [name_of(path) for path in modules() if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [
+        name_of(path)
+        for path in modules()
+        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert silent == []
 
 

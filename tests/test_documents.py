@@ -32,7 +32,9 @@ def test_the_two_commands_are_the_makefiles():
 def test_every_command_of_the_readme_is_accepted(command):
     words = shlex.split(command)[1:]
     words += ["--dry-run"] if words[0] == "run" and "--dry-run" not in words else []
-    done = subprocess.run([sys.executable, "-m", "ray_eval", *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "ray_eval", *words], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -56,7 +58,9 @@ def test_the_way_of_an_observation_names_files_that_are_there():
 
 def test_the_python_of_the_readme_evaluates_one_task_on_real_libero(tmp_path):
     (code,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1.0 (0.2"), done.stdout
     (out,) = (tmp_path / "runs").iterdir()

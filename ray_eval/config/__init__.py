@@ -157,7 +157,9 @@ def _open_protocol(section: Any) -> dict[str, Any]:
 def _expand_suites(suite: Any) -> list[str]:
     """Suite names, a group's name replaced by its members."""
     if suite in (None, "", "null", []):
-        raise ConfigError("suite: expected one, got none; write for instance suite=libero_object (ray-eval list suites)")
+        raise ConfigError(
+            "suite: expected one, got none; write for instance suite=libero_object (ray-eval list suites)"
+        )
     if isinstance(suite, str):
         suite = split_list(suite, "suite") if suite.startswith("[") or "," in suite else [suite]
     groups = preset_names("suites")

@@ -42,7 +42,7 @@ def read_section(schema: type, values: Any, where: str) -> Any:
     return schema(**{key: read(hints[key], value, _join(where, key)) for key, value in values.items()})
 
 
-def read(expected: Any, value: Any, where: str) -> Any:
+def read(expected: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 - one line per kind of type
     """A value, given as text or typed already, as the expected type.
 
     Raises:

@@ -38,6 +38,7 @@ POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
 )
 """Policy settings by `policy.type`."""
 
+
 class MaxSteps(dict[str, int]):
     """Step budget by suite; `default` serves every suite that is not named and whose base suite is not."""
 

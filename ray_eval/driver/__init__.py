@@ -1,0 +1,1 @@
+"""Runs on the head: plans episodes, leases them to workers, writes the ledger."""

@@ -1,4 +1,4 @@
-"""Ray, started here or joined: how many workers fit, where the actors go, and how they are named; runs in the driver."""
+"""Ray, started here or joined: how many workers fit, and the life of the run's actors; runs in the driver."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def object_store_bytes(shm_free_bytes: int) -> int:
     if usable < SMALLEST_OBJECT_STORE_BYTES:
         needed = SMALLEST_OBJECT_STORE_BYTES * 10 // 9 // 1024**2 + 1
         raise SetupError(
-            f"/dev/shm: expected at least {needed} MB free for Ray, got {shm_free_bytes // 1024**2} MB; "
+            f"shared memory (/dev/shm): expected {needed} MB free for Ray, got {shm_free_bytes // 1024**2} MB; "
             "free some, or start the container with --shm-size=1g"
         )
     return min(OBJECT_STORE_BYTES, usable)
@@ -215,4 +215,3 @@ def worker_count(config: EvalConfig, waiting_episodes: int, policy_cpus: int) ->
     else:
         fitting = max(1, int(ray.available_resources().get("CPU", 1)) - 1)
     return min(fitting, max(1, waiting_episodes))
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import fcntl
 import hashlib
 import json
@@ -32,13 +32,13 @@ CONFIG_NAME = "config.yaml"
 
 def utc_now() -> str:
     """The present time in ISO 8601, UTC, whole seconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def default_folder(config: EvalConfig) -> Path:
     """A fresh name under `runs/` that says what and when."""
     suites = config.suite[0] if len(config.suite) == 1 else f"{len(config.suite)}-suites"
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{stamp}-{config.policy_type}-{suites}"
 
 

@@ -17,7 +17,7 @@ from ray.actor import ActorHandle
 from rich.console import Console
 
 from ray_eval.config import EvalConfig
-from ray_eval.driver.cluster import Cluster, ray_session, worker_count
+from ray_eval.driver.cluster import ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
 from ray_eval.driver.plan import plan_of
@@ -287,12 +287,10 @@ class _MetricsPoll:
 
 
 def _is_one_host() -> bool:
-    return sum(node["Alive"] for node in ray.nodes()) == 1
+    return len([node for node in ray.nodes() if node["Alive"]]) == 1
 
 
-def _environment_identity(
-    workers: list[dict[str, Any]], renderer: str | None, spec: PolicySpec
-) -> dict[str, Any]:
+def _environment_identity(workers: list[dict[str, Any]], renderer: str | None, spec: PolicySpec) -> dict[str, Any]:
     """What changes results besides the configuration.
 
     Raises:
@@ -324,4 +322,3 @@ def _provenance(workers: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
-

@@ -46,9 +46,7 @@ class Verdict(enum.StrEnum):
 class Scheduler:
     """Every planned episode, waiting, leased or done."""
 
-    def __init__(
-        self, plan: Sequence[EpisodeSpec], finished: Collection[str] = (), max_attempts: int = 3
-    ) -> None:
+    def __init__(self, plan: Sequence[EpisodeSpec], finished: Collection[str] = (), max_attempts: int = 3) -> None:
         self._max_attempts = max_attempts
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._attempts: Counter[str] = Counter()

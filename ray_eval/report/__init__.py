@@ -1,0 +1,1 @@
+"""What is recorded and shown of a run: ledger, metrics, progress, video."""

@@ -87,9 +87,7 @@ def by_suite(results: Iterable[EpisodeResult]) -> dict[str, list[EpisodeResult]]
     return groups
 
 
-def summary_text(
-    header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results: Mapping[str, EpisodeResult]
-) -> str:
+def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results: Mapping[str, EpisodeResult]) -> str:
     """`summary.json`: byte-identical for any two runs of the same identity in which the same episodes ended.
 
     Args:

@@ -158,9 +158,7 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def result_table(
-    title: str, results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]]
-) -> Table:
+def result_table(title: str, results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]]) -> Table:
     """The final table: a row per task, per suite, and for all where there are several suites.
 
     Args:

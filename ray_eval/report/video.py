@@ -25,6 +25,8 @@ def video_writer(path: Path, fps: int) -> Iterator[Callable[[Array], None]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = imageio.get_writer(path, fps=fps)
     except (OSError, ValueError, ImportError) as error:
-        raise SetupError(f"{path}: expected a video file that can be written, for instance x.mp4, got {error}") from error
+        raise SetupError(
+            f"{path}: expected a video file that can be written, for instance x.mp4, got {error}"
+        ) from error
     with writer:
         yield writer.append_data

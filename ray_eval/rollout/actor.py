@@ -56,7 +56,7 @@ class Rollout:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
         rules, prefix = self._settings.rules, f"{self._settings.run_id}/{spec.episode_id}/{attempt}"
         latency = FixedLatency(rules.latency_steps)
-        return Episode(self._env_of(spec), self._client, spec, rules, latency, prefix, on_step)
+        return Episode(self._env_of(spec), self._client, spec, rules, latency, request_prefix=prefix, on_step=on_step)
 
     def close_env(self) -> None:
         """Frees the simulator; the next episode builds its own."""
@@ -111,5 +111,3 @@ def installed_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-

@@ -146,9 +146,7 @@ class ChunkQueue:
     def wants_chunk(self) -> bool:
         """Whether an observation is to be captured at this step."""
         # Divide, do not multiply: in floating point 29 <= 0.58 * 50 is false.
-        return (
-            self._expected is None and len(self._actions) / self._rules.horizon <= self._rules.chunk_size_threshold
-        )
+        return self._expected is None and len(self._actions) / self._rules.horizon <= self._rules.chunk_size_threshold
 
     def expect(self, pending: Pending, step: int, latency_steps: int) -> None:
         """Takes the request captured before `step`; merges at once when its latency is 0."""

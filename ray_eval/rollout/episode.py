@@ -1,4 +1,4 @@
-"""The episode loop: one env, one queue, one policy; pure but for what it is given, runs in each worker or in-process."""
+"""The episode loop: one env, one queue, one policy; runs in each worker, or in a process without Ray."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Episode:
         spec: EpisodeSpec,
         rules: QueueRules,
         latency: LatencyModel,
+        *,
         request_prefix: str,
         on_step: StepListener | None = None,
     ) -> None:

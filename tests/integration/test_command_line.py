@@ -116,7 +116,12 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("what", "among"),
-    [("suites", "libero_spatial"), ("policies", "oracle"), ("protocols", "openvla_oft"), ("evaluations", "first_light")],
+    [
+        ("suites", "libero_spatial"),
+        ("policies", "oracle"),
+        ("protocols", "openvla_oft"),
+        ("evaluations", "first_light"),
+    ],
 )
 def test_list_names_what_there_is(what, among):
     done = ray_eval("list", what)

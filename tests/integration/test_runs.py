@@ -13,7 +13,9 @@ import ray_eval
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
 
 ASYNC = ("execution.mode=async", "execution.latency.steps=4")
 

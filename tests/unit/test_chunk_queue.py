@@ -96,7 +96,7 @@ def test_the_designs_table_of_examples(threshold, latency, requests, underruns):
 
 def test_one_overlapping_row_in_each_later_chunk():
     played = play(rules(10, 0.5, 4), steps=50)
-    assert played.queue.counts.aggregated_actions == len([s for s in played.requests if 0 < s and s + 4 < 50])
+    assert played.queue.counts.aggregated_actions == len([s for s in played.requests if s > 0 and s + 4 < 50])
 
 
 @given(st.integers(1, 20), st.floats(0, 1), st.integers(0, 25), st.integers(1, 80))

@@ -42,7 +42,9 @@ def test_every_evaluation_that_ships_resolves(name):
 
 
 def test_presets_are_taken_first_wherever_they_stand():
-    config = load_config(None, ["protocol.settle_steps=3", "policy.chunk_len=32", "suite=fake", *BASE[1:], "protocol=lerobot"])
+    config = load_config(
+        None, ["protocol.settle_steps=3", "policy.chunk_len=32", "suite=fake", *BASE[1:], "protocol=lerobot"]
+    )
     assert (config.protocol.name, config.protocol.settle_steps, config.protocol.env_seed) == ("lerobot", 3, 1000)
     assert config.policy == OraclePolicy(chunk_len=32)
 
@@ -133,7 +135,11 @@ def test_an_unknown_file_or_name_suggests_one():
 
 def test_broken_yaml_is_a_config_error(tmp_path):
     path = tmp_path / "broken.yaml"
-    for text, message in (("a: [", "readable YAML"), ("- 1", "expected a mapping"), ("suite: ${nope}", "interpolations")):
+    for text, message in (
+        ("a: [", "readable YAML"),
+        ("- 1", "expected a mapping"),
+        ("suite: ${nope}", "interpolations"),
+    ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
             load_config(path)
@@ -141,7 +147,11 @@ def test_broken_yaml_is_a_config_error(tmp_path):
 
 def test_async_fills_in_its_defaults_and_empties_syncs():
     execution = load("execution.mode=async").execution
-    assert (execution.chunk_size_threshold, execution.aggregate, execution.underrun) == (0.5, "weighted_average", "hold")
+    assert (execution.chunk_size_threshold, execution.aggregate, execution.underrun) == (
+        0.5,
+        "weighted_average",
+        "hold",
+    )
     assert execution.latency.steps == 0
     assert load("execution.mode=async").protocol.replan_steps is None
 
@@ -171,7 +181,11 @@ def every_field(schema: type):
 def test_every_field_is_declared_identity_or_operational():
     from ray_eval.config import schema
 
-    sections = [value for value in vars(schema).values() if dataclasses.is_dataclass(value) and value.__module__ == schema.__name__]
+    sections = [
+        value
+        for value in vars(schema).values()
+        if dataclasses.is_dataclass(value) and value.__module__ == schema.__name__
+    ]
     undeclared = [
         f"{section.__name__}.{item.name}"
         for section, item in (pair for section in sections for pair in every_field(section))

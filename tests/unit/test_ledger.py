@@ -65,7 +65,12 @@ def test_a_torn_last_line_is_cut_off(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(b"", "a header in line 1"), (b'{"kind": "episode"}\n', "a header"), (b"nonsense\n", "line 1"), (b"[1]\n", "object")],
+    [
+        (b"", "a header in line 1"),
+        (b'{"kind": "episode"}\n', "a header"),
+        (b"nonsense\n", "line 1"),
+        (b"[1]\n", "object"),
+    ],
 )
 def test_a_ledger_without_its_header_is_refused(tmp_path, text, message):
     (tmp_path / LEDGER_NAME).write_bytes(text)
@@ -106,7 +111,9 @@ def test_a_full_disk_is_a_clear_error():
 def test_the_summary_knows_neither_order_nor_worker_nor_attempt(order, attempt, worker):
     results = {
         PLAN[i].episode_id: result_of(
-            episode_record(result(PLAN[i], Outcome.FAILURE if i % 2 else Outcome.SUCCESS), Attempt(attempt, worker, "x"))
+            episode_record(
+                result(PLAN[i], Outcome.FAILURE if i % 2 else Outcome.SUCCESS), Attempt(attempt, worker, "x")
+            )
         )
         for i in order
     }

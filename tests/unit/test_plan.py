@@ -38,7 +38,11 @@ def test_env_seeds_follow_the_protocol():
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("tasks=[10]", "tasks: expected indices from 0 to 9"), ("init_states=[50]", "0 to 49"), ("episodes_per_task=51", "50")],
+    [
+        ("tasks=[10]", "tasks: expected indices from 0 to 9"),
+        ("init_states=[50]", "0 to 49"),
+        ("episodes_per_task=51", "50"),
+    ],
 )
 def test_what_does_not_exist_is_refused(override, message):
     with pytest.raises(ConfigError, match=message):
