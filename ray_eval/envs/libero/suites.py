@@ -21,7 +21,6 @@ import numpy as np
 from ray_eval.errors import ConfigError, SetupError, did_you_mean
 from ray_eval.types import FloatArray
 
-
 _REWORDED_SUITES: Final = ("_lan", "_task")
 """LIBERO-PRO's suites that change the instruction or the goal: there `task.language`, made of the file's name, is
 the original's (libero_object_task 0 wants the cream cheese, its file is named after the alphabet soup)."""
