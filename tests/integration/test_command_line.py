@@ -13,7 +13,8 @@ import pytest
 
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 
-LONG = ("policy=random", "suite=fake", "repeats=4", "ray.dashboard=false")
+LONG = ("policy=random", "suite=fake", "repeats=2", "ray.dashboard=false")
+EPISODES = 30
 
 
 def ray_eval(*words: str) -> subprocess.CompletedProcess:
@@ -45,42 +46,51 @@ def undisturbed(tmp_path_factory) -> bytes:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
     done = ray_eval("run", *LONG, "workers=2", "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0/60" in done.stdout
+    assert f"0/{EPISODES}" in done.stdout
     return (out / "summary.json").read_bytes()
 
 
-def test_a_run_killed_in_the_middle_resumes_to_the_same_bytes(undisturbed, tmp_path):
+def test_killed_then_interrupted_then_resumed_ends_in_the_same_bytes(undisturbed, tmp_path):
     out = tmp_path / "run"
+    kept = kill_a_run(out)
+    finished = interrupt_its_resume(out, kept)
+    resumed = ray_eval("run", "--resume", out, "workers=1")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"{finished} episodes are finished already" in resumed.stdout
+    assert (out / "summary.json").read_bytes() == undisturbed
+    # Nothing that was in the ledger ran twice.
+    assert len(episode_lines(out)) == EPISODES
+
+
+def kill_a_run(out: Path) -> int:
+    """Starts a run, kills its driver in the middle, and counts the episodes that the ledger kept."""
     process = start("run", *LONG, "workers=2", "--out", out)
-    wait_for_episodes(out, 5, process)
+    wait_for_episodes(out, 3, process)
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     # Ray's two agents try for a minute to report the death of their raylet, and end after that.
-    _, alive = psutil.wait_procs([process for process in family if "Agent" not in process.name()], timeout=30)
+    _, alive = psutil.wait_procs([child for child in family if "Agent" not in child.name()], timeout=30)
     assert alive == []
-    kept = len(read_ledger(out).episodes)
-    assert 5 <= kept < 60
     assert not (out / "summary.json").exists()
-    resumed = ray_eval("run", "--resume", out, "workers=1")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert f"{kept} episodes are finished already" in resumed.stdout
-    assert (out / "summary.json").read_bytes() == undisturbed
-    assert len(episode_lines(out)) == 60
+    kept = len(read_ledger(out).episodes)
+    assert 3 <= kept < EPISODES
+    return kept
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(undisturbed, tmp_path):
-    out = tmp_path / "run"
-    process = start("run", *LONG, "workers=2", "--out", out)
-    wait_for_episodes(out, 3, process)
+def interrupt_its_resume(out: Path, kept: int) -> int:
+    """Resumes the run, stops it by Ctrl+C, and counts the episodes that are finished now."""
+    process = start("run", "--resume", out, "workers=2")
+    wait_for_episodes(out, kept + 2, process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert f"ray-eval run --resume {out}" in output
     assert "Traceback" not in output
     assert json.loads((out / "summary.json").read_text())["is_complete"] is False
-    assert ray_eval("run", "--resume", out, "workers=2").returncode == 0
-    assert (out / "summary.json").read_bytes() == undisturbed
+    finished = len(read_ledger(out).episodes)
+    assert kept + 2 <= finished < EPISODES
+    return finished
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,13 @@ def downward_grasp(closing_axis: FloatArray) -> FloatArray:
 
 
 def forward_grasp(direction: FloatArray) -> FloatArray:
-    """The (3, 3) hand rotation that points along a level direction, its fingers closing vertically."""
+    """The (3, 3) hand rotation that points along a level direction, its fingers closing vertically.
+
+    Of the two that differ by half a turn, the one nearer to the hand's usual attitude.
+    """
     z = np.array([direction[0], direction[1], 0.0])
     z /= np.linalg.norm(z)
-    y = np.array([0.0, 0.0, 1.0])
+    y = np.array([0.0, 0.0, 1.0 if z[1] < 0.0 else -1.0])
     return np.column_stack([np.cross(y, z), y, z])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ray_eval.policies.oracle.geometry import downward_grasp
+from ray_eval.policies.oracle.geometry import downward_grasp, rotation_from_vector
 from ray_eval.policies.oracle.objects import box_corners, boxes_of, shape_of
 from ray_eval.policies.oracle.scene import Scene
 from ray_eval.policies.oracle.stages import Grasp
@@ -16,6 +16,10 @@ FINGER_BELOW_SITE_M = 0.012
 """Least height of the grip site over whatever the object stands on; the finger tips reach 10 mm below the site."""
 WIDEST_M = 0.072
 """Widest thing that the fingers are put around; they open to 80 mm."""
+LEAN_RAD = 0.7
+"""How far the hand leans back from a rim, where it has no room straight above."""
+UP = np.array([0.0, 0.0, 1.0])
+"""The world's vertical."""
 BASE_XY_M = np.array([-0.66, 0.0])
 """Where the arm stands in LIBERO's table scenes."""
 REACH_M = 0.77
@@ -29,15 +33,34 @@ _HAND = (np.array([-0.034, -0.105, 0.028]), np.array([0.034, 0.105, 0.30]))
 _FINGERS = (np.array([-0.012, -0.060, -0.010]), np.array([0.012, 0.060, 0.03]))
 
 
-def grasp_of(item: str, scene: Scene, attempt: int, ignored: tuple[str, ...] = ()) -> Grasp:
+def grasp_of(item: str, scene: Scene, attempt: int, where: FloatArray | None = None) -> Grasp:
     """The grasp for an object that leaves the hand most room; each later attempt takes the next best.
 
-    Bodies in `ignored` do not count as obstacles.
+    With `where`, the place (m) to which the object's origin is brought, the hand needs room there as well.
     """
-    candidates = list({"rim": _rim, "across": _across, "handle": _handle}[shape_of(item).style](item, scene))
-    obstacles = [n for n in scene.poses if n not in (item, *ignored)]
-    costs = [cost + _stretch(grasp) + 4.0 * _crowding(grasp, scene, obstacles) for grasp, cost in candidates]
+    candidates = list(_candidates(item, scene))
+    boxes = [scene.poses[n].at(box_corners(*box)) for n in scene.poses if n != item for box in boxes_of(n)]
+    move = np.zeros(3) if where is None else where - scene.poses[item].position
+    costs = [cost + _hindrance(grasp, move, boxes) for grasp, cost in candidates]
     return candidates[int(np.argsort(costs, kind="stable")[attempt % min(len(candidates), 4)])][0]
+
+
+def _candidates(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
+    """Every grasp that the item's shape allows, each with its own cost (m)."""
+    shape = shape_of(item)
+    if shape.style == "rim":
+        yield from _rim(item, scene)
+    if shape.style == "across":
+        yield from _across(item, scene)
+    if any(shape.handle_m):
+        yield from _handle(item, scene)
+
+
+def _hindrance(grasp: Grasp, move: FloatArray, boxes: list[FloatArray]) -> float:
+    """Cost (m) of the room that is lacking where an object is taken and where it is put."""
+    arrived = Grasp(grasp.position + move, grasp.rotation, 0)
+    crowding = _crowding(grasp, boxes) + (_crowding(arrived, boxes) if move.any() else 0.0)
+    return 4.0 * crowding + _stretch(grasp) + (_stretch(arrived) if move.any() else 0.0)
 
 
 def _across(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
@@ -66,19 +89,19 @@ def _rim(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
     axis = pose.at(np.array([*shape.axis_m, 0.0]))
     for angle in np.arange(8) * np.pi / 4:
         direction = np.array([np.sin(angle), np.cos(angle), 0.0])
-        rotation = downward_grasp(_nearest(direction))
-        for inwards in (0.0, 0.015):
+        for inwards, lean in ((0.0, 0.0), (0.015, 0.0), (0.0, LEAN_RAD)):
+            rotation = rotation_from_vector(lean * np.cross(UP, direction)) @ downward_grasp(_nearest(direction))
             position = axis + (shape.rim_m - inwards) * direction
             position = np.array([position[0], position[1], max(high[2] - 0.012, low[2] + FINGER_BELOW_SITE_M)])
-            yield Grasp(position, rotation, _close_steps(0.004)), 0.3 * inwards + _turning(rotation)
+            yield Grasp(position, rotation, _close_steps(0.004)), 0.3 * inwards + 0.03 * lean + _turning(rotation)
 
 
 def _handle(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
-    """Grasps of a knob on top, along both of the body's level axes, each with its cost (m)."""
-    pose = scene.poses[item]
-    for axis in (pose.rotation[:, 1], pose.rotation[:, 0]):
-        rotation = downward_grasp(_nearest(axis))
-        yield Grasp(pose.at(np.array(shape_of(item).handle_m)), rotation, _close_steps(0.01)), _turning(rotation)
+    """The grasp of a knob or handle, with its cost (m); an object that has a rim too is rather taken there."""
+    pose, shape = scene.poses[item], shape_of(item)
+    rotation = downward_grasp(_nearest(pose.rotation[:, 1]))
+    second_choice = 0.0 if shape.style == "handle" else 0.06
+    yield Grasp(pose.at(np.array(shape.handle_m)), rotation, _close_steps(0.014)), second_choice
 
 
 def _nearest(axis: FloatArray) -> FloatArray:
@@ -96,11 +119,10 @@ def _stretch(grasp: Grasp) -> float:
     return max(0.0, float(np.linalg.norm(grasp.position[:2] - BASE_XY_M)) - REACH_M)
 
 
-def _crowding(grasp: Grasp, scene: Scene, obstacles: list[str]) -> float:
-    """How deep obstacles reach into the space that hand and fingers need at a grasp, m, summed."""
-    frame = np.column_stack([grasp.rotation[:, 0], grasp.rotation[:, 1], np.array([0.0, 0.0, 1.0])])
-    boxes = [scene.poses[n].at(box_corners(*box)) for n in obstacles for box in boxes_of(n)]
-    return sum(_overlap((points - grasp.position) @ frame) for points in boxes)
+def _crowding(grasp: Grasp, boxes: list[FloatArray]) -> float:
+    """How deep boxes, given by their corners, reach into the space that hand and fingers need at a grasp, m, summed."""
+    frame = np.column_stack([grasp.rotation[:, 0], grasp.rotation[:, 1], -grasp.rotation[:, 2]])
+    return sum(_overlap((corners - grasp.position) @ frame) for corners in boxes)
 
 
 def _overlap(points: FloatArray) -> float:

@@ -30,7 +30,7 @@ class Shape:
     axis_m: tuple[float, float] = (0.0, 0.0)
     """Where the axis of a `rim` object is, x and y in the body frame, m; a mug's origin is off it."""
     handle_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Point between the fingers for `handle`, body frame, m."""
+    """Point between the fingers on a handle or knob, closing along the body's y, m; zeros where there is none."""
     depth_m: float = 0.03
     """How far below its top an `across` object is gripped at most, m."""
 
@@ -56,7 +56,7 @@ SHAPES: dict[str, Shape] = {
     "moka_pot": Shape((-0.041, -0.056, -0.066), (0.041, 0.091, 0.086), "handle", handle_m=(0.0, -0.001, 0.077)),
     "porcelain_mug": Shape((-0.065, -0.049, 0.002), (0.060, 0.047, 0.108), "rim", 0.042, (0.0125, 0.0)),
     "red_coffee_mug": Shape((-0.061, -0.047, -0.002), (0.062, 0.046, 0.131), "rim", 0.040, (0.0, 0.0)),
-    "white_yellow_mug": Shape((-0.071, -0.053, 0.000), (0.068, 0.053, 0.103), "rim", 0.043, (-0.0185, 0.0)),
+    "white_yellow_mug": Shape((-0.071, -0.053, 0.000), (0.068, 0.053, 0.103), "rim", 0.043, (-0.0185, 0.0), (0.062, 0.0, 0.068)),
     "black_book": Shape((-0.015, -0.067, 0.002), (0.014, 0.043, 0.137)),
     "desk_caddy": Shape((-0.075, -0.217, 0.001), (0.075, 0.217, 0.168)),
     "microwave": Shape((-0.173, -0.111, 0.0), (0.173, 0.111, 0.187)),
@@ -76,6 +76,18 @@ _WALLS = (
     ((0.106, -0.079, -0.035), (0.112, 0.095, 0.033)),
     ((-0.052, -0.110, -0.010), (0.047, -0.079, 0.010)),
 )
+# The same for the microwave (articulated_objects/microwave.xml), and for its door in the door's frame, at its hinge.
+_MICROWAVE = (
+    ((-0.173, -0.088, 0.0), (-0.143, 0.111, 0.187)),
+    ((0.064, -0.111, 0.0), (0.173, 0.111, 0.187)),
+    ((-0.144, 0.080, 0.0), (0.064, 0.111, 0.187)),
+    ((-0.144, -0.088, 0.168), (0.064, 0.081, 0.187)),
+    ((-0.144, -0.088, 0.0), (0.064, 0.081, 0.024)),
+)
+_DOOR = (
+    ((0.0, -0.027, -0.092), (0.260, 0.0, 0.093)),
+    ((0.215, -0.120, -0.080), (0.245, -0.027, 0.080)),
+)
 DRAWER_HEIGHT_M = {"cabinet_top": 0.1839, "cabinet_middle": 0.1140, "cabinet_bottom": 0.0450}
 """Height of each drawer's middle over the cabinet's origin, by the end of its body's name."""
 
@@ -88,10 +100,11 @@ SPOTS: dict[tuple[str, str], tuple[float, float, float]] = {
     ("wooden_cabinet", "side"): (0.004, 0.016, 0.224),
     ("white_cabinet", "side"): (0.004, 0.016, 0.224),
     ("wine_rack", ""): (0.0, -0.075, 0.222),
+    ("microwave", ""): (-0.030, -0.060, 0.026),
     ("desk_caddy", "back"): (0.034, 0.0, 0.090),
 }
-DRAWER_SPOT_M = (0.004, 0.011, -0.025)
-"""The same for a drawer, z relative to its middle."""
+DRAWER_SPOT_M = (0.004, -0.004, 0.010)
+"""The same for a drawer, z relative to its middle; dropped from there, so that the fingers stay above the walls."""
 HANDLE_M = (-0.003, -0.1016, 0.0)
 """Middle of a drawer's handle, a bar along x of 16 x 16 mm, body frame, z relative to the drawer's middle."""
 HANDLE_HEIGHT_M = {"top": 0.1839, "middle": 0.1104, "bottom": 0.0411}
@@ -112,10 +125,14 @@ def shape_of(name: str) -> Shape:
 
 
 def boxes_of(name: str) -> list[Box]:
-    """The boxes that stand in the way of a hand, body frame: one per object, five walls per drawer."""
+    """The boxes that stand in the way of a hand, body frame: one per object, the walls of what is hollow."""
     for part, height in DRAWER_HEIGHT_M.items():
         if name.endswith(part):
             return [(np.add(low, (0, 0, height)), np.add(high, (0, 0, height))) for low, high in _WALLS]
+    if name.endswith("microdoorroot"):
+        return [(np.array(low), np.array(high)) for low, high in _DOOR]
+    if category(name) == "microwave":
+        return [(np.array(low), np.array(high)) for low, high in _MICROWAVE]
     if category(name) not in SHAPES:
         return []
     return [(np.array(shape_of(name).low), np.array(shape_of(name).high))]

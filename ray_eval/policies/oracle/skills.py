@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ray_eval.policies.oracle.arm import CLOSE, OPEN, Hand
-from ray_eval.policies.oracle.geometry import downward_grasp, forward_grasp, turned
+from ray_eval.policies.oracle.geometry import downward_grasp, forward_grasp, rotation_from_vector, turned
 from ray_eval.policies.oracle.grasps import grasp_of
 from ray_eval.policies.oracle.objects import (
     DRAWER_HEIGHT_M,
     DRAWER_SPOT_M,
     HANDLE_HEIGHT_M,
     HANDLE_M,
-    SHAPES,
     SPOTS,
     box_corners,
     boxes_of,
@@ -37,7 +36,7 @@ def stages_of(goal: Goal, scene: Scene, hand: Hand, attempt: int) -> list[Stage]
         return _turn_on(goal, scene)
     if isinstance(goal, Push):
         return _push(goal, scene, attempt)
-    return _pull(goal, scene, hand) if goal.is_open else _shut(goal, scene, hand)
+    return _pull(goal, scene, hand) if goal.is_open else _shut(goal, scene)
 
 
 def is_met(goal: Goal, scene: Scene) -> bool:
@@ -53,14 +52,37 @@ def is_met(goal: Goal, scene: Scene) -> bool:
 
 
 def _place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
-    grasp = grasp_of(goal.item, scene, attempt)
     origin, where = scene.poses[goal.item].position, _where(goal, scene)
-    skip = () if category(goal.target) in {"basket", "desk_caddy"} else (goal.target,)
+    hollow = category(goal.target) in {"basket", "desk_caddy", "akita_black_bowl", "wine_rack"}
+    grasp = grasp_of(goal.item, scene, attempt, None if hollow else where)
+    skip = () if category(goal.target) in {"basket", "desk_caddy", "wooden_cabinet", "white_cabinet"} else (goal.target,)
     clear = _clear_height(goal.item, where, scene, skip)
     via_z = max(float(origin[2]) + 0.08, float(where[2]) + 0.05, clear)
     release = -0.01 if category(goal.target) == "wine_rack" else 0.005
-    stages = carry(goal.item, origin, grasp, Way(where, via_z, grasp.rotation, release))
+    entry = None
+    if category(goal.target) == "microwave":
+        entry = where - 0.20 * scene.poses[goal.target].rotation[:, 1] + 0.01 * UP
+        via_z = float(origin[2]) + 0.08
+    way = Way(where, via_z, grasp.rotation, entry, release, _escape(goal.item, scene))
+    stages = carry(goal.item, origin, grasp, way)
     return [*_detour(goal.item, scene, hand, stages[0]), *stages]
+
+
+def _escape(item: str, scene: Scene) -> FloatArray:
+    """(3,) level shift that brings an item out from under whatever hangs over it, m."""
+    low, high = (bound.copy() for bound in scene.box(item))
+    start = low.copy()
+    boxes = [scene.poses[n].at(box_corners(*b)) for n in scene.poses if n != item for b in boxes_of(n)]
+    overhead = [(p.min(axis=0), p.max(axis=0)) for p in boxes if p[:, 2].min() > high[2] - 0.005]
+    for box_low, box_high in sorted(overhead, key=lambda b: -float(np.prod((b[1] - b[0])[:2]))):
+        inside = np.minimum(high, box_high)[:2] - np.maximum(low, box_low)[:2]
+        if np.any(inside < -0.01):
+            continue
+        shifts = [(box_high[i] - low[i], i, 1.0) for i in (0, 1)] + [(high[i] - box_low[i], i, -1.0) for i in (0, 1)]
+        depth, axis, sign = min(shifts)
+        low[axis] += sign * (depth + 0.02)
+        high[axis] += sign * (depth + 0.02)
+    return np.asarray(low - start)
 
 
 def _detour(item: str, scene: Scene, hand: Hand, above: Stage) -> list[Stage]:
@@ -94,19 +116,20 @@ def _top_on_way(scene: Scene, name: str, start: FloatArray, end: FloatArray) -> 
 def _clear_height(item: str, end: FloatArray, scene: Scene, skip: tuple[str, ...]) -> float:
     """Height of the item's origin (m) at which it passes over everything near its way."""
     start, (low, _) = scene.poses[item].position, scene.box(item)
-    tops = [scene.box(n)[1][2] for n in scene.poses if n not in (item, *skip) and _is_near(scene, n, start, end)]
+    tops = [_top_near(scene, n, start, end) for n in scene.poses if n not in (item, *skip)]
     return float(start[2] - low[2]) + max(tops, default=0.0) + 0.03
 
 
-def _is_near(scene: Scene, name: str, start: FloatArray, end: FloatArray) -> bool:
-    if category(name) not in SHAPES:
-        return False
-    low, high = scene.box(name)
-    for share in np.linspace(0.0, 1.0, 21):
-        point = start[:2] + share * (end[:2] - start[:2])
-        if np.all(point > low[:2] - WAY_M) and np.all(point < high[:2] + WAY_M):
-            return True
-    return False
+def _top_near(scene: Scene, name: str, start: FloatArray, end: FloatArray) -> float:
+    """Height of what a body has within `WAY_M` of a way (m); 0 where it has nothing."""
+    highest = 0.0
+    for box in boxes_of(name):
+        points = scene.poses[name].at(box_corners(*box))
+        low, high = points.min(axis=0) - WAY_M, points.max(axis=0) + WAY_M
+        way = start[:2] + np.linspace(0.0, 1.0, 21)[:, None] * (end[:2] - start[:2])
+        if np.any(np.all((way > low[:2]) & (way < high[:2]), axis=1)):
+            highest = max(highest, float(points[:, 2].max()))
+    return highest
 
 
 def _where(goal: Place, scene: Scene) -> FloatArray:
@@ -166,7 +189,7 @@ def _push(goal: Push, scene: Scene, attempt: int) -> list[Stage]:
     origin = scene.poses[goal.item].position
     grasp = grasp_of(goal.item, scene, attempt)
     where = _front(goal, scene)
-    return carry(goal.item, origin, grasp, Way(where, float(origin[2]) + 0.02, grasp.rotation, 0.005))
+    return carry(goal.item, origin, grasp, Way(where, float(origin[2]) + 0.02, grasp.rotation))
 
 
 def _pull(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
@@ -198,10 +221,10 @@ def _handle(goal: Slide, scene: Scene) -> tuple[Pose, FloatArray, FloatArray]:
     return drawer, drawer.rotation[:, 1], handle
 
 
-def _shut(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
+def _shut(goal: Slide, scene: Scene) -> list[Stage]:
     """The closed, level hand pushes the handle home."""
     if goal.part == "door":
-        return _shut_door(goal, scene, hand)
+        return _shut_door(goal, scene)
     _, into, handle = _handle(goal, scene)
     rotation = forward_grasp(into)
     before = handle - 0.06 * into
@@ -214,7 +237,22 @@ def _shut(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
     ]
 
 
-def _shut_door(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
-    raise NotImplementedError
+def _shut_door(goal: Slide, scene: Scene) -> list[Stage]:
+    """The closed finger tips sweep the microwave's door shut along an arc around its hinge, at its upper edge."""
+    hinge, turn = scene.poses[f"{goal.fixture}_microdoorroot"], _joint(goal, scene)
+    shut = hinge.rotation @ rotation_from_vector(np.array([0.0, 0.0, -turn]))
+    rotation = downward_grasp(np.array([0.0, -1.0, 0.0]))
 
+    def beside(angle: float, gap_m: float) -> FloatArray:
+        """A point `gap_m` outside the door's outer face, were the door at `angle`."""
+        door = shut @ rotation_from_vector(np.array([0.0, 0.0, angle]))
+        return hinge.position + door @ np.array([0.15, -0.027 - gap_m, 0.075])
 
+    start = beside(turn, 0.07)
+    angles = np.linspace(turn, 0.2, 6)[1:]
+    return [
+        Stage("over", start + 0.15 * UP, rotation, CLOSE, tolerance_m=0.03, patience=80),
+        Stage("beside", start, rotation, CLOSE, tolerance_m=0.02, patience=40),
+        *(Stage("sweep", beside(a, 0.012), rotation, CLOSE, tolerance_m=0.025, patience=25) for a in angles),
+        Stage("back", beside(0.0, 0.10), rotation, CLOSE, tolerance_m=0.03, patience=20),
+    ]

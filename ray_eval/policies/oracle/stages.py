@@ -90,8 +90,12 @@ class Way:
     """Height at which its origin travels, m."""
     rotation: FloatArray
     """(3, 3) of the hand when it arrives."""
+    entry: FloatArray | None = None
+    """(3,) where its origin passes just before the goal, m, for places that are open in front and not above."""
     release_m: float = 0.005
     """Height over the goal at which it is let go."""
+    escape: FloatArray = dataclasses.field(default_factory=lambda: np.zeros(3))
+    """(3,) level shift before the object is lifted, m; zeros where nothing hangs over it."""
 
 
 def carry(item: str, origin: FloatArray, grasp: Grasp, way: Way) -> list[Stage]:
@@ -107,16 +111,23 @@ def carry(item: str, origin: FloatArray, grasp: Grasp, way: Way) -> list[Stage]:
     def held(name: str, position: FloatArray, rotation: FloatArray, **more: Any) -> Stage:
         return Stage(name, position, rotation, CLOSE, carried=item, offset=offset, **more)
 
-    lifted = np.array([origin[0], origin[1], way.via_z])
-    arrived = np.array([goal[0], goal[1], way.via_z])
+    out = origin + way.escape + 0.008 * up
+    leave = [held("leave", out, grasp.rotation, tolerance_m=0.015, patience=25)] if way.escape.any() else []
+    lifted = np.array([out[0], out[1], way.via_z])
+    entry = goal if way.entry is None else way.entry
+    arrived = np.array([entry[0], entry[1], way.via_z])
     back = grasp.rotation[:, 2]
+    away = released - 0.1 * way.rotation[:, 2] if way.entry is None else entry + way.rotation @ offset
+    enter = [] if way.entry is None else [held("enter", entry, way.rotation, tolerance_m=0.01, patience=40)]
     return [
         hand("above", grasp.position - 0.06 * back, OPEN, tolerance_m=0.012, patience=60),
         hand("descend", grasp.position, OPEN, tolerance_m=0.005, patience=25),
         hand("close", grasp.position, CLOSE, ending="close", steps=grasp.close_steps, patience=25),
+        *leave,
         held("lift", lifted, grasp.rotation, tolerance_m=0.03),
         held("carry", arrived, way.rotation, tolerance_m=0.012, patience=80),
+        *enter,
         held("lower", goal, way.rotation, tolerance_m=0.008, patience=30),
         Stage("open", released, way.rotation, OPEN, ending="open", steps=5),
-        Stage("retreat", released - 0.1 * way.rotation[:, 2], way.rotation, OPEN, tolerance_m=0.03, patience=15),
+        Stage("retreat", away, way.rotation, OPEN, tolerance_m=0.03, patience=15),
     ]
