@@ -68,3 +68,8 @@ def forward_grasp(direction: FloatArray) -> FloatArray:
 def turned(rotation: FloatArray, yaw: float) -> FloatArray:
     """A rotation followed by a turn about the world's vertical (rad)."""
     return rotation_from_vector(np.array([0.0, 0.0, yaw])) @ rotation
+
+
+def leaning_grasp(closing_axis: FloatArray, towards: FloatArray, lean: float) -> FloatArray:
+    """`downward_grasp`, its palm moved by `lean` (rad) around the finger tips into a level direction."""
+    return rotation_from_vector(lean * np.cross(np.array([0.0, 0.0, 1.0]), towards)) @ downward_grasp(closing_axis)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ray_eval.policies.oracle.geometry import downward_grasp, rotation_from_vector
+from ray_eval.policies.oracle.geometry import downward_grasp, leaning_grasp
 from ray_eval.policies.oracle.objects import box_corners, boxes_of, shape_of
 from ray_eval.policies.oracle.scene import Scene
 from ray_eval.policies.oracle.stages import Grasp
@@ -18,8 +18,6 @@ WIDEST_M = 0.072
 """Widest thing that the fingers are put around; they open to 80 mm."""
 LEAN_RAD = 0.7
 """How far the hand leans back from a rim, where it has no room straight above."""
-UP = np.array([0.0, 0.0, 1.0])
-"""The world's vertical."""
 BASE_XY_M = np.array([-0.66, 0.0])
 """Where the arm stands in LIBERO's table scenes."""
 REACH_M = 0.77
@@ -59,8 +57,8 @@ def _candidates(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
 def _hindrance(grasp: Grasp, move: FloatArray, boxes: list[FloatArray]) -> float:
     """Cost (m) of the room that is lacking where an object is taken and where it is put."""
     arrived = Grasp(grasp.position + move, grasp.rotation, 0)
-    crowding = _crowding(grasp, boxes) + (_crowding(arrived, boxes) if move.any() else 0.0)
-    return 4.0 * crowding + _stretch(grasp) + (_stretch(arrived) if move.any() else 0.0)
+    cost = 4.0 * _crowding(grasp, boxes) + _stretch(grasp)
+    return cost + 2.0 * _crowding(arrived, boxes) + _stretch(arrived) if move.any() else cost
 
 
 def _across(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
@@ -90,7 +88,7 @@ def _rim(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
     for angle in np.arange(8) * np.pi / 4:
         direction = np.array([np.sin(angle), np.cos(angle), 0.0])
         for inwards, lean in ((0.0, 0.0), (0.015, 0.0), (0.0, LEAN_RAD)):
-            rotation = rotation_from_vector(lean * np.cross(UP, direction)) @ downward_grasp(_nearest(direction))
+            rotation = leaning_grasp(_nearest(direction), direction, lean)
             position = axis + (shape.rim_m - inwards) * direction
             position = np.array([position[0], position[1], max(high[2] - 0.012, low[2] + FINGER_BELOW_SITE_M)])
             yield Grasp(position, rotation, _close_steps(0.004)), 0.3 * inwards + 0.03 * lean + _turning(rotation)

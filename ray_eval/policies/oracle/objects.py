@@ -100,7 +100,7 @@ SPOTS: dict[tuple[str, str], tuple[float, float, float]] = {
     ("wooden_cabinet", "side"): (0.004, 0.016, 0.224),
     ("white_cabinet", "side"): (0.004, 0.016, 0.224),
     ("wine_rack", ""): (0.0, -0.075, 0.222),
-    ("microwave", ""): (-0.030, -0.060, 0.026),
+    ("microwave", ""): (-0.050, -0.060, 0.026),
     ("desk_caddy", "back"): (0.034, 0.0, 0.090),
 }
 DRAWER_SPOT_M = (0.004, -0.004, 0.010)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ray_eval.policies.oracle.arm import CLOSE, OPEN, Hand
-from ray_eval.policies.oracle.geometry import downward_grasp, forward_grasp, rotation_from_vector, turned
+from ray_eval.policies.oracle.geometry import downward_grasp, forward_grasp, leaning_grasp, rotation_from_vector, turned
 from ray_eval.policies.oracle.grasps import grasp_of
 from ray_eval.policies.oracle.objects import (
     DRAWER_HEIGHT_M,
@@ -24,6 +24,8 @@ from ray_eval.types import FloatArray
 
 WAY_M = 0.06
 """Half the width of the way that a carried object is kept clear of, m."""
+PUSH_LEAN_RAD = 0.7
+"""How far the hand leans back when it pushes a drawer, so that the palm stays clear of the handles above."""
 UP = np.array([0.0, 0.0, 1.0])
 """The world's vertical."""
 
@@ -222,15 +224,15 @@ def _handle(goal: Slide, scene: Scene) -> tuple[Pose, FloatArray, FloatArray]:
 
 
 def _shut(goal: Slide, scene: Scene) -> list[Stage]:
-    """The closed, level hand pushes the handle home."""
+    """The closed finger tips push the handle home."""
     if goal.part == "door":
         return _shut_door(goal, scene)
     _, into, handle = _handle(goal, scene)
-    rotation = forward_grasp(into)
+    rotation = leaning_grasp(-np.abs(np.cross(UP, into)), -into, PUSH_LEAN_RAD)
     before = handle - 0.06 * into
-    home = handle - (_joint(goal, scene) - 0.03) * into
+    home = handle - (_joint(goal, scene) - 0.02) * into
     return [
-        Stage("turn", before - 0.06 * into + 0.10 * UP, rotation, CLOSE, tolerance_m=0.03, patience=70),
+        Stage("over", before - 0.04 * into + 0.14 * UP, rotation, CLOSE, tolerance_m=0.03, patience=70),
         Stage("before", before, rotation, CLOSE, tolerance_m=0.02, patience=40),
         Stage("push", home, rotation, CLOSE, tolerance_m=0.005, patience=50),
         Stage("back", before, rotation, CLOSE, tolerance_m=0.03, patience=30),
