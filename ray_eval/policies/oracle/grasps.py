@@ -87,7 +87,7 @@ def _rim(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
     axis = pose.at(np.array([*shape.axis_m, 0.0]))
     for angle in np.arange(8) * np.pi / 4:
         direction = np.array([np.sin(angle), np.cos(angle), 0.0])
-        for inwards, lean in ((0.0, 0.0), (0.015, 0.0), (0.0, LEAN_RAD)):
+        for inwards, lean in ((0.0, 0.0), (0.015, 0.0), (0.0, LEAN_RAD / 2.0), (0.0, LEAN_RAD)):
             rotation = leaning_grasp(_nearest(direction), direction, lean)
             position = axis + (shape.rim_m - inwards) * direction
             position = np.array([position[0], position[1], max(high[2] - 0.012, low[2] + FINGER_BELOW_SITE_M)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,8 @@ class Slide:
     """`top`, `middle`, `bottom`, or `door`."""
     is_open: bool
     """Which of the two it shall be."""
+    travel_m: float = 0.17
+    """How far a drawer is drawn; LIBERO calls it open from 0.14 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,9 @@ class Push:
     stove: str
     """The stove."""
 
+
+AJAR_M = 0.11
+"""How far a drawer is drawn that shall receive a bowl: further out it would hang over the bowl."""
 
 Goal = Place | Slide | TurnOn | Push
 
@@ -168,6 +174,7 @@ def _open(scene: _Names, words: dict[str, str]) -> tuple[Goal, ...]:
     opened = Slide(scene.one("cabinet"), words["part"], is_open=True)
     if not words.get("item"):
         return (opened,)
+    opened = dataclasses.replace(opened, travel_m=AJAR_M)
     return (opened, Place(scene.one(words["item"]), opened.fixture, "in", opened.part))
 
 

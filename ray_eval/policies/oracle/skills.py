@@ -50,7 +50,7 @@ def is_met(goal: Goal, scene: Scene) -> bool:
     if isinstance(goal, TurnOn):
         return scene.joints.get(f"{goal.fixture}_button", 0.0) >= 0.5
     position = _joint(goal, scene)
-    return position < -0.142 if goal.is_open else position > -0.002
+    return position < -min(0.142, goal.travel_m - 0.02) if goal.is_open else position > -0.002
 
 
 def _place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
@@ -198,8 +198,8 @@ def _pull(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
     """The handle is gripped by the level hand and drawn out."""
     drawer, into, handle = _handle(goal, scene)
     rotation = forward_grasp(into)
-    out = handle - (0.17 + _joint(goal, scene)) * into
-    retreat = out - 0.08 * into
+    out = handle - (goal.travel_m + _joint(goal, scene)) * into
+    retreat = out - 0.06 * into
     return [
         Stage("turn", _start(handle - 0.14 * into, hand), rotation, OPEN, tolerance_m=0.03, patience=70),
         Stage("before", handle - 0.08 * into, rotation, OPEN, tolerance_m=0.012, patience=30),
@@ -208,7 +208,6 @@ def _pull(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
         Stage("pull", out, rotation, CLOSE, tolerance_m=0.015, patience=40),
         Stage("open", out, rotation, OPEN, ending="open", steps=5),
         Stage("back", retreat, rotation, OPEN, tolerance_m=0.02, patience=20),
-        Stage("up", retreat + 0.1 * UP, downward_grasp(np.array([0.0, -1.0, 0.0])), OPEN, tolerance_m=0.05, patience=30),
     ]
 
 
