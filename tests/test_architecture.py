@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ray_eval"
 
 LEAVES = {"errors", "types", "interfaces", "sections"}
 EDGES = {
-    "": {"config", "driver"},
+    "": {"config", "driver", "envs"},
     "__main__": {"cli"},
     "cli": {"", "driver", "serving", "report", "config"},
     "testing": {"envs", "policies"},

@@ -33,6 +33,7 @@ from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.actor import RolloutSettings
 from ray_eval.rollout.episode import error_result
 from ray_eval.sections import BatchingSection, ListenSection
+from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
 from ray_eval.types import EpisodeResult, EpisodeSpec, PolicySpec
 
@@ -145,9 +146,8 @@ class _Run:
             address = f"unix:{scratch / 'policy-0.sock'}"
         if address.startswith("unix:"):
             return ListenSection(address, token)
-        host = ray.util.get_node_ip_address()
-        certificate, key = self_signed_certificate(host)
-        return ListenSection(f"{host}:0" if address == "auto" else address, token, certificate, key)
+        certificate, key = self_signed_certificate()
+        return ListenSection(f"{NODE_HOST}:0" if address == "auto" else address, token, certificate, key)
 
     def _backend(self, spec: PolicySpec) -> tuple[Backend, str | None]:
         """The GL backend, and the renderer's own name where the policy looks at what it draws."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 from ray_eval.errors import RayEvalError
@@ -12,19 +13,23 @@ from ray_eval.serving.server import serve_in_thread
 from ray_eval.types import PolicySpec
 
 
+NODE_HOST = "node"
+"""Host in a listening address that stands for the IP address of the node on which the actor is placed."""
+
+
 class PolicyActor:
     """The actor class; it serves from its construction on, so a restarted actor serves again."""
 
     def __init__(self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection) -> None:
         """Loads the policy and starts its server; what goes wrong is raised by `spec`, where the driver asks."""
         self._name = name
-        self._listen = listen
+        self._listen = dataclasses.replace(listen, address=_on_this_node(listen.address))
         self._stack = contextlib.ExitStack()
         self._failure: RayEvalError | None = None
         try:
             loaded = make_policy(policy)
             self._spec = loaded.spec
-            self._server = self._stack.enter_context(serve_in_thread(loaded, listen, batching))
+            self._server = self._stack.enter_context(serve_in_thread(loaded, self._listen, batching))
         except RayEvalError as error:
             self._failure = error
 
@@ -55,3 +60,13 @@ class PolicyActor:
     def close(self) -> None:
         """Finishes the requests in flight and stops serving."""
         self._stack.close()
+
+
+def _on_this_node(address: str) -> str:
+    """The address with this node's IP address for the host `node`."""
+    host, _, port = address.rpartition(":")
+    if host != NODE_HOST:
+        return address
+    import ray
+
+    return f"{ray.util.get_node_ip_address()}:{port}"
