@@ -12,7 +12,6 @@ from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, Po
 from ray_eval.serving.server import serve_in_thread
 from ray_eval.types import PolicySpec
 
-
 NODE_HOST = "node"
 """Host in a listening address that stands for the IP address of the node on which the actor is placed."""
 
