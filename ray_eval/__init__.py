@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,9 +21,12 @@ from ray_eval.types import ActionChunk, EpisodeResult, EpisodeSpec, Observation,
 if typing.TYPE_CHECKING:
     from ray_eval.driver.run import Evaluation
 
-if importlib.util.find_spec("gymnasium") is not None:
+try:
     # Gymnasium looks for no plugins: an environment is there once its package has been imported.
     importlib.import_module("ray_eval.envs.gym")
+except ModuleNotFoundError as error:
+    if error.name != "gymnasium":
+        raise
 
 __version__ = "0.1.0"
 

@@ -57,7 +57,9 @@ def _place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
     origin, where = scene.poses[goal.item].position, _where(goal, scene)
     hollow = category(goal.target) in {"basket", "desk_caddy", "akita_black_bowl", "wine_rack"}
     grasp = grasp_of(goal.item, scene, attempt, None if hollow else where)
-    skip = () if category(goal.target) in {"basket", "desk_caddy", "wooden_cabinet", "white_cabinet"} else (goal.target,)
+    skip = (
+        () if category(goal.target) in {"basket", "desk_caddy", "wooden_cabinet", "white_cabinet"} else (goal.target,)
+    )
     clear = _clear_height(goal.item, where, scene, skip)
     via_z = max(float(origin[2]) + 0.08, float(where[2]) + 0.05, clear)
     release = -0.01 if category(goal.target) == "wine_rack" else 0.005
