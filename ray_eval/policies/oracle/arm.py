@@ -68,6 +68,9 @@ _RESPONSE = np.array(
     ]
 )
 
+MOST_TRANSLATION, MOST_ROTATION = 1.0, 0.8
+"""Largest components of an action; the full rotation disturbs the position."""
+
 # With motion = 0.6 last + 0.1 command both closed-loop poles are at 0.5.
 _GAIN = 2.5
 _BRAKE = 3.5
@@ -99,12 +102,16 @@ def hand_from_state(state: FloatArray) -> Hand:
     return Hand(state[:3], rotation_from_vector(state[3:6]), float(state[6] - state[7]))
 
 
-def servo(hand: Hand, position: FloatArray, rotation: FloatArray, gripper: float, speed: float = 1.0) -> FloatArray:
-    """The (7,) action that brings the hand towards a pose; its largest translation component is at most `speed`."""
+def servo(hand: Hand, position: FloatArray, rotation: FloatArray, gripper: float) -> FloatArray:
+    """The (7,) action that brings the hand towards a pose."""
     move = _GAIN * (position - hand.position) - _BRAKE * hand.motion[:3]
     turn = _GAIN * vector_from_rotation(rotation @ hand.rotation.T) - _BRAKE * hand.motion[3:]
     return np.concatenate(
-        [_limited_move(move / POSITION_SCALE_M, speed), _limited(turn / ROTATION_SCALE_RAD, 0.8), [gripper]]
+        [
+            _limited_move(move / POSITION_SCALE_M, MOST_TRANSLATION),
+            _limited(turn / ROTATION_SCALE_RAD, MOST_ROTATION),
+            [gripper],
+        ]
     )
 
 

@@ -18,6 +18,12 @@ REMEMBERED_STEPS = 60
 """Steps of the imagined motion that are kept; a chunk may be longer."""
 
 
+MOTION_COLUMNS = 15
+"""Position 3 (m), motion of the last step 6 (m, rad), command 3 (m), closing steps, opening steps, stage."""
+EXPECTED_M = 0.02
+"""Distance up to which the hand is taken to be where the imagined motion was to be at this step."""
+FAR_M = 0.03
+"""Distance from the whole imagined motion from which on the hand is taken to be at rest."""
 BELIEVED_M = 0.012
 """Distance from the imagined motion within which the stage imagined there is taken to be reached."""
 
@@ -39,7 +45,7 @@ class Memory:
     step: int = 0
     """Control step of the observation that was answered."""
     motion: FloatArray | None = None
-    """(T, 15) imagined: position 3, motion 6, command 3, closing steps, opening steps, stage."""
+    """(T, 15) what was imagined to follow, one row per control step from `step` on."""
 
     def to_bytes(self) -> bytes:
         """Compact JSON."""
@@ -71,16 +77,21 @@ class Memory:
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise ContractError(f"oracle: policy_state: expected what it handed back before, got {data[:40]!r}") from e
 
-    def recalled(self, hand: Hand, step: int) -> tuple[Hand, int]:
-        """The observed hand with the motion that was imagined for where it now is, and the stage it was to be in."""
-        if self.motion is None or not len(self.motion):
-            return hand, self.stage
+    def recalled(self, hand: Hand, step: int) -> tuple[Hand, Memory]:
+        """The observed hand with the motion imagined for where it now is, and the memory in the stage imagined there.
+
+        A stage that was imagined is believed only where the hand is where it was imagined to be.
+        """
+        if self.motion is None:
+            return hand, self
         distances = np.linalg.norm(self.motion[:, :3] - hand.position, axis=1)
         expected = min(max(step - self.step, 0), len(self.motion) - 1)
-        row = expected if distances[expected] < 0.02 else int(np.argmin(distances))
+        row = expected if distances[expected] < EXPECTED_M else int(np.argmin(distances))
         values = self.motion[row]
-        counts = {"closing_steps": int(values[12]), "opening_steps": int(values[13])}
-        if distances[row] > 0.03:
-            return dataclasses.replace(hand, **counts), self.stage
-        hand = dataclasses.replace(hand, motion=values[3:9], command=values[9:12], **counts)
-        return hand, int(values[14]) if distances[row] < BELIEVED_M else self.stage
+        counts = (int(values[12]), int(values[13]))
+        hand = dataclasses.replace(hand, closing_steps=counts[0], opening_steps=counts[1])
+        if distances[row] < FAR_M:
+            hand = dataclasses.replace(hand, motion=values[3:9], command=values[9:12])
+        if distances[row] < BELIEVED_M and values[14] > self.stage:
+            return hand, dataclasses.replace(self, stage=int(values[14]), since=step)
+        return hand, self

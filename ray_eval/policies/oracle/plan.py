@@ -1,4 +1,4 @@
-"""From an instruction and the names in the scene to the goals that fulfil it, in the order in which they are attempted."""
+"""From an instruction and the names in the scene to the goals that fulfil it, in the order of their attempts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Place:
     relation: Relation
     """How it ends up there."""
     part: str = ""
-    """Part of the target: `top`, `middle` or `bottom` drawer, `side` for a cabinet's top, `cook`, `back`; empty for the whole."""
+    """Part of the target: drawer `top`, `middle`, `bottom`; `side` for a cabinet's top; `cook`; `back`; or empty."""
     slot: int = 0
     """0 where the target receives one object, else 1, 2 for the first and second of two."""
 

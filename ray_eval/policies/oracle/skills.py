@@ -141,12 +141,12 @@ def _where(goal: Place, scene: Scene) -> FloatArray:
     item, target = scene.poses[goal.item], scene.poses[goal.target]
     bottom = float(item.position[2] - scene.box(goal.item)[0][2])
     if goal.relation == "right_of":
-        return target.position + np.array([0.0, 0.105, bottom - 0.003])
+        return np.asarray(target.position + np.array([0.0, 0.105, bottom - 0.003]))
     if goal.part in HANDLE_HEIGHT_M:
         drawer, height = _drawer(scene, goal.target, goal.part)
-        return drawer.at(np.add(DRAWER_SPOT_M, (0.0, 0.0, height))) + bottom * UP
+        return np.asarray(drawer.at(np.add(DRAWER_SPOT_M, (0.0, 0.0, height))) + bottom * UP)
     spot = np.array(SPOTS[category(goal.target), goal.part])
-    return target.at(spot + _slot(goal)) + bottom * UP
+    return np.asarray(target.at(spot + _slot(goal)) + bottom * UP)
 
 
 def _slot(goal: Place) -> FloatArray:
@@ -198,7 +198,7 @@ def _push(goal: Push, scene: Scene, attempt: int) -> list[Stage]:
 
 def _pull(goal: Slide, scene: Scene, hand: Hand) -> list[Stage]:
     """The handle is gripped by the level hand and drawn out."""
-    drawer, into, handle = _handle(goal, scene)
+    into, handle = _handle(goal, scene)
     rotation = forward_grasp(into)
     out = handle - (goal.travel_m + _joint(goal, scene)) * into
     retreat = out - 0.06 * into
@@ -217,18 +217,18 @@ def _start(point: FloatArray, hand: Hand) -> FloatArray:
     return np.array([point[0], point[1], max(point[2], min(hand.position[2], point[2] + 0.05))])
 
 
-def _handle(goal: Slide, scene: Scene) -> tuple[Pose, FloatArray, FloatArray]:
-    """A drawer's body, the level direction into the cabinet, and the middle of the handle (m)."""
+def _handle(goal: Slide, scene: Scene) -> tuple[FloatArray, FloatArray]:
+    """The level direction into the cabinet, and the middle of a drawer's handle (m)."""
     drawer, _ = _drawer(scene, goal.fixture, goal.part)
     handle = drawer.at(np.add(HANDLE_M, (0.0, 0.0, HANDLE_HEIGHT_M[goal.part])))
-    return drawer, drawer.rotation[:, 1], handle
+    return drawer.rotation[:, 1], handle
 
 
 def _shut(goal: Slide, scene: Scene) -> list[Stage]:
     """The closed finger tips push the handle home."""
     if goal.part == "door":
         return _shut_door(goal, scene)
-    _, into, handle = _handle(goal, scene)
+    into, handle = _handle(goal, scene)
     rotation = leaning_grasp(-np.abs(np.cross(UP, into)), -into, PUSH_LEAN_RAD)
     before = handle - 0.06 * into
     home = handle - (_joint(goal, scene) - 0.02) * into
@@ -249,7 +249,7 @@ def _shut_door(goal: Slide, scene: Scene) -> list[Stage]:
     def beside(angle: float, gap_m: float) -> FloatArray:
         """A point `gap_m` outside the door's outer face, were the door at `angle`."""
         door = shut @ rotation_from_vector(np.array([0.0, 0.0, angle]))
-        return hinge.position + door @ np.array([0.15, -0.027 - gap_m, 0.075])
+        return np.asarray(hinge.position + door @ np.array([0.15, -0.027 - gap_m, 0.075]))
 
     start = beside(turn, 0.07)
     angles = np.linspace(turn, 0.2, 6)[1:]

@@ -41,8 +41,6 @@ class Stage:
     """Control steps that the fingers need, for `close` and `open`."""
     patience: int = 40
     """Control steps after which the next stage begins in any case."""
-    speed: float = 1.0
-    """Largest component of a translation action."""
 
     def to_json(self) -> dict[str, Any]:
         """The stage as JSON values, lengths rounded to 0.1 mm."""
@@ -54,7 +52,8 @@ class Stage:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Stage:
         """The stage that `to_json` wrote."""
-        return cls(**{k: np.array(v) if isinstance(v, list) else v for k, v in values.items()})
+        arrays: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arrays)
 
     def is_done(self, hand: Hand, goal: FloatArray, steps: int) -> bool:
         """Whether the hand, `steps` control steps after the stage began, has done what the stage asks."""
