@@ -57,7 +57,7 @@ def test_a_recording_that_is_no_action_sequence_is_a_contract_error(tmp_path, ac
 def test_a_missing_or_unreadable_recording_is_a_contract_error_that_names_the_file(tmp_path):
     policy = make_policy(ReplayPolicy(str(tmp_path)))
     path = tmp_path / "libero_goal" / "3" / "14.npy"
-    with pytest.raises(ContractError, match="14.npy: expected .* got no file"):
+    with pytest.raises(ContractError, match=r"14.npy: expected .* got no file"):
         policy.infer_batch([asked()])
     path.parent.mkdir(parents=True)
     for content in (b"", b"not an array", b"\x93NUMPY\x01\x00"):

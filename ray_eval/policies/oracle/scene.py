@@ -53,8 +53,10 @@ def scene_of(observation: Observation) -> Scene:
     """The scene that an observation's privileged state describes.
 
     Raises:
-        ContractError: the numbers do not match the names.
+        ContractError: the privileged state is missing, or its numbers do not match the names.
     """
+    if ENVIRONMENT_STATE not in observation.arrays:
+        raise ContractError(f"oracle: expected {ENVIRONMENT_STATE}, got {', '.join(observation.arrays) or 'nothing'}")
     values = np.asarray(observation.arrays[ENVIRONMENT_STATE], dtype=np.float64)
     bodies = [n for n in observation.environment_names if not n.startswith(JOINT)]
     joints = [n[len(JOINT) :] for n in observation.environment_names if n.startswith(JOINT)]
