@@ -3,12 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ray_eval.envs.fake import FakeEnv
 from ray_eval.errors import ContractError
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import check_policy, trial_observation
 from ray_eval.policies.fake import FakePolicy
-from ray_eval.sections import NoopPolicy, OraclePolicy, RandomPolicy, ReplayPolicy
-from ray_eval.types import ActionChunk, PolicySpec
+from ray_eval.sections import EnvSettings, NoopPolicy, ObservationRecipe, OraclePolicy, RandomPolicy, ReplayPolicy
+from ray_eval.types import ActionChunk, EpisodeSpec, Observation, PolicySpec
 
 
 @pytest.mark.parametrize("images", [True, False])
@@ -83,3 +84,27 @@ def test_a_policy_that_does_not_promise_batch_invariance_may_depend_on_its_batch
     policy = Crowded()
     policy.spec = dataclasses.replace(policy.spec, batch_invariant=False)
     check_policy(policy)
+
+
+@pytest.mark.parametrize("init_state_id", range(3))
+def test_the_fake_policy_solves_the_fake_env_and_counts_its_requests(init_state_id):
+    policy = FakePolicy(chunk_len=4)
+    env = FakeEnv("fake", 0, EnvSettings(ObservationRecipe(policy.spec.keys)))
+    env.reset(EpisodeSpec("fake", 0, init_state_id, env_seed=7, max_steps=50))
+    memory = b""
+    for request in range(1, 12):
+        (chunk,) = policy.infer_batch([Observation(env.observe(), env.instruction, policy_state=memory)])
+        memory = chunk.policy_state
+        assert memory == str(request).encode()
+        if any(env.step(env.native_action(action)).is_success for action in chunk.actions):
+            return
+    pytest.fail("the goal was not reached")
+
+
+def test_the_fake_policy_refuses_what_it_cannot_read():
+    policy = FakePolicy()
+    with pytest.raises(ContractError, match=r"observation\.state: expected a vector"):
+        policy.infer_batch([Observation({}, "")])
+    good = trial_observation(policy.spec, 0)
+    with pytest.raises(ContractError, match="policy_state: expected a number"):
+        policy.infer_batch([dataclasses.replace(good, policy_state=b"x")])

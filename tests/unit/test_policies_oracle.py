@@ -166,3 +166,21 @@ def test_axis_angle_and_rotation_are_each_other_s_inverse(seed):
 
 def test_a_quaternion_of_zeros_is_no_rotation():
     assert np.array_equal(rotation_from_quaternion(np.zeros(4)), np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "said"),
+    [
+        ("put the milk on the milk", ("milk_1",), "expected a target that it knows .*, got milk_1"),
+        ("open the top drawer of the cabinet", ("wooden_cabinet_1",), "expected wooden_cabinet_1_cabinet_top among"),
+        (
+            "turn on the stove",
+            ("flat_stove_1",),
+            "expected joint:flat_stove_1_button among environment_names, got none",
+        ),
+    ],
+)
+def test_what_the_scene_or_the_oracle_lacks_is_a_contract_error(task, names, said):
+    arrays = {STATE: World().observation().arrays[STATE], ENVIRONMENT_STATE: np.zeros(7, np.float32)}
+    with pytest.raises(ContractError, match=said):
+        Oracle(OraclePolicy()).infer_batch([Observation(arrays, task, environment_names=names)])

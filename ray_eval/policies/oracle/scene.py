@@ -8,7 +8,7 @@ import numpy as np
 
 from ray_eval.errors import ContractError
 from ray_eval.policies.oracle.geometry import rotation_from_quaternion
-from ray_eval.policies.oracle.objects import box_corners, category, shape_of
+from ray_eval.policies.oracle.objects import box_corners, shape_of
 from ray_eval.types import ENVIRONMENT_STATE, POSE_SIZE, FloatArray, Observation
 
 JOINT = "joint:"
@@ -38,9 +38,26 @@ class Scene:
     joints: dict[str, float]
     """Joint positions (m or rad) by joint name."""
 
-    def first(self, categories: tuple[str, ...], skip: tuple[str, ...] = ()) -> str | None:
-        """The first body whose category is among those given."""
-        return next((n for n in self.poses if category(n) in categories and n not in skip), None)
+    def pose(self, name: str) -> Pose:
+        """A body by name.
+
+        Raises:
+            ContractError: the scene does not name it.
+        """
+        if name not in self.poses:
+            raise ContractError(f"oracle: expected {name} among environment_names, got {', '.join(self.poses)}")
+        return self.poses[name]
+
+    def joint(self, name: str) -> float:
+        """A joint's position (m or rad) by name.
+
+        Raises:
+            ContractError: the scene does not name it.
+        """
+        if name not in self.joints:
+            known = ", ".join(JOINT + n for n in self.joints) or "none"
+            raise ContractError(f"oracle: expected {JOINT}{name} among environment_names, got {known}")
+        return self.joints[name]
 
     def box(self, name: str) -> tuple[FloatArray, FloatArray]:
         """Lower and upper corner of a body's bounding box in the world, m."""
