@@ -29,7 +29,7 @@ class World:
     """A table with a cream cheese, a basket and a milk; the cheese sticks to fingers that close around it."""
 
     def __init__(self, slips=0):
-        self.hand = Hand(np.array([-0.15, 0.0, 0.25]), DOWN, 0.08)
+        self.hand = Hand(np.array([-0.15, 0.0, 0.25]), DOWN)
         self.cheese = np.array([0.05, -0.10, 0.009])
         self.basket = np.array([0.0, 0.26, 0.0])
         self.held = None
@@ -37,7 +37,7 @@ class World:
         self.step_count = 0
 
     def step(self, action):
-        self.hand = imagine(self.hand, np.asarray(action, dtype=np.float64), 0.04 if self.held is not None else 0.0)
+        self.hand = imagine(self.hand, np.asarray(action, dtype=np.float64))
         self.step_count += 1
         near = np.linalg.norm(self.hand.position - self.cheese) < 0.02
         if self.held is None and near and self.hand.closing_steps == 4:
@@ -59,7 +59,7 @@ class World:
     def observation(self, memory=b""):
         poses = [(self.cheese, UPRIGHT), (self.basket, UPRIGHT), ((0.1, 0.1, 0.07), MILK_QUATERNION)]
         scene = np.concatenate([np.concatenate(p) for p in poses]).astype(np.float32)
-        fingers = (self.hand.width / 2, -self.hand.width / 2)
+        fingers = (0.04, -0.04) if self.held is None else (0.02, -0.02)
         state = np.concatenate([self.hand.position, vector_from_rotation(self.hand.rotation), fingers])
         arrays = {STATE: state.astype(np.float32), ENVIRONMENT_STATE: scene}
         return Observation(arrays, TASK, step=self.step_count, environment_names=NAMES, policy_state=memory)
@@ -146,10 +146,10 @@ def test_state_and_names_that_do_not_match_are_contract_errors():
 
 
 def test_the_servo_brings_the_hand_to_a_pose_and_keeps_it_there():
-    hand = Hand(np.array([-0.2, 0.0, 1.17]), DOWN, 0.08)
+    hand = Hand(np.array([-0.2, 0.0, 1.17]), DOWN)
     position, rotation = np.array([0.0, 0.2, 1.0]), rotation_from_vector(np.array([0.0, 0.0, 1.2])) @ DOWN
     for _ in range(60):
-        hand = imagine(hand, servo(hand, position, rotation, -1.0), 0.0)
+        hand = imagine(hand, servo(hand, position, rotation, -1.0))
     assert np.linalg.norm(hand.position - position) < 0.003
     assert np.linalg.norm(vector_from_rotation(rotation @ hand.rotation.T)) < 0.02
 

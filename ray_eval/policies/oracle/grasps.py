@@ -14,6 +14,8 @@ from ray_eval.types import FloatArray
 
 FINGER_BELOW_SITE_M = 0.012
 """Least height of the grip site over whatever the object stands on; the finger tips reach 10 mm below the site."""
+OPEN_WIDTH_M = 0.08
+"""Distance between the pads of the open fingers."""
 WIDEST_M = 0.072
 """Widest thing that the fingers are put around; they open to 80 mm."""
 LEAN_RAD = 0.7
@@ -68,15 +70,14 @@ def _across(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
     extent = np.array(shape.high) - np.array(shape.low)
     centre = (low + high) / 2.0
     height = max(low[2] + FINGER_BELOW_SITE_M, min(high[2] - shape.depth_m, centre[2] + 0.03))
-    flat = [i for i in range(3) if abs(pose.rotation[2, i]) < 0.7]
-    for i in flat:
-        if extent[i] > WIDEST_M:
+    level = sorted(np.argsort(np.abs(pose.rotation[2]), kind="stable")[:2])
+    for i, j in (level, level[::-1]):
+        if extent[i] > max(WIDEST_M, min(extent[level])):
             continue
-        along = pose.rotation[:, next(j for j in flat if j != i)]
-        room = max(0.0, float(extent[next(j for j in flat if j != i)]) / 2.0 - 0.012)
+        room = max(0.0, float(extent[j]) / 2.0 - 0.012)
+        rotation = downward_grasp(_nearest(pose.rotation[:, i]))
         for shift in (0.0, -0.5 * room, 0.5 * room, -room, room):
-            position = np.array([centre[0], centre[1], height]) + shift * along
-            rotation = downward_grasp(_nearest(pose.rotation[:, i]))
+            position = np.array([centre[0], centre[1], height]) + shift * pose.rotation[:, j]
             yield Grasp(position, rotation, _close_steps(float(extent[i]))), 0.3 * abs(shift) + _turning(rotation)
 
 
@@ -131,4 +132,5 @@ def _overlap(points: FloatArray) -> float:
 
 
 def _close_steps(width_m: float) -> int:
-    return 4 + round((0.08 - width_m) / 0.01)
+    """Control steps until the fingers hold something of this width; they move 10 mm a step, and 4 more to press."""
+    return 4 + round((OPEN_WIDTH_M - width_m) / 0.01)

@@ -36,7 +36,7 @@ def imagine_chunk(now: Moment, memory: Memory, rows: int) -> tuple[FloatArray, F
         _advance(course, now, memory)
         motion[row] = _as_row(course)
         actions[row] = _next_action(course, now, memory)
-        course.hand = imagine(course.hand, actions[row], grip_width=0.0)
+        course.hand = imagine(course.hand, actions[row])
         course.step += 1
     _advance(course, now, memory)
     motion[rows] = _as_row(course)

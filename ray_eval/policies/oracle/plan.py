@@ -157,8 +157,7 @@ def _both(scene: _Names, words: dict[str, str]) -> tuple[Goal, ...]:
 
 
 def _pair(scene: _Names, words: dict[str, str]) -> tuple[Goal, ...]:
-    first, second = scene.all(words["item"])[:2]
-    return (_place(scene, first, words["where"], 1), _place(scene, second, words["where"], 2))
+    return tuple(_place(scene, item, words["where"], i) for i, item in enumerate(scene.all(words["item"])[:2], 1))
 
 
 def _two(scene: _Names, words: dict[str, str]) -> tuple[Goal, ...]:

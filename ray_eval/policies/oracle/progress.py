@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ray_eval.errors import ContractError
 from ray_eval.policies.oracle.arm import Hand
 from ray_eval.policies.oracle.memory import Memory
 from ray_eval.policies.oracle.plan import Goal
@@ -34,7 +35,13 @@ class Moment:
 
 
 def brought_up_to(now: Moment, memory: Memory, goals: tuple[Goal, ...]) -> Memory:
-    """The memory with the goal and the stage that an observation calls for."""
+    """The memory with the goal and the stage that an observation calls for.
+
+    Raises:
+        ContractError: the memory is of another task.
+    """
+    if not 0 <= memory.goal < len(goals):
+        raise ContractError(f"oracle: policy_state: expected one of {len(goals)} goals, got number {memory.goal}")
     if not memory.stages:
         return _begun(now, memory, goals)
     memory = _advanced(now, memory)
@@ -62,7 +69,7 @@ def is_lost(stage: Stage, now: Moment) -> bool:
 
 def _held_at(stage: Stage, now: Moment) -> FloatArray:
     """(3,) the hand relative to the carried object, in the hand's frame, m."""
-    return np.asarray(now.hand.rotation.T @ (now.hand.position - now.scene.poses[stage.carried].position))
+    return np.asarray(now.hand.rotation.T @ (now.hand.position - now.scene.pose(stage.carried).position))
 
 
 def _advanced(now: Moment, memory: Memory) -> Memory:
