@@ -1,9 +1,10 @@
 """Policies that ray-eval brings along; they run in the policy's process and are served like a user's own."""
 
 from ray_eval.interfaces import Policy
+from ray_eval.policies.fake import FakePolicy
 from ray_eval.policies.oracle import Oracle
 from ray_eval.policies.scripted import Noop, Random, Replay
-from ray_eval.sections import NoopPolicy, OraclePolicy, PolicySection, RandomPolicy
+from ray_eval.sections import FakePolicySection, NoopPolicy, OraclePolicy, PolicySection, RandomPolicy
 
 __all__ = ["make_policy"]
 
@@ -20,4 +21,6 @@ def make_policy(section: PolicySection) -> Policy:
         return Noop(section)
     if isinstance(section, RandomPolicy):
         return Random(section)
+    if isinstance(section, FakePolicySection):
+        return FakePolicy(section.chunk_len, images=section.images)
     return Replay(section)

@@ -8,8 +8,9 @@ from ray_eval.errors import ContractError
 from ray_eval.policies.oracle.arm import OPEN, Hand
 from ray_eval.policies.oracle.clearance import escape_of, finger_detour, height_over_way
 from ray_eval.policies.oracle.fixtures import UP, drawer_of
+from ray_eval.policies.oracle.geometry import turned
 from ray_eval.policies.oracle.grasps import grasp_of
-from ray_eval.policies.oracle.objects import DRAWER_SPOT_M, HANDLE_HEIGHT_M, SPOTS, category
+from ray_eval.policies.oracle.objects import DRAWER_SPOT_M, HANDLE_HEIGHT_M, SPOTS, category, shape_of
 from ray_eval.policies.oracle.plan import Place, Push
 from ray_eval.policies.oracle.scene import Scene
 from ray_eval.policies.oracle.stages import Grasp, Stage, Way, carry
@@ -19,6 +20,8 @@ RECEIVING = frozenset({"basket", "desk_caddy", "akita_black_bowl", "wine_rack"})
 """Targets whose box does not hinder the hand that lets something down into them."""
 WALLED = frozenset({"basket", "desk_caddy", "wooden_cabinet", "white_cabinet"})
 """Targets over whose full height an item must pass; onto the others it comes from just above its place."""
+FITTING = frozenset({"desk_caddy"})
+"""Targets that an item must be turned for: its thin side across the compartment, its middle in the compartment's."""
 RIGHT_OF_M = 0.105
 """Distance to the right of a plate. Source: the middle of libero_10's `plate_right_region`, 0.10."""
 FRONT_OF_STOVE_M = 0.365
@@ -49,8 +52,12 @@ def place_of(goal: Place | Push, scene: Scene) -> FloatArray:
     if isinstance(goal, Push):
         front = scene.pose(goal.stove).at(np.array([FRONT_OF_STOVE_M, 0.0, 0.0]))
         return np.array([*front[:2], item.position[2]])
-    bottom = float(item.position[2] - scene.box(goal.item)[0][2])
-    return _spot(goal, scene) + bottom * UP
+    low, high = scene.box(goal.item)
+    where = _spot(goal, scene) + float(item.position[2] - low[2]) * UP
+    if category(goal.target) in FITTING:
+        middle = (low + high) / 2.0 - item.position
+        where[:2] -= turned(np.eye(3), _fitting_turn(goal, scene))[:2, :2] @ middle[:2]
+    return where
 
 
 def place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
@@ -77,10 +84,21 @@ def _way(goal: Place, scene: Scene, where: FloatArray, grasp: Grasp) -> Way:
     if target == "microwave":
         entry = where - ENTRY_M * scene.pose(goal.target).rotation[:, 1] + 0.01 * UP
         return Way(where, float(start[2]) + LIFT_M, grasp.rotation, entry, escape=escape)
+    rotation = turned(grasp.rotation, _fitting_turn(goal, scene)) if target in FITTING else grasp.rotation
     clear = height_over_way(goal.item, where, scene, () if target in WALLED else (goal.target,))
     via_z = max(float(start[2]) + LIFT_M, float(where[2]) + ABOVE_M, clear)
     release_m = -0.01 if target == "wine_rack" else 0.005
-    return Way(where, via_z, grasp.rotation, release_m=release_m, escape=escape)
+    return Way(where, via_z, rotation, release_m=release_m, escape=escape)
+
+
+def _fitting_turn(goal: Place, scene: Scene) -> float:
+    """The turn about the vertical (rad), at most 90 degrees, that brings an item's thin side along the target's x."""
+    item, target = scene.pose(goal.item), scene.pose(goal.target)
+    shape = shape_of(goal.item)
+    level = np.argsort(np.abs(item.rotation[2]), kind="stable")[:2]
+    thin = item.rotation[:, min(level, key=lambda i: shape.high[i] - shape.low[i])]
+    x, y = target.rotation[:, 0] @ thin, target.rotation[:, 1] @ thin
+    return float(-np.arctan(y / x)) if abs(x) > 1e-6 else float(np.pi / 2)
 
 
 def _spot(goal: Place, scene: Scene) -> FloatArray:
