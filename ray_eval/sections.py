@@ -113,8 +113,8 @@ class QueueRules:
 
 
 @dataclass(frozen=True, slots=True)
-class OraclePolicy:
-    """A scripted expert that reads the privileged state."""
+class ScriptedPolicy:
+    """What every policy that ships with ray-eval can be told."""
 
     chunk_len: int = 10
     """Rows of an answer, 1 to 1000."""
@@ -126,48 +126,39 @@ class OraclePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class NoopPolicy:
+class OraclePolicy(ScriptedPolicy):
+    """A scripted expert that reads the privileged state."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoopPolicy(ScriptedPolicy):
     """Zero motion with the gripper open."""
 
-    chunk_len: int = 10
-    """Rows of an answer, 1 to 1000."""
-    images: bool = True
-    """Whether it asks for both camera images."""
-
-    def __post_init__(self) -> None:
-        require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)
-
 
 @dataclass(frozen=True, slots=True)
-class RandomPolicy:
+class RandomPolicy(ScriptedPolicy):
     """Uniform actions in [-1, 1], drawn from the request's noise seed."""
 
-    chunk_len: int = 10
-    """Rows of an answer, 1 to 1000."""
-    images: bool = True
-    """Whether it asks for both camera images."""
 
-    def __post_init__(self) -> None:
-        require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)
+@dataclass(frozen=True, slots=True)
+class FakePolicySection(ScriptedPolicy):
+    """The solver of the fake suite, for tests."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayPolicy:
+class ReplayPolicy(ScriptedPolicy):
     """Recorded actions, (T, 7) per episode, the last one repeating."""
 
     path: str = ""
     """Folder of `<suite>/<task_id>/<init_state_id>.npy`."""
-    chunk_len: int = 10
-    """Rows of an answer, 1 to 1000."""
-    images: bool = True
-    """Whether it asks for both camera images."""
 
     def __post_init__(self) -> None:
-        require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)
+        # The two-argument form: a class with slots is made anew, and the short one would name the old one.
+        super(ReplayPolicy, self).__post_init__()
         require(bool(self.path), "policy.path", "a folder of recorded actions", self.path)
 
 
-PolicySection = OraclePolicy | NoopPolicy | RandomPolicy | ReplayPolicy
+PolicySection = OraclePolicy | NoopPolicy | RandomPolicy | FakePolicySection | ReplayPolicy
 """Every policy type's own settings."""
 
 

@@ -3,5 +3,6 @@
 from ray_eval.envs.contract import check_env_contract as check_env
 from ray_eval.envs.fake import FakeEnv
 from ray_eval.policies.contract import check_policy
+from ray_eval.policies.fake import FakePolicy
 
-__all__ = ["FakeEnv", "check_env", "check_policy"]
+__all__ = ["FakeEnv", "FakePolicy", "check_env", "check_policy"]

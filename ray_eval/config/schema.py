@@ -13,6 +13,7 @@ from ray_eval.errors import ConfigError
 from ray_eval.sections import (
     Control,
     ExecutionMode,
+    FakePolicySection,
     GlBackend,
     GripperTransform,
     ImageRecipe,
@@ -34,7 +35,13 @@ OPERATIONAL = types.MappingProxyType({"kind": "operational"})
 """Marks a field that changes only where, when or how fast a run happens."""
 
 POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
-    {"oracle": OraclePolicy, "noop": NoopPolicy, "random": RandomPolicy, "replay": ReplayPolicy}
+    {
+        "oracle": OraclePolicy,
+        "noop": NoopPolicy,
+        "random": RandomPolicy,
+        "replay": ReplayPolicy,
+        "fake": FakePolicySection,
+    }
 )
 """Policy settings by `policy.type`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ import ray
 from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
-from ray_eval.errors import RayEvalError, SetupError
+from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.rollout.actor import RolloutSettings, Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.actor import PolicyActor
@@ -26,6 +27,7 @@ OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Object store of a Ray started here: results are small, observations never go through it."""
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to start with less."""
+_ADDRESS_TIMEOUT_S = 10
 LARGE_MACHINE_CPUS = 4
 """From here on one CPU is left to Ray and the driver; below, they share."""
 
@@ -88,11 +90,11 @@ class Cluster:
         return actor
 
     def start_worker(
-        self, name: str, settings: RolloutSettings, policy: ActorHandle[Any], environment: Mapping[str, str]
+        self, name: str, settings: RolloutSettings, connect: PolicyAddress, environment: Mapping[str, str]
     ) -> ActorHandle[Any]:
         """A worker actor, its GL and thread variables set before anything is imported there."""
         options = {"name": name, "num_cpus": 1, "runtime_env": {"env_vars": dict(environment)}}
-        actor = ray.remote(Worker).options(**options).remote(name, settings, PolicyAddress(policy))
+        actor = ray.remote(Worker).options(**options).remote(name, settings, connect)
         self.actors.append(actor)
         return actor
 
@@ -135,13 +137,21 @@ class Cluster:
 class PolicyAddress:
     """Resolves, in a worker, where the policy actor serves now; asked again at each reconnect."""
 
-    def __init__(self, policy: ActorHandle[Any]) -> None:
+    def __init__(self, policy: ActorHandle[Any], infer_timeout_s: float) -> None:
         self._policy = policy
+        self._infer_timeout_s = infer_timeout_s
 
     def __call__(self) -> ConnectSection:
-        """The connection; waits for a policy actor that is being restarted."""
-        answer: ConnectSection = ray.get(self._policy.connection.remote(), timeout=30)
-        return answer
+        """The connection.
+
+        Raises:
+            PolicyUnavailable: the policy actor is being restarted; to be asked again.
+        """
+        try:
+            answer: ConnectSection = ray.get(self._policy.connection.remote(), timeout=_ADDRESS_TIMEOUT_S)
+        except ray.exceptions.RayError as error:
+            raise PolicyUnavailable(f"policy actor: expected its address, got {error}") from error
+        return dataclasses.replace(answer, infer_timeout_s=self._infer_timeout_s)
 
 
 @contextlib.contextmanager

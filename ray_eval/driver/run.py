@@ -17,7 +17,7 @@ from ray.actor import ActorHandle
 from rich.console import Console
 
 from ray_eval.config import EvalConfig
-from ray_eval.driver.cluster import ray_session, worker_count
+from ray_eval.driver.cluster import PolicyAddress, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
 from ray_eval.driver.plan import plan_of
@@ -123,6 +123,7 @@ class _Run:
         name = f"policy-0 {config.policy_type}"
         batching = BatchingSection(max_batch_size=config.serving.max_batch_size)
         self._policy = self._cluster.start_policy(name, config.policy, self._listen(scratch), batching)
+        self._connect = PolicyAddress(self._policy, config.serving.infer_timeout_s)
         spec: PolicySpec = ray.get(self._policy.spec.remote())
         rules = queue_rules(config, spec)
         if is_starved(rules):
@@ -175,7 +176,7 @@ class _Run:
         doing = suites[0] if len(suites) == 1 else f"{suites[0]}+{len(suites) - 1}"
         name = f"worker-{self._born} {doing}"
         self._born += 1
-        self._workers[name] = self._cluster.start_worker(name, self._settings, self._policy, self._environment)
+        self._workers[name] = self._cluster.start_worker(name, self._settings, self._connect, self._environment)
 
     def _take_up_finished(self) -> None:
         self._view.done = {

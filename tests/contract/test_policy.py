@@ -20,7 +20,7 @@ def test_every_policy_keeps_the_contract(section, chunk_len, images):
 
 
 def test_replay_keeps_the_contract(tmp_path):
-    policy = make_policy(ReplayPolicy(str(tmp_path), images=False))
+    policy = make_policy(ReplayPolicy(path=str(tmp_path), images=False))
     for i in range(3):
         o = trial_observation(policy.spec, i)
         path = tmp_path / o.suite / str(o.task_id) / f"{o.init_state_id}.npy"

@@ -29,9 +29,12 @@ def ray_session():
     ray.shutdown()
 
 
-def evaluate(out: Path, *overrides: str, policy: str = "random", resume: bool = False):
-    words = [f"policy={policy}", "suite=fake", f"out={out}", *overrides]
-    return ray_eval.evaluate(None, words, resume=out if resume else None)
+SOLVER = {"suite": "fake", "policy": {"type": "fake"}}
+RANDOM = {"suite": "fake", "policy": "random"}
+
+
+def evaluate(out: Path, *overrides: str, base: dict = RANDOM, resume: bool = False):
+    return ray_eval.evaluate(base, [f"out={out}", *overrides], resume=out if resume else None)
 
 
 def records(out: Path, kind: str) -> list[dict]:
@@ -49,16 +52,35 @@ def test_the_summary_is_byte_identical_for_one_worker_and_for_three(ray_session,
 
 
 def test_results_are_typed_and_in_plan_order(ray_session, tmp_path):
-    evaluation = evaluate(tmp_path / "run", "episodes_per_task=2", "repeats=2", "workers=2", "protocol.max_steps=20")
+    evaluation = evaluate(tmp_path / "run", "episodes_per_task=2", "repeats=2", "workers=2", base=SOLVER)
     assert [result.spec for result in evaluation.results] == list(evaluation.plan)
     assert len(evaluation.plan) == 12
-    assert (evaluation.rate.n, evaluation.rate.errors, evaluation.is_interrupted) == (12, 0, False)
+    assert (evaluation.rate.successes, evaluation.rate.errors, evaluation.is_interrupted) == (12, 0, False)
     assert len((evaluation.out / "episodes.csv").read_text().splitlines()) == 13
 
 
-def worker_processes() -> list[psutil.Process]:
+def actor_processes(kind: str) -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
-    return [child for child in children if "ray::Worker" in " ".join(_title(child))]
+    return [child for child in children if f"ray::{kind}" in " ".join(_title(child))]
+
+
+def kill_one(kind: str, ledger: Path, killed: list[int]) -> None:
+    """Kills an actor's process once the ledger holds a first episode."""
+    while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
+        time.sleep(0.02)
+    victim = actor_processes(kind)[0]
+    victim.kill()
+    killed.append(victim.pid)
+
+
+def evaluate_killing(kind: str, out: Path, *overrides: str):
+    killed: list[int] = []
+    thread = threading.Thread(target=kill_one, args=(kind, out / LEDGER_NAME, killed))
+    thread.start()
+    evaluation = evaluate(out, *overrides)
+    thread.join()
+    assert killed
+    return evaluation
 
 
 def _title(process: psutil.Process) -> list[str]:
@@ -68,27 +90,24 @@ def _title(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_a_killed_worker_is_replaced_and_costs_one_attempt(ray_session, tmp_path):
-    undisturbed = evaluate(tmp_path / "undisturbed", "episodes_per_task=3", "workers=2")
-    killed: list[int] = []
+@pytest.fixture(scope="module")
+def undisturbed(ray_session, tmp_path_factory) -> bytes:
+    evaluation = evaluate(tmp_path_factory.mktemp("undisturbed") / "run", "episodes_per_task=3", "workers=2")
+    return (evaluation.out / "summary.json").read_bytes()
 
-    def kill_one():
-        ledger = tmp_path / "disturbed" / LEDGER_NAME
-        while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
-            time.sleep(0.02)
-        victim = worker_processes()[0]
-        victim.kill()
-        killed.append(victim.pid)
 
-    thread = threading.Thread(target=kill_one)
-    thread.start()
-    disturbed = evaluate(tmp_path / "disturbed", "episodes_per_task=3", "workers=2")
-    thread.join()
-    assert killed
+def test_a_killed_worker_is_replaced_and_costs_one_attempt(undisturbed, tmp_path):
+    disturbed = evaluate_killing("Worker", tmp_path / "run", "episodes_per_task=3", "workers=2")
     assert [line["attempt"] for line in records(disturbed.out, "attempt")] == [1]
     assert "worker-" in records(disturbed.out, "attempt")[0]["error"]
     assert "worker-2 fake" in {line["worker"] for line in records(disturbed.out, "episode")}
-    assert (disturbed.out / "summary.json").read_bytes() == (undisturbed.out / "summary.json").read_bytes()
+    assert (disturbed.out / "summary.json").read_bytes() == undisturbed
+
+
+def test_a_killed_policy_actor_is_restarted_and_its_episodes_go_on(undisturbed, tmp_path):
+    disturbed = evaluate_killing("PolicyActor", tmp_path / "run", "episodes_per_task=3", "workers=2")
+    assert {line["attempt"] for line in records(disturbed.out, "episode")} == {1}
+    assert (disturbed.out / "summary.json").read_bytes() == undisturbed
 
 
 def save_actions(folder: Path, task_id: int, init_state_id: int, actions: np.ndarray) -> None:
@@ -101,7 +120,7 @@ def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session
     for task_id in range(3):
         save_actions(tmp_path / "actions", task_id, 0, np.full((5, 7), np.nan if task_id == 1 else 0.1))
     replay = ("episodes_per_task=1", "workers=2", "protocol.max_steps=20", f"policy.path={tmp_path / 'actions'}")
-    poisoned = evaluate(tmp_path / "run", *replay, policy="replay")
+    poisoned = evaluate(tmp_path / "run", *replay, base={**RANDOM, "policy": "replay"})
     assert [str(result.outcome) for result in poisoned.results] == ["failure", "error", "failure"]
     assert "NaN" in (poisoned.results[1].error or "") or "finite" in (poisoned.results[1].error or "")
     assert not poisoned.is_complete
@@ -121,7 +140,7 @@ def test_workers_that_cannot_be_placed_are_an_error_in_time(ray_session, tmp_pat
 
 def test_a_policy_that_cannot_be_loaded_is_one_clear_error(ray_session, tmp_path):
     with pytest.raises(SetupError, match=str(tmp_path / "nowhere")):
-        evaluate(tmp_path / "run", f"policy.path={tmp_path / 'nowhere'}", policy="replay")
+        evaluate(tmp_path / "run", f"policy.path={tmp_path / 'nowhere'}", base={**RANDOM, "policy": "replay"})
     assert not (tmp_path / "run").exists()
 
 
@@ -143,8 +162,8 @@ def test_a_resume_of_a_finished_run_runs_nothing(ray_session, tmp_path):
 def test_nothing_is_left_in_the_session_after_a_run(ray_session, tmp_path):
     evaluate(tmp_path / "run", "episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20")
     deadline = time.monotonic() + 20
-    while worker_processes() and time.monotonic() < deadline:
+    while actor_processes("Worker") and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert worker_processes() == []
+    assert actor_processes("Worker") == []
     assert ray_session.available_resources()["CPU"] == 4
     assert read_ledger(tmp_path / "run").header["provenance"]["workers"] == 1

@@ -15,7 +15,7 @@ def replayed(folder, actions, step=0, chunk_len=4):
     path = folder / "libero_goal" / "3" / "14.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, actions)
-    return make_policy(ReplayPolicy(str(folder), chunk_len)).infer_batch([asked(step)])[0].actions
+    return make_policy(ReplayPolicy(chunk_len, path=str(folder))).infer_batch([asked(step)])[0].actions
 
 
 def test_noop_keeps_still_with_the_gripper_open():
@@ -55,7 +55,7 @@ def test_a_recording_that_is_no_action_sequence_is_a_contract_error(tmp_path, ac
 
 
 def test_a_missing_or_unreadable_recording_is_a_contract_error_that_names_the_file(tmp_path):
-    policy = make_policy(ReplayPolicy(str(tmp_path)))
+    policy = make_policy(ReplayPolicy(path=str(tmp_path)))
     path = tmp_path / "libero_goal" / "3" / "14.npy"
     with pytest.raises(ContractError, match=r"14.npy: expected .* got no file"):
         policy.infer_batch([asked()])
@@ -68,7 +68,7 @@ def test_a_missing_or_unreadable_recording_is_a_contract_error_that_names_the_fi
 
 def test_a_missing_folder_is_known_at_construction(tmp_path):
     with pytest.raises(SetupError, match=r"policy.path: expected a folder .* got .*nowhere"):
-        make_policy(ReplayPolicy(str(tmp_path / "nowhere")))
+        make_policy(ReplayPolicy(path=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize("section", [NoopPolicy, RandomPolicy, OraclePolicy])
