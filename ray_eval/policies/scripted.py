@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +72,7 @@ class Replay:
                 f"policy.path: expected a folder of <suite>/<task_id>/<init_state_id>.npy, got {section.path!r}, "
                 "which is not there; record actions into it or name another folder"
             )
-        self._spec = _spec("replay", section)
+        self._spec = dataclasses.replace(_spec("replay", section), digest=_digest(self._folder))
 
     @property
     def spec(self) -> PolicySpec:
@@ -90,6 +92,16 @@ class Replay:
         recorded = _recorded(self._folder / o.suite / str(o.task_id) / f"{o.init_state_id}.npy")
         rows = np.arange(o.step, o.step + self._spec.chunk_len)
         return np.ascontiguousarray(recorded[np.minimum(rows, len(recorded) - 1)], dtype=np.float32)
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of the folder's recordings."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.npy")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def _recorded(path: Path) -> Array:

@@ -75,3 +75,16 @@ def test_a_missing_folder_is_known_at_construction(tmp_path):
 def test_images_are_asked_for_unless_turned_off(section):
     assert set(IMAGE_KEYS) <= set(make_policy(section()).spec.keys)
     assert not set(IMAGE_KEYS) & set(make_policy(section(images=False)).spec.keys)
+
+
+def test_recordings_are_known_by_their_content(tmp_path):
+    def digest(value: float, name: str = "0.npy") -> str | None:
+        folder = tmp_path / "libero_object" / "0"
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.npy"):
+            path.unlink()
+        np.save(folder / name, np.full((3, 7), value))
+        return make_policy(ReplayPolicy(path=str(tmp_path))).spec.digest
+
+    assert digest(0.5) == digest(0.5)
+    assert len({digest(0.5), digest(0.25), digest(0.5, "1.npy")}) == 3
