@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 import ray_eval
+from ray_eval.cli import main
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 
@@ -128,6 +129,9 @@ def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session
     assert records(poisoned.out, "attempt") == []
     summary = json.loads((poisoned.out / "summary.json").read_text())
     assert (summary["overall"]["errors"], summary["overall"]["n"], summary["is_complete"]) == (1, 2, False)
+    # Once more by the command line: what ended in an error runs again, and is one again.
+    assert main(["run", "--resume", str(poisoned.out)]) == 1
+    assert len(records(poisoned.out, "episode")) == 4
 
 
 def test_workers_that_cannot_be_placed_are_an_error_in_time(ray_session, tmp_path):
