@@ -33,24 +33,27 @@ _HAND = (np.array([-0.034, -0.105, 0.028]), np.array([0.034, 0.105, 0.30]))
 _FINGERS = (np.array([-0.012, -0.060, -0.010]), np.array([0.012, 0.060, 0.03]))
 
 
-def grasp_of(item: str, scene: Scene, attempt: int, where: FloatArray | None = None) -> Grasp:
+def grasp_of(
+    item: str, scene: Scene, attempt: int, where: FloatArray | None = None, *, by_handle: bool = False
+) -> Grasp:
     """The grasp for an object that leaves the hand most room; each later attempt takes the next best.
 
-    With `where`, the place (m) to which the object's origin is brought, the hand needs room there as well.
+    With `where`, the place (m) to which the object's origin is brought, the hand needs room there as well; with
+    `by_handle` an object that has a handle is held there and nowhere else.
     """
-    candidates = list(_candidates(item, scene))
+    candidates = list(_candidates(item, scene, by_handle and any(shape_of(item).handle_m)))
     boxes = [scene.poses[n].at(box_corners(*box)) for n in scene.poses if n != item for box in boxes_of(n)]
     move = np.zeros(3) if where is None else where - scene.poses[item].position
     costs = [cost + _hindrance(grasp, move, boxes) for grasp, cost in candidates]
     return candidates[int(np.argsort(costs, kind="stable")[attempt % min(len(candidates), 4)])][0]
 
 
-def _candidates(item: str, scene: Scene) -> Iterator[tuple[Grasp, float]]:
+def _candidates(item: str, scene: Scene, only_handle: bool) -> Iterator[tuple[Grasp, float]]:
     """Every grasp that the item's shape allows, each with its own cost (m)."""
     shape = shape_of(item)
-    if shape.style == "rim":
+    if shape.style == "rim" and not only_handle:
         yield from _rim(item, scene)
-    if shape.style == "across":
+    if shape.style == "across" and not only_handle:
         yield from _across(item, scene)
     if any(shape.handle_m):
         yield from _handle(item, scene)

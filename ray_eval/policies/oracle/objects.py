@@ -102,11 +102,12 @@ SPOTS: dict[tuple[str, str], tuple[float, float, float]] = {
     ("wooden_cabinet", "side"): (0.004, 0.016, 0.224),
     ("white_cabinet", "side"): (0.004, 0.016, 0.224),
     ("wine_rack", ""): (0.0, -0.075, 0.222),
-    ("microwave", ""): (-0.050, -0.060, 0.026),
+    ("microwave", ""): (-0.045, -0.060, 0.026),
     ("desk_caddy", "back"): (0.034, 0.0, 0.090),
 }
-DRAWER_SPOT_M = (0.004, -0.004, 0.010)
-"""The same for a drawer, z relative to its middle; dropped from there, so that the fingers stay above the walls."""
+DRAWER_SPOTS_M = {"top": (0.004, -0.004, 0.010), "middle": (0.004, -0.010, 0.010), "bottom": (0.004, -0.010, 0.010)}
+"""The same for drawers, z relative to their middle: dropped from there, so that the fingers stay above the walls, and
+further to the front where the hand passes the handles of the drawers above."""
 HANDLE_M = (-0.003, -0.1016, 0.0)
 """Middle of a drawer's handle, a bar along x of 16 x 16 mm, body frame, z relative to the drawer's middle."""
 HANDLE_HEIGHT_M = {"top": 0.1839, "middle": 0.1104, "bottom": 0.0411}

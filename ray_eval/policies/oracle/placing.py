@@ -10,7 +10,7 @@ from ray_eval.policies.oracle.clearance import escape_of, finger_detour, height_
 from ray_eval.policies.oracle.fixtures import UP, drawer_of
 from ray_eval.policies.oracle.geometry import turned
 from ray_eval.policies.oracle.grasps import grasp_of
-from ray_eval.policies.oracle.objects import DRAWER_SPOT_M, HANDLE_HEIGHT_M, SPOTS, category, shape_of
+from ray_eval.policies.oracle.objects import DRAWER_SPOTS_M, HANDLE_HEIGHT_M, SPOTS, category, shape_of
 from ray_eval.policies.oracle.plan import Place, Push
 from ray_eval.policies.oracle.scene import Scene
 from ray_eval.policies.oracle.stages import Grasp, Stage, Way, carry
@@ -20,6 +20,8 @@ RECEIVING = frozenset({"basket", "desk_caddy", "akita_black_bowl", "wine_rack"})
 """Targets whose box does not hinder the hand that lets something down into them."""
 WALLED = frozenset({"basket", "desk_caddy", "wooden_cabinet", "white_cabinet"})
 """Targets over whose full height an item must pass; onto the others it comes from just above its place."""
+ROOFED = frozenset({"microwave"})
+"""Targets that leave no room above an item, so that it is held by its handle if it has one."""
 FITTING = frozenset({"desk_caddy"})
 """Targets that an item must be turned for: its thin side across the compartment, its middle in the compartment's."""
 RIGHT_OF_M = 0.105
@@ -63,7 +65,7 @@ def place_of(goal: Place | Push, scene: Scene) -> FloatArray:
 def place(goal: Place, scene: Scene, hand: Hand, attempt: int) -> list[Stage]:
     """The stages that take an item and bring it to its place."""
     where, target = place_of(goal, scene), category(goal.target)
-    grasp = grasp_of(goal.item, scene, attempt, None if target in RECEIVING else where)
+    grasp = grasp_of(goal.item, scene, attempt, None if target in RECEIVING else where, by_handle=target in ROOFED)
     stages = carry(goal.item, scene.pose(goal.item).position, grasp, _way(goal, scene, where, grasp))
     above = stages[0]
     over = finger_detour(goal.item, scene, hand.position, above.position)
@@ -108,7 +110,7 @@ def _spot(goal: Place, scene: Scene) -> FloatArray:
         return np.asarray(target.position + np.array([0.0, RIGHT_OF_M, -0.003]))
     if goal.part in HANDLE_HEIGHT_M:
         drawer, height = drawer_of(scene, goal.target, goal.part)
-        return drawer.at(np.add(DRAWER_SPOT_M, (0.0, 0.0, height)))
+        return drawer.at(np.add(DRAWER_SPOTS_M[goal.part], (0.0, 0.0, height)))
     spot = SPOTS.get((category(goal.target), goal.part))
     if spot is None:
         part = f", {goal.part}" if goal.part else ""
