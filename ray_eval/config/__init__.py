@@ -77,10 +77,7 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
     is_ours, base = _read_source(source)
     said = _parse_overrides(overrides)
     opened = _open_presets({**base, **said.presets})
-    if _is_set(said.values.get("execution"), "latency"):
-        # One way of giving the latency takes the place of another; both together would be an error.
-        opened["execution"] = {key: value for key, value in opened["execution"].items() if key != "latency"}
-    values = merged(opened, said.values)
+    values = _layered(opened, said.values)
     values["suite"] = _expand_suites(values.get("suite"))
     values["protocol"], values["execution"] = _resolve_mode(values, {} if is_ours else base, said.values)
     return _read_evaluation(values)
@@ -151,7 +148,23 @@ def _open_protocol(section: Any) -> dict[str, Any]:
         return {"name": section, **load_preset("protocols", section)}
     name = section.get("name", DEFAULT_PROTOCOL) if isinstance(section, Mapping) else DEFAULT_PROTOCOL
     preset = load_preset("protocols", name) if name in preset_names("protocols") else {}
-    return merged({"name": name, **preset}, section)
+    return _layered({"protocol": {"name": name, **preset}}, {"protocol": section})["protocol"]  # type: ignore[no-any-return]
+
+
+def _layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The second on top of the first, but for two mappings that take the other's place.
+
+    A latency in steps takes the place of one in milliseconds, and a budget with a default, which speaks of every
+    suite, that of all others.
+    """
+    result = dict(under)
+    if _is_set(over.get("execution"), "latency"):
+        result["execution"] = {key: value for key, value in under["execution"].items() if key != "latency"}
+    protocol = over.get("protocol")
+    budgets = protocol.get("max_steps") if isinstance(protocol, Mapping) else None
+    if isinstance(budgets, Mapping) and "default" in budgets:
+        result["protocol"] = {key: value for key, value in under["protocol"].items() if key != "max_steps"}
+    return merged(result, over)
 
 
 def _expand_suites(suite: Any) -> list[str]:

@@ -29,7 +29,7 @@ def test_no_more_workers_than_episodes():
     config = load_config(None, ["suite=fake", "policy=noop", "workers=8"])
     assert worker_count(config, waiting_episodes=3, policy_cpus=0) == 3
     assert worker_count(config, waiting_episodes=0, policy_cpus=0) == 1
-    assert 1 <= usable_cpus()
+    assert usable_cpus() >= 1
 
 
 def test_too_little_shared_memory_is_said_with_its_remedy():

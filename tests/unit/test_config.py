@@ -31,6 +31,26 @@ def test_every_protocol_resolves_and_reads_back(name, tmp_path):
     assert load_config(config.resolved()) == config
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("protocol.max_steps=20",),
+        ("protocol.max_steps.libero_10=20",),
+        ("protocol.max_steps.default=20", "protocol.max_steps.libero_10=30"),
+        ("execution.mode=async", "execution.latency.ms=190"),
+        ("execution.mode=async", "execution.latency.steps=3", "protocol=lerobot"),
+        ("task_text=null", "tasks=[1]", "init_states=[4,2]", "policy.images=false"),
+    ],
+    ids=" ".join,
+)
+def test_a_resolved_configuration_reads_back_to_itself(overrides, tmp_path):
+    config = load(*overrides)
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config.resolved()))
+    assert load_config(path) == config
+    assert load_config(config.resolved(), ["workers=7"]).identity() == config.identity()
+
+
 @pytest.mark.parametrize("name", [name for name in preset_names("policies") if name != "replay"])
 def test_every_policy_preset_resolves(name):
     assert load_config(None, ["suite=libero_object", f"policy={name}"]).policy_type == name
