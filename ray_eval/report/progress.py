@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -166,19 +167,32 @@ def result_table(title: str, results: Sequence[EpisodeResult], instructions: Cal
         results: results in plan order.
         instructions: the tasks of a suite in words, by task id.
     """
-    table = Table(title=title, title_justify="left")
-    for column in ("task", "k/n", "rate", "95 % CI", "steps", "errors"):
-        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True, overflow="ellipsis")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    # Only a column that may wrap gives way in a narrow terminal, and its cells are cut short instead.
+    table.add_column(_COLUMNS[0])
+    for name in _COLUMNS[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for section in _sections(results, instructions):
+        for row in section:
+            table.add_row(Text(row[0], no_wrap=True, overflow="ellipsis"), *row[1:])
+        table.add_section()
+    return table
+
+
+_COLUMNS = ("task", "k/n", "rate", "95 % CI", "steps", "errors")
+
+
+def _sections(
+    results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]]
+) -> Iterator[list[tuple[str, ...]]]:
+    """Rows of the final table: a suite's tasks, the suite, and in the end all suites if they are several."""
     for suite, suite_results in by_suite(results).items():
         names = instructions(suite)
-        for (_, task_id), group in by_task(suite_results).items():
-            table.add_row(*_cells(f"{task_id:>2} {names[task_id]}", rate_of(group)))
-        table.add_section()
-        table.add_row(*_cells(suite, rate_of(suite_results)), style="bold")
-        table.add_section()
+        groups = by_task(suite_results).items()
+        yield [_cells(f"{task_id:>2} {names[task_id]}", rate_of(group)) for (_, task_id), group in groups]
+        yield [_cells(suite, rate_of(suite_results))]
     if len(by_suite(results)) > 1:
-        table.add_row(*_cells("all", rate_of(results)), style="bold")
-    return table
+        yield [_cells("all", rate_of(results))]
 
 
 def _cells(name: str, rate: Rate) -> tuple[str, ...]:
