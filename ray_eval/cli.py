@@ -28,7 +28,7 @@ _RUN_EPILOG = """\
 examples:
   ray-eval run first_light
   ray-eval run policy=oracle suite=libero_spatial episodes_per_task=10 workers=4
-  ray-eval run policy=oracle suite=[libero_goal,libero_10] tasks=[0,3] protocol=lerobot protocol.replan_steps=10
+  ray-eval run policy=oracle suite=[libero_goal,libero_10] tasks=[0,3] protocol=lerobot
   ray-eval run latency execution.latency.steps=8 --out runs/latency-8
   ray-eval run --resume runs/latency-8
 """

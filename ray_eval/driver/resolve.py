@@ -6,6 +6,7 @@ import dataclasses
 
 from ray_eval.config import EvalConfig
 from ray_eval.errors import ConfigError
+from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.rollout.latency import steps_of_ms
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe, QueueRules
 from ray_eval.types import ACTION, IMAGE_KEYS, OBSERVATION_KEYS, PolicySpec
@@ -54,17 +55,19 @@ def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:
     """The chunk queue's rules; sync is latency 0, threshold 0 and a chunk of `replan_steps` rows.
 
     Raises:
-        ConfigError: more rows are asked for than a chunk has.
+        ConfigError: more rows are asked for than a chunk has, or there is no such aggregation.
     """
     if config.execution.mode == "sync":
         return QueueRules(horizon=_replan_steps(config, spec), chunk_len=spec.chunk_len, action_dim=spec.action_dim)
     execution = config.execution
+    aggregate = execution.aggregate or "weighted_average"
+    load_aggregation(aggregate)
     return QueueRules(
         horizon=min(spec.chunk_len, execution.actions_per_chunk or spec.chunk_len),
         chunk_len=spec.chunk_len,
         action_dim=spec.action_dim,
         chunk_size_threshold=execution.chunk_size_threshold or 0.0,
-        aggregate=execution.aggregate or "weighted_average",
+        aggregate=aggregate,
         underrun=execution.underrun or "hold",
         latency_steps=_latency_steps(config),
     )

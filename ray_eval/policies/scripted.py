@@ -21,7 +21,7 @@ GRIPPER_OPEN = -1.0
 
 def _spec(name: str, section: NoopPolicy | RandomPolicy | ReplayPolicy) -> PolicySpec:
     keys = IMAGE_KEYS if section.images else ()
-    return PolicySpec(name, keys, section.chunk_len, ACTION_DIM, batch_invariant=True)
+    return PolicySpec(name, keys, section.chunk_len, ACTION_DIM, replan_steps=section.chunk_len, batch_invariant=True)
 
 
 class Noop:

@@ -91,6 +91,11 @@ def test_async_rules_take_latency_in_steps_or_milliseconds():
     assert (rules.horizon, rules.latency_steps, is_starved(rules)) == (6, 12, True)
 
 
+def test_an_aggregation_that_is_not_there_is_known_before_anything_starts():
+    with pytest.raises(ConfigError, match="Did you mean 'average'"):
+        resolved("execution.mode=async", "execution.aggregate=averge")
+
+
 def test_an_env_delivers_what_the_policy_asks_for_at_the_size_it_insists_on():
     _, settings = resolved(spec=PolicySpec("p", (IMAGE,), 10, image_size_px=512))
     assert settings.recipe.keys == (IMAGE,)

@@ -26,7 +26,8 @@ class Oracle:
 
     def __init__(self, section: OraclePolicy) -> None:
         keys = (*IMAGE_KEYS, STATE, ENVIRONMENT_STATE) if section.images else (STATE, ENVIRONMENT_STATE)
-        self._spec = PolicySpec("oracle", keys, section.chunk_len, batch_invariant=True)
+        chunk_len = section.chunk_len
+        self._spec = PolicySpec("oracle", keys, chunk_len, replan_steps=chunk_len, batch_invariant=True)
 
     @property
     def spec(self) -> PolicySpec:
