@@ -7,8 +7,10 @@ import dataclasses
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -27,6 +29,7 @@ OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Object store of a Ray started here: results are small, observations never go through it."""
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to start with less."""
+_TOKEN_PATH = Path("~/.ray/auth_token").expanduser()
 _ADDRESS_TIMEOUT_S = 10
 LARGE_MACHINE_CPUS = 4
 """From here on one CPU is left to Ray and the driver; below, they share."""
@@ -79,14 +82,10 @@ class Cluster:
     def start_policy(
         self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection
     ) -> ActorHandle[Any]:
-        """The policy actor; restarted by Ray when it dies, at the same address where that is fixed.
-
-        Raises:
-            SetupError: it cannot be placed in time, or cannot load the policy.
-        """
+        """The policy actor; restarted by Ray when it dies, at the same address where that is fixed."""
         options = {"name": name, "num_cpus": 1, "max_restarts": -1, "max_concurrency": 8}
         actor = ray.remote(PolicyActor).options(**options).remote(name, policy, listen, batching)
-        self._placed({name: actor}, actor.spec.remote())
+        self.actors.append(actor)
         return actor
 
     def start_worker(
@@ -98,6 +97,14 @@ class Cluster:
         self.actors.append(actor)
         return actor
 
+    def ask(self, name: str, question: Any) -> Any:
+        """The answer to one question, within the time that a placement may take.
+
+        Raises:
+            SetupError: none came in time.
+        """
+        return self._answers({name: question})[name]
+
     def wait_for_workers(self, workers: Mapping[str, ActorHandle[Any]]) -> list[dict[str, Any]]:
         """What each worker says of itself, once all are placed.
 
@@ -106,16 +113,12 @@ class Cluster:
         """
         return list(self._answers({name: actor.describe.remote() for name, actor in workers.items()}).values())
 
-    def _placed(self, actors: Mapping[str, ActorHandle[Any]], answer: Any) -> None:
-        self.actors.extend(actors.values())
-        self._answers(dict.fromkeys(actors, answer))
-
     def _answers(self, questions: Mapping[str, Any]) -> dict[str, Any]:
         timeout_s = self.config.placement_timeout_s
         _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=timeout_s)
         if waiting:
             late = [name for name, question in questions.items() if question in waiting]
-            raise SetupError(_not_placed(late, timeout_s))
+            raise SetupError(_late(late, timeout_s))
         return {name: _get(name, question) for name, question in questions.items()}
 
     def end(self, actor: ActorHandle[Any]) -> None:
@@ -178,24 +181,50 @@ def ray_session(config: RayConfig, run_id: str, cpu_count: int) -> Iterator[Clus
 def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> None:
     shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if config.address is not None:
-            ray.init(address=config.address, **shared)
-            return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            num_cpus=cpu_count,
-            num_gpus=None,
-            include_dashboard=config.dashboard,
-            object_store_memory=object_store_bytes(shutil.disk_usage("/dev/shm").free),  # noqa: S108 - Ray's choice
-            # Nothing but this machine has to reach a Ray that was started for one run.
-            _node_ip_address="127.0.0.1",
-            **shared,
-        )
+        if config.address is None:
+            _start_local(config, cpu_count, shared)
+        else:
+            _join(config.address, shared)
     except SetupError:
         raise
     except Exception as error:
         where = f"ray.address={config.address}" if config.address else "ray"
         raise SetupError(f"{where}: expected Ray to start or to be joined, got {error}; see ray-eval doctor") from error
+
+
+def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        # Not the Ray that RAY_ADDRESS names, nor one that happens to run on this machine.
+        address="local",
+        num_cpus=cpu_count,
+        include_dashboard=config.dashboard,
+        object_store_memory=object_store_bytes(shutil.disk_usage("/dev/shm").free),  # noqa: S108 - Ray's choice
+        # Nothing but this machine has to reach a Ray that was started for one run.
+        _node_ip_address="127.0.0.1",
+        **shared,
+    )
+
+
+def _join(address: str, shared: Mapping[str, Any]) -> None:
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        _check_that_somebody_listens(address, host, int(port))
+    if _TOKEN_PATH.is_file():
+        # `ray start` uses the token that is there; joining has to be told to.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    ray.init(address=address, **shared)
+
+
+def _check_that_somebody_listens(address: str, host: str, port: int) -> None:
+    """Ray itself goes on trying an address that nobody answers at for minutes."""
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise SetupError(
+            f"ray.address={address}: expected a Ray cluster there, got {error}; "
+            "start one (ray start --head), mend the address, or leave it out for a Ray of this run's own"
+        ) from error
 
 
 def _get(name: str, question: Any) -> Any:
@@ -207,21 +236,24 @@ def _get(name: str, question: Any) -> Any:
         raise SetupError(f"{name}: expected it to start, got {error}") from error
 
 
-def _not_placed(names: Sequence[str], timeout_s: float) -> str:
-    free = ray.available_resources()
-    total = ray.cluster_resources()
-    return (
-        f"ray: expected {', '.join(names)} to be placed within {timeout_s:g} s, got no free CPU for them "
-        f"({free.get('CPU', 0):g} of {total.get('CPU', 0):g} CPUs free); set workers lower or add nodes"
-    )
+def _late(names: Sequence[str], timeout_s: float) -> str:
+    """What is to be said of actors and tasks that gave no answer in time: no room, or slow."""
+    free, total = (resources.get("CPU", 0) for resources in (ray.available_resources(), ray.cluster_resources()))
+    late = f"ray: expected {', '.join(names)} to be placed and to answer within {timeout_s:g} s"
+    if free < 1:
+        return f"{late}, got no free CPU for them ({free:g} of {total:g} CPUs free); set workers lower or add nodes"
+    return f"{late}, got no answer yet; if it is only slow, raise ray.placement_timeout_s"
 
 
 def worker_count(config: EvalConfig, waiting_episodes: int, policy_cpus: int) -> int:
-    """Workers that a run starts: what is asked for, never more than there are episodes."""
+    """Workers that a run starts: what is asked for, never more than there are episodes.
+
+    `auto` on a cluster is what its free CPUs carry beside the policy, and can be known only once it is joined.
+    """
     if config.workers != "auto":
-        return min(config.workers, max(1, waiting_episodes))
-    if config.ray.address is None:
-        fitting = auto_workers(usable_cpus(), psutil.virtual_memory().available, policy_cpus)
+        fitting = config.workers
+    elif ray.is_initialized():
+        fitting = int(ray.available_resources().get("CPU", 1)) - 1
     else:
-        fitting = max(1, int(ray.available_resources().get("CPU", 1)) - 1)
-    return min(fitting, max(1, waiting_episodes))
+        fitting = auto_workers(usable_cpus(), psutil.virtual_memory().available, policy_cpus)
+    return max(1, min(fitting, waiting_episodes))

@@ -101,10 +101,9 @@ class _Run:
 
     def execute(self) -> Evaluation:
         """The run, from Ray's start to the summary."""
-        local_count = worker_count(self._config, self._scheduler.waiting_count, SCRIPTED_POLICY_CPUS)
         with (
             tempfile.TemporaryDirectory(prefix="ray-eval-") as scratch,
-            ray_session(self._config.ray, self._run_id, local_count + 1) as self._cluster,
+            ray_session(self._config.ray, self._run_id, self._worker_count() + 1) as self._cluster,
         ):
             header = self._set_up(Path(scratch))
             try:
@@ -124,7 +123,7 @@ class _Run:
         batching = BatchingSection(max_batch_size=config.serving.max_batch_size)
         self._policy = self._cluster.start_policy(name, config.policy, self._listen(scratch), batching)
         self._connect = PolicyAddress(self._policy, config.serving.infer_timeout_s)
-        spec: PolicySpec = ray.get(self._policy.spec.remote())
+        spec: PolicySpec = self._cluster.ask(name, self._policy.spec.remote())
         rules = queue_rules(config, spec)
         if is_starved(rules):
             self._progress.note(
@@ -154,22 +153,22 @@ class _Run:
         """The GL backend, and the renderer's own name where the policy looks at what it draws."""
         if set(self._config.suite) == {catalogue.FAKE_SUITE}:
             return "osmesa", None
-        choose = ray.remote(choose_backend).options(num_cpus=1)
-        try:
-            found: GlProbe = ray.get(choose.remote(self._config.render.gl))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+        choose = ray.remote(num_cpus=0)(choose_backend)
+        found: GlProbe = self._cluster.ask("the GL probe", choose.remote(self._config.render.gl))
         return found.backend, found.renderer if needs_images(spec) else None
 
     def _start_workers(self) -> list[dict[str, Any]]:
         warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
-        count = worker_count(self._config, self._scheduler.waiting_count, SCRIPTED_POLICY_CPUS)
-        self._progress.note(f"{self._run_id}: policy-0 {self._config.policy_type}, {count} workers")
+        count = self._worker_count()
+        self._progress.note(f"{self._run_id}: policy-0 {self._config.policy_type}, {count} worker{'s'[: count > 1]}")
         for _ in range(count):
             self._start_worker()
         return self._cluster.wait_for_workers(self._workers)
+
+    def _worker_count(self) -> int:
+        return worker_count(self._config, self._scheduler.waiting_count, SCRIPTED_POLICY_CPUS)
 
     def _start_worker(self) -> None:
         suites = self._config.suite
