@@ -19,7 +19,7 @@ from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
-from ray_eval.rollout.actor import RolloutSettings, Worker
+from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.actor import PolicyActor
 
@@ -88,12 +88,10 @@ class Cluster:
         self.actors.append(actor)
         return actor
 
-    def start_worker(
-        self, name: str, settings: RolloutSettings, connect: PolicyAddress, environment: Mapping[str, str]
-    ) -> ActorHandle[Any]:
+    def start_worker(self, name: str, connect: PolicyAddress, environment: Mapping[str, str]) -> ActorHandle[Any]:
         """A worker actor, its GL and thread variables set before anything is imported there."""
         options = {"name": name, "num_cpus": 1, "runtime_env": {"env_vars": dict(environment)}}
-        actor = ray.remote(Worker).options(**options).remote(name, settings, connect)
+        actor = ray.remote(Worker).options(**options).remote(name, connect)
         self.actors.append(actor)
         return actor
 

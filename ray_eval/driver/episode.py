@@ -41,8 +41,8 @@ def run_again(folder: Path, episode_id: str, *, video: Path | None = None, is_de
     config = load_config(ledger.header["config"])
     recorded = _recorded(ledger.episodes, episode_id)
     _enter_worker_environment(config)
-    with _rollout(config) as rollout, _listener(video) as on_step, _debugger(is_enabled=is_debugged):
-        result = rollout.episode(recorded.spec, 1, on_step).run()
+    with _rollout(config) as (rollout, settings), _listener(video) as on_step, _debugger(is_enabled=is_debugged):
+        result = rollout.episode(recorded.spec, 1, settings, on_step).run()
     print(f"{episode_id}: {result.outcome}, {result.steps} steps, {result.wall_s:.1f} s")
     if video is not None:
         print(f"video: {video}")
@@ -67,8 +67,8 @@ def _enter_worker_environment(config: EvalConfig) -> None:
 
 
 @contextlib.contextmanager
-def _rollout(config: EvalConfig) -> Iterator[Rollout]:
-    """A rollout whose policy is served by a thread of this process."""
+def _rollout(config: EvalConfig) -> Iterator[tuple[Rollout, RolloutSettings]]:
+    """A rollout whose policy is served by a thread of this process, and what it is to be given."""
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-eval-"))
         listen = ListenSection(f"unix:{scratch}/policy-0.sock", new_token())
@@ -76,9 +76,9 @@ def _rollout(config: EvalConfig) -> Iterator[Rollout]:
         stack.callback(policy.close)
         spec = policy.spec()
         settings = RolloutSettings("again", env_settings(config, spec), queue_rules(config, spec))
-        rollout = Rollout(settings, policy.connection)
+        rollout = Rollout(policy.connection)
         stack.callback(rollout.close)
-        yield rollout
+        yield rollout, settings
 
 
 @contextlib.contextmanager

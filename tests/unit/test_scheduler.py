@@ -125,3 +125,32 @@ def test_a_worker_holds_one_lease():
     scheduler.lease("a")
     with pytest.raises(RayEvalError, match="second lease"):
         scheduler.lease("a")
+
+
+def test_a_worker_runs_a_tasks_episodes_of_every_plan_before_the_next_task():
+    scheduler = Scheduler(max_attempts=MAX_ATTEMPTS)
+    for finished in ((), ("fake/0/0",), ()):
+        scheduler.add(episodes(2, 2), finished)
+    leased = []
+    while not scheduler.is_done:
+        lease = scheduler.lease("a")
+        leased.append((lease.spec.task_id, lease.part, lease.spec.init_state_id))
+        scheduler.finish(lease.lease_id, success(lease))
+    # Task 1 has more waiting.
+    assert leased == [
+        *[(1, part, init_state_id) for part in range(3) for init_state_id in range(2)],
+        *[(0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 2, 0), (0, 2, 1)],
+    ]
+
+
+def test_the_same_episode_of_two_plans_has_attempts_of_its_own():
+    scheduler = Scheduler(max_attempts=2)
+    scheduler.add(episodes(1, 1))
+    scheduler.add(episodes(1, 1))
+    first = scheduler.lease("a")
+    assert scheduler.finish(first.lease_id, broken(first)) is Verdict.RETRY
+    attempts = []
+    while (lease := scheduler.lease("a")) is not None:
+        attempts.append((lease.part, lease.attempt))
+        scheduler.finish(lease.lease_id, success(lease))
+    assert attempts == [(0, 2), (1, 1)]
