@@ -13,7 +13,9 @@ LEAVES = {"errors", "types", "interfaces", "sections"}
 EDGES = {
     "": {"config", "driver", "envs"},
     "__main__": {"cli"},
-    "cli": {"", "driver", "serving", "report", "config"},
+    "cli": {"", "driver", "serving", "report", "config", "bench"},
+    # Measures every side of the package, and nothing but the command line knows it.
+    "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report"},
     "testing": {"envs", "policies"},
     "config": set(),
     # Beyond the catalogue and the GL probe, the driver meets envs only through workers.
