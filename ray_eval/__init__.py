@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.config import EvalConfig, load_config
-from ray_eval.errors import ConfigError, ContractError, EpisodeError, LedgerError, RayEvalError, SetupError
+from ray_eval.errors import (
+    ConfigError,
+    ContractError,
+    EpisodeError,
+    LedgerError,
+    RayEvalError,
+    SetupError,
+    require_eval_extra,
+)
 from ray_eval.interfaces import Env, Policy
 from ray_eval.types import ActionChunk, EpisodeResult, EpisodeSpec, Observation, Outcome, PolicySpec
 
@@ -69,6 +77,7 @@ def evaluate(
         SetupError: the machine, an installation or a checkpoint cannot run it.
         LedgerError: the run's folder cannot be read or written.
     """
+    require_eval_extra()
     from ray_eval.driver.run import run
 
     if isinstance(config, EvalConfig):

@@ -12,14 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from ray_eval import __version__
-from ray_eval.config import EvalConfig, load_config, load_policy, preset_names, to_yaml
-from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError
+from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load_policy, preset_names, to_yaml
+from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 
 if typing.TYPE_CHECKING:
     from ray_eval.driver.run import Evaluation
 
 EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 """Exit codes: every episode has its outcome; some ended as errors; the user can mend it; a signal ended it."""
+
+SERVE_ADDRESS = "127.0.0.1:8000"
+"""Where `ray-eval serve` listens unless told."""
 
 PLAIN_WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
@@ -36,7 +39,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parsed(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
         return command(parsed)
@@ -50,6 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as with `| head`.
         sys.stderr.close()
         return EXIT_COMPLETE
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command and its words; argparse itself takes no word that stands behind an option behind words."""
+    parsed, behind = _parser().parse_known_args(arguments)
+    words: list[str] | None = getattr(parsed, "words", None)
+    unknown = [word for word in behind if words is None or word.startswith("-")]
+    if unknown:
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if words is not None:
+        words += behind
+    return parsed
 
 
 def _complain(text: str, code: int) -> int:
@@ -66,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_list(commands)
     doctor = commands.add_parser("doctor", help="check this machine and say what to mend")
-    doctor.set_defaults(command=_doctor)
+    doctor.set_defaults(command=_doctor, parser=doctor)
     return parser
 
 
@@ -83,7 +98,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing"
     )
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, parser=run)
 
 
 def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -92,25 +107,25 @@ def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     episode.add_argument("episode_id", metavar="EPISODE_ID", help="for instance libero_object/3/17")
     episode.add_argument("--video", type=Path, metavar="FILE", help="write what the agentview camera sees, for people")
     episode.add_argument("--pdb", action="store_true", help="stop in the debugger where it breaks")
-    episode.set_defaults(command=_episode)
+    episode.set_defaults(command=_episode, parser=episode)
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve = commands.add_parser("serve", help="serve a policy over gRPC, without Ray")
     serve.add_argument("policy", metavar="POLICY", help="a policy preset, see ray-eval list policies")
-    serve.add_argument("overrides", nargs="*", metavar="policy.key=value", help="overrides")
-    serve.add_argument("--address", default="127.0.0.1:8000", help="host:port or unix:/path (default: %(default)s)")
+    serve.add_argument("words", nargs="*", metavar="policy.key=value", help="overrides")
+    serve.add_argument("--address", help=f"host:port or unix:/path (default: serving.address, else {SERVE_ADDRESS})")
     serve.add_argument("--token-file", type=Path, metavar="FILE", help="file of the bearer token that calls must carry")
     serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate, PEM")
     serve.add_argument("--private-key", type=Path, metavar="FILE", help="key of the certificate, PEM")
-    serve.set_defaults(command=_serve)
+    serve.set_defaults(command=_serve, parser=serve)
 
 
 def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing = commands.add_parser("list", help="what there is to choose from")
     listing.add_argument("what", choices=("suites", "tasks", "policies", "protocols", "evaluations"))
     listing.add_argument("suite", nargs="?", help="the suite whose tasks are listed")
-    listing.set_defaults(command=_list)
+    listing.set_defaults(command=_list, parser=listing)
 
 
 # --- run ---
@@ -120,6 +135,7 @@ def _run(parsed: argparse.Namespace) -> int:
     config = _run_config(parsed)
     if parsed.dry_run:
         return _show_plan(config)
+    require_eval_extra()
     from ray_eval.driver.run import run
 
     console = _console()
@@ -135,21 +151,26 @@ def _console() -> Console:
 
 def _run_config(parsed: argparse.Namespace) -> EvalConfig:
     words = list(parsed.words)
-    source: str | Path | None = words.pop(0) if words and "=" not in words[0] else None
+    source: str | Path | None = words.pop(0) if words and ("=" not in words[0] or is_file(Path(words[0]))) else None
+    if parsed.out is not None:
+        words.append(f"out={parsed.out}")
     if parsed.resume is not None:
-        if source is not None or parsed.out is not None:
+        if source is not None or any(word.startswith("out=") for word in words):
             raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
         source = _recorded_config(parsed.resume)
-    if parsed.out is not None:
-        words = [*(word for word in words if not word.startswith("out=")), f"out={parsed.out}"]
     return load_config(source, words)
 
 
 def _recorded_config(folder: Path) -> Path:
     path = folder / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{folder}: expected a run's folder with config.yaml to resume, found none; check the path")
-    return path
+    if is_file(path):
+        return path
+    if is_file(folder / ".lock"):
+        raise ConfigError(
+            f"{folder}: expected a run to resume, got one that was ended before it began; start it again "
+            f"by its own command, with --out {folder} if you like"
+        )
+    raise ConfigError(f"{folder}: expected a run's folder with config.yaml to resume, found none; check the path")
 
 
 def _show_plan(config: EvalConfig) -> int:
@@ -187,6 +208,7 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
 
 
 def _episode(parsed: argparse.Namespace) -> int:
+    require_eval_extra()
     from ray_eval.driver.episode import run_again
 
     return run_again(parsed.run, parsed.episode_id, video=parsed.video, is_debugged=parsed.pdb)
@@ -196,9 +218,9 @@ def _serve(parsed: argparse.Namespace) -> int:
     from ray_eval.sections import BatchingSection, ListenSection
     from ray_eval.serving.standalone import serve_section
 
-    section, serving = load_policy(parsed.policy, parsed.overrides)
+    section, serving = load_policy(parsed.policy, parsed.words)
     listen = ListenSection(
-        address=parsed.address,
+        address=_serve_address(parsed.address, serving.address),
         token=_contents(parsed.token_file).strip() if parsed.token_file else None,
         certificate_pem=_contents(parsed.certificate).encode() if parsed.certificate else None,
         private_key_pem=_contents(parsed.private_key).encode() if parsed.private_key else None,
@@ -207,11 +229,19 @@ def _serve(parsed: argparse.Namespace) -> int:
     return EXIT_COMPLETE
 
 
+def _serve_address(option: str | None, key: str) -> str:
+    if option is not None and key not in (AUTO_ADDRESS, option):
+        raise ConfigError(f"--address {option}: expected one address, got serving.address={key} too; leave one out")
+    return option or (SERVE_ADDRESS if key == AUTO_ADDRESS else key)
+
+
 def _contents(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable file, got {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected a text file, got bytes that are no UTF-8") from error
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -247,4 +277,4 @@ def _list_tasks(suite: str | None) -> int:
 def _doctor(_parsed: argparse.Namespace) -> int:
     from ray_eval.driver.doctor import examine
 
-    return examine(Console())
+    return examine(_console())

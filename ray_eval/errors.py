@@ -14,6 +14,7 @@ Every message reads `where: expected, got, remedy`.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -43,6 +44,24 @@ class PolicyUnavailable(EpisodeError):
 
 class ContractError(RayEvalError):
     """A policy or an env answered something that its contract forbids; a retry cannot cure it."""
+
+
+EVAL_MODULES = ("ray", "psutil", "scipy", "libero", "robosuite", "mujoco", "cryptography")
+"""What the evaluator needs beyond the policy side."""
+
+
+def require_eval_extra() -> None:
+    """Passes where the evaluator is installed, and not the policy side alone.
+
+    Raises:
+        SetupError: something of it is missing.
+    """
+    missing = [name for name in EVAL_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SetupError(
+            f"installation: expected the evaluator, got the policy side alone ({', '.join(missing)} missing); "
+            "pip install 'ray-eval[eval]', or make setup in a checkout"
+        )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

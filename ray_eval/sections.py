@@ -16,12 +16,23 @@ SettleAction = Literal["gripper_open", "zeros"]
 GlBackend = Literal["auto", "egl", "osmesa"]
 ExecutionMode = Literal["sync", "async"]
 Underrun = Literal["hold", "noop", "wait"]
+QueueKind = Literal["virtual"]
+
+
+def shown(value: object, most_characters: int = 200) -> str:
+    """A value as an error message shows it: its `repr`, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes out no integer of more than 4300 digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= most_characters else f"{text[:most_characters]}... ({len(text)} characters)"
 
 
 def require(condition: bool, where: str, expected: str, got: object) -> None:
     """Raises ConfigError `where: expected ..., got ...` unless the condition holds."""
     if not condition:
-        raise ConfigError(f"{where}: expected {expected}, got {got!r}")
+        raise ConfigError(f"{where}: expected {expected}, got {shown(got)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.config.presets import configs_folder, load_preset, merged, nested, preset_names, read_file, to_yaml
-from ray_eval.config.reading import read, read_section, split_list
+from ray_eval.config.reading import checked_text, read, read_section, split_list
 from ray_eval.config.schema import (
+    AUTO_ADDRESS,
     EvalConfig,
     ExecutionConfig,
     LatencyConfig,
@@ -22,9 +23,10 @@ from ray_eval.config.schema import (
     ServingConfig,
 )
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.sections import PolicySection
+from ray_eval.sections import PolicySection, shown
 
 __all__ = [
+    "AUTO_ADDRESS",
     "EvalConfig",
     "ExecutionConfig",
     "LatencyConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "RenderConfig",
     "ServingConfig",
     "configs_folder",
+    "is_file",
     "load_config",
     "load_policy",
     "preset_names",
@@ -47,13 +50,14 @@ PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policie
 DEFAULT_PROTOCOL = "openpi"
 """Protocol of a configuration that names none."""
 
-ASYNC_KEYS = ("actions_per_chunk", "chunk_size_threshold", "aggregate", "underrun", "latency")
+ASYNC_KEYS = ("actions_per_chunk", "chunk_size_threshold", "aggregate", "underrun", "latency", "queue")
 """Keys of `execution` that only async knows."""
 
 ASYNC_DEFAULTS: Mapping[str, Any] = {
     "chunk_size_threshold": 0.5,
     "aggregate": "weighted_average",
     "underrun": "hold",
+    "queue": "virtual",
 }
 """What async takes for keys that nobody set."""
 
@@ -76,6 +80,8 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
     """
     is_ours, base = _read_source(source)
     said = _parse_overrides(overrides)
+    for layer in (base, said.values):
+        _check_sections(layer)
     opened = _open_presets({**base, **said.presets})
     values = _layered(opened, said.values)
     values["suite"] = _expand_suites(values.get("suite"))
@@ -105,31 +111,60 @@ def _read_source(source: str | Path | Mapping[str, Any] | None) -> tuple[bool, d
         return True, {}
     if isinstance(source, Mapping):
         return False, nested(source)
-    path = Path(source)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if not path.is_file():
+    if not isinstance(source, (str, Path)):
+        raise ConfigError(f"configuration: expected a file, a name or a mapping, got {shown(source)}")
+    path = Path(checked_text(str(source), "configuration"))
+    if path.suffix in {".yaml", ".yml"} or is_file(path):
+        if not is_file(path):
             raise ConfigError(f"{path}: expected a configuration file, found none; check the path")
         return False, read_file(path)
     known = preset_names(".")
     if str(source) not in known:
         hint = did_you_mean(str(source), known)
-        raise ConfigError(f"{source}: expected a file or one of {', '.join(known)}, found neither.{hint}")
+        raise ConfigError(f"{shown(str(source))}: expected a file or one of {', '.join(known)}, found neither.{hint}")
     return True, load_preset(".", str(source))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a path that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _parse_overrides(overrides: Sequence[str]) -> _Overrides:
     parsed: dict[str, str] = {}
     for text in overrides:
-        key, separator, value = text.partition("=")
+        key, separator, value = checked_text(text, "key=value").partition("=")
         if not separator:
-            raise ConfigError(f"{text}: expected key=value, got no '='; write for instance workers=2")
+            raise ConfigError(f"{shown(text)}: expected key=value, got no '='; write for instance workers=2")
         if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key):
-            raise ConfigError(f"{text}: expected a dotted key before '=', got {key!r}")
+            raise ConfigError(f"{shown(text)}: expected a dotted key before '=', got {shown(key)}")
         if key in parsed:
             raise ConfigError(f"{text}: expected {key} once, got it twice ({key}={parsed[key]}); leave one out")
         parsed[key] = value
+    if "protocol.name" in parsed:
+        raise ConfigError(
+            f"protocol.name={parsed['protocol.name']}: expected a protocol to be chosen by its name alone, which "
+            f"brings its values along; write protocol={parsed['protocol.name']}"
+        )
     presets = {key: parsed.pop(key) for key in PRESET_FOLDERS if key in parsed}
     return _Overrides(presets, nested(parsed))
+
+
+def _check_sections(layer: Mapping[str, Any]) -> None:
+    """Passes when the sections that are put together key by key are mappings, or names of presets where those do.
+
+    Raises:
+        ConfigError: one is something else.
+    """
+    for key in ("protocol", "policy", "execution"):
+        section = layer.get(key, {})
+        if isinstance(section, Mapping) or (isinstance(section, str) and key in PRESET_FOLDERS):
+            continue
+        example = f"{key}=NAME" if key in PRESET_FOLDERS else "execution.mode=async"
+        raise ConfigError(f"{key}: expected a mapping, got {shown(section)}; write for instance {example}")
 
 
 def _open_presets(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,6 +208,8 @@ def _expand_suites(suite: Any) -> list[str]:
         raise ConfigError(
             "suite: expected one, got none; write for instance suite=libero_object (ray-eval list suites)"
         )
+    if not isinstance(suite, (str, list, tuple)):
+        raise ConfigError(f"suite: expected one or a list in brackets, got {shown(suite)}")
     if isinstance(suite, str):
         suite = split_list(suite, "suite") if suite.startswith("[") or "," in suite else [suite]
     groups = preset_names("suites")

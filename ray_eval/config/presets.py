@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ray_eval.errors import ConfigError, did_you_mean
+from ray_eval.sections import shown
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Leaves every scalar as text, whose meaning the schema's type decides, and refuses a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if any(key.value == other.value for other in keys[:index]):
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
+        return super().construct_mapping(node, deep=deep)
 
 
 def configs_folder() -> Path:
@@ -46,10 +59,11 @@ def read_file(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is no mapping.
     """
     try:
-        # BaseLoader leaves every scalar as text: the schema's type decides what it means.
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506 - builds text only
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)  # noqa: S506 - builds text only
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected readable YAML, got {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: expected readable YAML, got brackets nested too deeply") from None
     if loaded in (None, ""):
         return {}
     if not isinstance(loaded, dict):
@@ -62,8 +76,17 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
-    """A mapping of JSON values as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+    """A mapping of JSON values as YAML that `read_file` reads back; texts that look like interpolations are escaped."""
+    return yaml.safe_dump(_escaped(dict(values)), sort_keys=False, allow_unicode=True, width=10**6)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_escaped(inner) for inner in value]
+    # OmegaConf takes 2n + 1 backslashes before `${` for n of them and a `${` that is meant as it stands.
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +111,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 def merged(under: Mapping[str, Any], over: Any) -> dict[str, Any]:
     """Two nested mappings as one, the second's leaves on top."""
     if not isinstance(over, Mapping):
-        raise ConfigError(f"expected a mapping with some of {', '.join(under)}, got {over!r}")
+        raise ConfigError(f"expected a mapping with some of {', '.join(under)}, got {shown(over)}")
     result = dict(under)
     for key, value in over.items():
         both = isinstance(result.get(key), Mapping) and isinstance(value, Mapping)

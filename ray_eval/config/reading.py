@@ -6,8 +6,10 @@ null; nothing depends on what a YAML parser takes a text for.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import math
 import re
 import types
 import typing
@@ -16,11 +18,13 @@ from typing import Any, Literal
 
 from ray_eval.config.schema import POLICY_TYPES, MaxSteps
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.sections import PolicySection
+from ray_eval.sections import PolicySection, shown
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.[0-9]+")
 _NULLS = ("null", "", "~", None)
+_INTEGER_LIMIT = 2**63
+_MOST_DIGITS = 20
 
 
 def read_section(schema: type, values: Any, where: str) -> Any:
@@ -33,7 +37,7 @@ def read_section(schema: type, values: Any, where: str) -> Any:
         return values
     fields = {item.name: item for item in dataclasses.fields(schema)}
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: expected a mapping with some of {', '.join(fields)}, got {values!r}")
+        raise ConfigError(f"{where}: expected a mapping with some of {', '.join(fields)}, got {shown(values)}")
     for key in values:
         if key not in fields:
             known = ", ".join(fields)
@@ -71,8 +75,27 @@ def split_list(text: str, where: str) -> list[str]:
         ConfigError: the brackets are missing.
     """
     if not (text.startswith("[") and text.endswith("]")):
-        raise ConfigError(f"{where}: expected a list in brackets, got {text!r}; write {where}=[{text}]")
+        raise ConfigError(f"{where}: expected a list in brackets, got {shown(text)}; write {where}=[{_cut(text)}]")
     return [item.strip().strip("'\"") for item in text[1:-1].split(",") if item.strip()]
+
+
+def checked_text(text: str, where: str) -> str:
+    """The text, if it can be written as UTF-8 and has no NUL, as a file, a message and a path all want.
+
+    Raises:
+        ConfigError: it cannot, for instance because the terminal sends another encoding.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where}: expected a text in UTF-8, got {shown(text)}") from None
+    if "\0" in text:
+        raise ConfigError(f"{where}: expected a text without NUL, got {shown(text)}")
+    return text
+
+
+def _cut(text: str, most_characters: int = 60) -> str:
+    return text if len(text) <= most_characters else "..."
 
 
 @functools.cache
@@ -88,14 +111,14 @@ def _read_policy(value: Any, where: str) -> PolicySection:
     if isinstance(value, tuple(POLICY_TYPES.values())):
         return typing.cast("PolicySection", value)
     if not isinstance(value, Mapping) or "type" not in value:
-        raise ConfigError(f"{where}: expected a preset's name or a mapping with `type`, got {value!r}")
+        raise ConfigError(f"{where}: expected a preset's name or a mapping with `type`, got {shown(value)}")
     kind = _read_choice(tuple(POLICY_TYPES), value["type"], f"{where}.type")
     settings = {key: inner for key, inner in value.items() if key != "type"}
     return typing.cast("PolicySection", read_section(POLICY_TYPES[kind], settings, where))
 
 
 def _read_union(members: tuple[Any, ...], value: Any, where: str) -> Any:
-    if type(None) in members and value in _NULLS:
+    if type(None) in members and (value is None or (isinstance(value, str) and value in _NULLS)):
         return None
     concrete = [member for member in members if member is not type(None)]
     errors = []
@@ -107,7 +130,7 @@ def _read_union(members: tuple[Any, ...], value: Any, where: str) -> Any:
     if len(errors) == 1:
         raise errors[0]
     expected = " or ".join(_described(member) for member in concrete)
-    raise ConfigError(f"{where}: expected {expected}, got {value!r}")
+    raise ConfigError(f"{where}: expected {expected}, got {shown(value)}")
 
 
 def _described(member: Any) -> str:
@@ -117,15 +140,16 @@ def _described(member: Any) -> str:
 
 
 def _read_choice(choices: tuple[str, ...], value: Any, where: str) -> str:
-    if value in choices:
+    if isinstance(value, str) and value in choices:
         return str(value)
-    raise ConfigError(f"{where}: expected one of {', '.join(choices)}, got {value!r}.{did_you_mean(value, choices)}")
+    hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+    raise ConfigError(f"{where}: expected one of {', '.join(choices)}, got {shown(value)}.{hint}")
 
 
 def _read_list(member: Any, value: Any, where: str) -> tuple[Any, ...]:
     items = split_list(value, where) if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
-        raise ConfigError(f"{where}: expected a list in brackets, got {items!r}; write {where}=[{items}]")
+        raise ConfigError(f"{where}: expected a list in brackets, got {shown(items)}; write for instance {where}=[0]")
     return tuple(read(member, item, where) for item in items)
 
 
@@ -136,33 +160,36 @@ def _read_max_steps(value: Any, where: str) -> MaxSteps:
 
 
 def _read_int(value: Any, where: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
-    raise ConfigError(f"{where}: expected an integer without leading zeros, got {value!r}")
+    is_text = isinstance(value, str) and _INTEGER.fullmatch(value) is not None and len(value) <= _MOST_DIGITS
+    if (isinstance(value, int) and not isinstance(value, bool)) or is_text:
+        number = int(value)
+        if -_INTEGER_LIMIT <= number < _INTEGER_LIMIT:
+            return number
+    raise ConfigError(f"{where}: expected an integer of at most 64 bits without leading zeros, got {shown(value)}")
 
 
 def _read_float(value: Any, where: str) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return float(value)
-    raise ConfigError(f"{where}: expected a number, got {value!r}")
+    is_text = isinstance(value, str) and _NUMBER.fullmatch(value) is not None
+    if (isinstance(value, (int, float)) and not isinstance(value, bool)) or is_text:
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    raise ConfigError(f"{where}: expected a finite number, got {shown(value)}")
 
 
 def _read_bool(value: Any, where: str) -> bool:
     if isinstance(value, bool):
         return value
-    if value in ("true", "false"):
-        return bool(value == "true")
-    raise ConfigError(f"{where}: expected true or false, got {value!r}")
+    if isinstance(value, str) and value in ("true", "false"):
+        return value == "true"
+    raise ConfigError(f"{where}: expected true or false, got {shown(value)}")
 
 
 def _read_text(value: Any, where: str) -> str:
     if isinstance(value, str):
-        return value
-    raise ConfigError(f"{where}: expected a text, got {value!r}")
+        return checked_text(value, where)
+    raise ConfigError(f"{where}: expected a text, got {shown(value)}")
 
 
 _SCALARS: Mapping[Any, Any] = {int: _read_int, float: _read_float, bool: _read_bool, str: _read_text}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from ray_eval.sections import (
     NoopPolicy,
     OraclePolicy,
     PolicySection,
+    QueueKind,
     RandomPolicy,
     ReplayPolicy,
     SettleAction,
@@ -33,6 +35,10 @@ IDENTITY = types.MappingProxyType({"kind": "identity"})
 """Marks a field that changes results: part of the run's hash, fixed for a resume."""
 OPERATIONAL = types.MappingProxyType({"kind": "operational"})
 """Marks a field that changes only where, when or how fast a run happens."""
+
+AUTO_ADDRESS = "auto"
+"""Serving address that the run chooses by itself."""
+_ADDRESS = re.compile(r"unix:/.+|[^\s/]+:[0-9]{1,5}")
 
 POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
     {
@@ -132,19 +138,21 @@ class ExecutionConfig:
     """What is executed when no action is queued; hold in async unless said."""
     latency: LatencyConfig = field(default_factory=LatencyConfig, metadata=IDENTITY)
     """Virtual latency; 0 steps in async unless said."""
+    queue: QueueKind | None = field(default=None, metadata=IDENTITY)
+    """Whose rules merge and label chunks; virtual in async unless said."""
 
     def __post_init__(self) -> None:
         threshold = self.chunk_size_threshold
         require(threshold is None or 0 <= threshold <= 1, "execution.chunk_size_threshold", "0 to 1", threshold)
         rows = self.actions_per_chunk
-        require(rows is None or rows >= 1, "execution.actions_per_chunk", "at least 1", rows)
+        require(rows is None or 1 <= rows <= 10_000, "execution.actions_per_chunk", "1 to 10000", rows)
 
 
 @dataclass(frozen=True)
 class ServingConfig:
     """How the policy is served to the workers."""
 
-    address: str = field(default="auto", metadata=OPERATIONAL)
+    address: str = field(default=AUTO_ADDRESS, metadata=OPERATIONAL)
     """auto (a unix socket on one host, TLS over TCP across hosts), `unix:/path` or `host:port`."""
     max_batch_size: int = field(default=64, metadata=OPERATIONAL)
     """Most requests in one forward of a batch-invariant policy; any other policy gets one at a time."""
@@ -152,6 +160,8 @@ class ServingConfig:
     """Longest wait for one answer, reconnects included."""
 
     def __post_init__(self) -> None:
+        is_address = self.address == AUTO_ADDRESS or _ADDRESS.fullmatch(self.address) is not None
+        require(is_address, "serving.address", "auto, unix:/path or host:port", self.address)
         require(1 <= self.max_batch_size <= 4096, "serving.max_batch_size", "1 to 4096", self.max_batch_size)
         require(0 < self.infer_timeout_s <= 3600, "serving.infer_timeout_s", "above 0, to 3600", self.infer_timeout_s)
 
@@ -168,7 +178,12 @@ class RayConfig:
     """Whether a Ray started here has its dashboard."""
 
     def __post_init__(self) -> None:
-        require(0 < self.placement_timeout_s <= 3600, "ray.placement_timeout_s", "above 0", self.placement_timeout_s)
+        require(
+            0 < self.placement_timeout_s <= 3600,
+            "ray.placement_timeout_s",
+            "above 0, to 3600",
+            self.placement_timeout_s,
+        )
 
 
 @dataclass(frozen=True)
@@ -192,8 +207,9 @@ class LimitsConfig:
 
     def __post_init__(self) -> None:
         require(1 <= self.max_attempts <= 100, "limits.max_attempts", "1 to 100", self.max_attempts)
-        require(self.episode_timeout_s > 0, "limits.episode_timeout_s", "above 0", self.episode_timeout_s)
-        require(self.grace_s >= 0, "limits.grace_s", "at least 0", self.grace_s)
+        timeout_s = self.episode_timeout_s
+        require(0 < timeout_s <= 10**6, "limits.episode_timeout_s", "above 0, to 1000000", timeout_s)
+        require(0 <= self.grace_s <= 10**6, "limits.grace_s", "0 to 1000000", self.grace_s)
 
 
 @dataclass(frozen=True)
@@ -239,11 +255,12 @@ class EvalConfig:
             require(values is None or len(values) >= 1, name, "at least one value", values)
             require(values is None or len(set(values)) == len(values), name, "no value twice", values)
         for name, indices in (("tasks", self.tasks), ("init_states", self.init_states)):
-            require(indices is None or min(indices) >= 0, name, "indices from 0", indices)
+            is_ok = indices is None or (min(indices) >= 0 and max(indices) < 10**6)
+            require(is_ok, name, "indices from 0 to 999999", indices)
         if self.init_states is not None and self.episodes_per_task is not None:
             raise ConfigError("episodes_per_task: expected nothing while init_states is given; leave one of them out")
         count = self.episodes_per_task
-        require(count is None or count >= 1, "episodes_per_task", "at least 1", count)
+        require(count is None or 1 <= count <= 10**6, "episodes_per_task", "1 to 1000000", count)
         require(1 <= self.repeats <= 10_000, "repeats", "1 to 10000", self.repeats)
         require(0 <= self.seed < 2**63, "seed", "0 to 2**63 - 1", self.seed)
         require(self.workers == "auto" or 1 <= self.workers <= 4096, "workers", "auto or 1 to 4096", self.workers)

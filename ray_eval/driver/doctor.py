@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import psutil
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ray_eval.driver.cluster import SMALLEST_OBJECT_STORE_BYTES, WORKER_MEMORY_BYTES, auto_workers, usable_cpus
 from ray_eval.envs import catalogue
 from ray_eval.envs.libero.gl import choose_backend, probe
 from ray_eval.envs.libero.versions import simulator_version_warning
-from ray_eval.errors import RayEvalError
+from ray_eval.errors import RayEvalError, SetupError, require_eval_extra
 
 Verdict = Literal["ok", "warning", "failure"]
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
@@ -50,11 +49,14 @@ class Finding:
 
 def examine(console: Console) -> int:
     """Prints every finding; 1 if one of them is a failure, else 0."""
-    findings = []
-    for check in CHECKS:
+    findings: list[Finding] = []
+    # Without the evaluator's packages the other checks would say the same in other words.
+    checks = CHECKS if all(finding.verdict == "ok" for finding in _installation()) else (_python, _installation)
+    for check in checks:
         for finding in _guarded(check):
             findings.append(finding)
-            console.print(f"[{_STYLES[finding.verdict]}]{finding.verdict:>8}[/]  ", finding.what, finding.detail)
+            verdict = (f"{finding.verdict:>8}", _STYLES[finding.verdict])
+            console.print(Text.assemble(verdict, f"  {finding.what}: {finding.detail}"), soft_wrap=True)
     _print_remedies(console, [finding for finding in findings if finding.remedy])
     return int(any(finding.verdict == "failure" for finding in findings))
 
@@ -62,8 +64,9 @@ def examine(console: Console) -> int:
 def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
-    except (RayEvalError, OSError, ImportError) as error:
-        yield Finding(check.__name__.strip("_"), "failure", str(error), "make setup; then ray-eval doctor again")
+    except (RayEvalError, OSError, ImportError, subprocess.SubprocessError) as error:
+        what = check.__name__.strip("_").replace("_", " ")
+        yield Finding(what, "failure", str(error), "make setup; then ray-eval doctor again")
 
 
 def _print_remedies(console: Console, findings: list[Finding]) -> None:
@@ -72,12 +75,22 @@ def _print_remedies(console: Console, findings: list[Finding]) -> None:
         return
     table = Table("what", "remedy", title="to mend", title_justify="left")
     for finding in findings:
-        table.add_row(finding.what, finding.remedy, style=_STYLES[finding.verdict])
+        table.add_row(finding.what, Text(finding.remedy), style=_STYLES[finding.verdict])
     console.print(table)
 
 
 def _python() -> Iterator[Finding]:
     yield Finding("Python", "ok", f"{platform.python_version()}, {sys.executable}")
+
+
+def _installation() -> Iterator[Finding]:
+    try:
+        require_eval_extra()
+    except SetupError as error:
+        detail = str(error).removeprefix("installation: ")
+        yield Finding("installation", "failure", detail, "pip install 'ray-eval[eval]', or make setup in a checkout")
+    else:
+        yield Finding("installation", "ok", f"ray-eval {importlib.metadata.version('ray-eval')} with the evaluator")
 
 
 def _versions() -> Iterator[Finding]:
@@ -96,7 +109,12 @@ def _libero() -> Iterator[Finding]:
 
 
 def _gl() -> Iterator[Finding]:
-    chosen = choose_backend("auto")
+    try:
+        chosen = choose_backend("auto")
+    except SetupError as error:
+        *reasons, remedy = str(error).splitlines()
+        yield Finding("GL renders", "failure", "; ".join(reasons), f"make setup, or: {remedy.rpartition(': ')[2]}")
+        return
     yield Finding("GL renders", "ok", f"{chosen.backend}: {chosen.renderer}")
     for backend in ("egl", "osmesa"):
         if backend != chosen.backend:
@@ -140,6 +158,10 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
+    import psutil
+
+    from ray_eval.driver.cluster import WORKER_MEMORY_BYTES, auto_workers, usable_cpus
+
     free = psutil.virtual_memory().available
     workers = auto_workers(usable_cpus(), free, 0)
     detail = f"{free / 1e9:.1f} GB free, {usable_cpus()} CPUs: workers=auto starts {workers}"
@@ -151,6 +173,8 @@ def _memory() -> Iterator[Finding]:
 
 
 def _shared_memory() -> Iterator[Finding]:
+    from ray_eval.driver.cluster import SMALLEST_OBJECT_STORE_BYTES
+
     free = shutil.disk_usage("/dev/shm").free  # noqa: S108 - where Ray keeps its objects
     detail = f"{free / 1024**2:.0f} MB free in /dev/shm"
     if free * 0.9 < SMALLEST_OBJECT_STORE_BYTES:
@@ -161,6 +185,7 @@ def _shared_memory() -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _python,
+    _installation,
     _versions,
     _libero,
     _memory,

@@ -24,10 +24,14 @@ from ray_eval.report.ledger import (
     write_atomically,
 )
 from ray_eval.report.metrics import csv_text, summary_text
+from ray_eval.sections import shown
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 CONFIG_NAME = "config.yaml"
 """File name of the resolved configuration in a run's folder."""
+
+LOCK_NAME = ".lock"
+"""File name of the lock that a run holds on its folder."""
 
 
 def utc_now() -> str:
@@ -130,7 +134,7 @@ class RunFolder:
             self._remove_if_empty()
 
     def _remove_if_empty(self) -> None:
-        (self.path / ".lock").unlink(missing_ok=True)
+        (self.path / LOCK_NAME).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
 
@@ -149,12 +153,26 @@ def check_identity(recorded: Mapping[str, Any], present: Mapping[str, Any], path
 
 
 def _check_existence(path: Path, *, is_resume: bool) -> None:
-    if is_resume and not path.is_dir():
+    if is_resume and not (_is_there(path) and path.is_dir()):
         raise ConfigError(f"{path}: expected a run's folder to resume, found none; check the path")
-    if not is_resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if not is_resume and _is_taken(path):
         raise ConfigError(
             f"{path}: expected no such folder, found one; go on with it by --resume {path}, or choose another --out"
         )
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether something is there besides the lock of a run that was ended before it began."""
+    return _is_there(path) and (not path.is_dir() or any(found.name != LOCK_NAME for found in path.iterdir()))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ConfigError(
+            f"{shown(str(path))}: expected a path that a folder can have, got {error.strerror}"
+        ) from error
 
 
 def _make_folder(path: Path) -> None:
@@ -166,7 +184,7 @@ def _make_folder(path: Path) -> None:
 
 def _locked(path: Path) -> int:
     """A descriptor that holds the folder's lock until it is closed, also by the death of this process."""
-    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ray_eval.config import EvalConfig
 from ray_eval.envs import catalogue
-from ray_eval.errors import ConfigError
+from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.types import EpisodeSpec
 
 REPEAT_SEED_STRIDE = 10_000
@@ -45,10 +45,10 @@ def _init_states(config: EvalConfig, suite: str, task_id: int, count: int) -> tu
     if config.init_states is not None:
         return _within("init_states", sorted(config.init_states), count, f"{suite} task {task_id} has")
     wanted = config.episodes_per_task or count
-    return _within("episodes_per_task", list(range(wanted)), count, f"{suite} task {task_id} has")
+    return _within("episodes_per_task", range(wanted), count, f"{suite} task {task_id} has")
 
 
-def _within(key: str, indices: list[int], count: int, owner: str) -> tuple[int, ...]:
+def _within(key: str, indices: Sequence[int], count: int, owner: str) -> tuple[int, ...]:
     if indices and indices[-1] >= count:
         raise ConfigError(f"{key}: expected indices from 0 to {count - 1}, got {indices[-1]}; {owner} {count}")
     return tuple(indices)
@@ -74,7 +74,18 @@ def plan_of(config: EvalConfig) -> tuple[EpisodeSpec, ...]:
     Raises:
         ConfigError: a suite, task or init state does not exist.
     """
+    _check_budgets(config)
     return make_plan(config, lambda suite: len(catalogue.tasks(suite)), catalogue.init_state_count)
+
+
+def _check_budgets(config: EvalConfig) -> None:
+    """A budget for a suite that nobody knows would be ignored without a word."""
+    known = {*catalogue.suites(), *config.suite, "default"}
+    for suite in config.protocol.max_steps:
+        if suite not in known:
+            raise ConfigError(
+                f"protocol.max_steps.{suite}: expected a suite or default, got {suite!r}.{did_you_mean(suite, known)}"
+            )
 
 
 def suite_names() -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class Replay:
 
     def __init__(self, section: ReplayPolicy) -> None:
         self._folder = Path(section.path).expanduser()
-        if not self._folder.is_dir():
+        if not _is_folder(self._folder):
             raise SetupError(
                 f"policy.path: expected a folder of <suite>/<task_id>/<init_state_id>.npy, got {section.path!r}, "
                 "which is not there; record actions into it or name another folder"
@@ -92,6 +92,14 @@ class Replay:
         recorded = _recorded(self._folder / o.suite / str(o.task_id) / f"{o.init_state_id}.npy")
         rows = np.arange(o.step, o.step + self._spec.chunk_len)
         return np.ascontiguousarray(recorded[np.minimum(rows, len(recorded) - 1)], dtype=np.float32)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # A path that no folder can have, for instance a too long one.
+        return False
 
 
 def _digest(folder: Path) -> str:

@@ -11,15 +11,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ray_eval.driver.folder import RunFolder
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 
 LONG = ("policy=random", "suite=fake", "repeats=2", "ray.dashboard=false")
 EPISODES = 30
 
 
-def ray_eval(*words: str) -> subprocess.CompletedProcess:
+def ray_eval(*words: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "ray_eval", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    env = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=env)
 
 
 def start(*words: str) -> subprocess.Popen:
@@ -106,6 +108,15 @@ def interrupt_its_resume(out: Path, kept: int) -> int:
         (("episode", "nowhere", "fake/0/0"), "expected a run's folder"),
         (("list", "tasks"), "ray-eval list tasks libero_goal"),
         (("serve", "oracel"), "Did you mean 'oracle'"),
+        (("run", "x" * 5000), "expected a file or one of"),
+        (("run", "first_light", "--out", "x" * 5000), "File name too long"),
+        (("run", "--resume", "x" * 5000), "found none"),
+        (("run", "first_light", "--ot", "x"), "--ot"),
+        (("run", "first_light", "out=a", "--out", "b"), "got it twice"),
+        (("run", "--resume", "nowhere", "out=a"), "the folder has its own"),
+        (("run", "first_light", "protocol.max_steps.libero_objekt=9"), "Did you mean 'libero_object'"),
+        (("doctor", "please"), "please"),
+        (("serve", "noop", "serving.address=127.0.0.1:1", "--address", "127.0.0.1:2"), "leave one out"),
         (("serve", "noop", "--address", "0.0.0.0:0"), "0.0.0.0"),
     ],
 )
@@ -137,6 +148,91 @@ def test_list_names_what_there_is(what, among):
     done = ray_eval("list", what)
     assert done.returncode == 0
     assert among in done.stdout.split()
+
+
+def test_options_may_stand_between_words(tmp_path):
+    words = ("first_light", "--out", tmp_path / "x", "tasks=[0]", "--dry-run", "policy=noop")
+    done = ray_eval("run", *words)
+    assert done.returncode == 0, done.stderr
+    assert "# 1 episodes:" in done.stdout
+    assert "type: noop" in done.stdout
+    assert f"out: {tmp_path / 'x'}" in done.stdout
+
+
+def test_a_folder_of_a_run_that_never_began_is_free_to_use(tmp_path):
+    (tmp_path / ".lock").touch()
+    refused = ray_eval("run", "--resume", tmp_path)
+    assert refused.returncode == 2
+    assert f"--out {tmp_path}" in refused.stderr
+    RunFolder(tmp_path, is_resume=False).close()
+    assert not tmp_path.exists()
+
+
+WITHOUT_THE_EVALUATOR = """
+import importlib.util, sys
+find_spec, hidden = importlib.util.find_spec, {"ray", "libero", "mujoco", "robosuite", "scipy", "psutil"}
+importlib.util.find_spec = lambda name: None if name in hidden else find_spec(name)
+sys.modules.update(dict.fromkeys(hidden))
+from ray_eval.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "first_light"), ("episode", "x", "y"), ("doctor",)], ids=lambda words: words[0]
+)
+def test_the_policy_side_alone_says_what_to_install(words):
+    command = [sys.executable, "-c", WITHOUT_THE_EVALUATOR, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (1 if words == ("doctor",) else 2), done.stdout + done.stderr
+    assert "pip install 'ray-eval[eval]'" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_doctor_examines_this_machine():
+    done = ray_eval("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [line.split()[0] for line in done.stdout.splitlines()[:-1]]
+    assert set(found) <= {"ok", "warning"}
+    for what in (
+        "versions that change numbers",
+        "LIBERO",
+        "memory",
+        "shared memory",
+        "GPU",
+        "GL renders",
+        "Ray starts",
+    ):
+        assert f"{what}: " in done.stdout
+
+
+NO_GL = {"__EGL_VENDOR_LIBRARY_FILENAMES": os.devnull, "GALLIUM_DRIVER": "none-such"}
+"""Leaves EGL without a vendor and OSMesa without a driver."""
+
+
+def test_the_doctor_names_a_remedy_where_nothing_renders():
+    done = ray_eval("doctor", **NO_GL)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert " failure  GL renders: " in done.stdout
+    assert "apt-get install -y libosmesa6" in done.stdout
+
+
+def test_a_run_where_nothing_renders_ends_before_it_begins(tmp_path):
+    done = ray_eval("run", "first_light", "tasks=[0]", "ray.dashboard=false", "--out", tmp_path / "run", **NO_GL)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "apt-get install -y libosmesa6" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_serve_listens_where_its_keys_say(tmp_path):
+    address = f"unix:{tmp_path / 'policy.sock'}"
+    server = start("serve", "noop", f"serving.address={address}")
+    try:
+        assert address in server.stdout.readline()
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
 
 
 def test_a_port_that_is_taken_is_said():

@@ -3,6 +3,8 @@
 import dataclasses
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ray_eval.config import EvalConfig, load_config, load_policy, preset_names, to_yaml
 from ray_eval.config.schema import MaxSteps
@@ -39,6 +41,7 @@ def test_every_protocol_resolves_and_reads_back(name, tmp_path):
         ("protocol.max_steps.default=20", "protocol.max_steps.libero_10=30"),
         ("execution.mode=async", "execution.latency.ms=190"),
         ("execution.mode=async", "execution.latency.steps=3", "protocol=lerobot"),
+        ("task_text=pick ${what} \\\\${x} ${",),
         ("task_text=null", "tasks=[1]", "init_states=[4,2]", "policy.images=false"),
     ],
     ids=" ".join,
@@ -107,8 +110,18 @@ MISTAKES = {
     "a bare comma": (["tasks=0,3"], r"write tasks=\[0,3\]"),
     "no brackets": (["tasks=3"], r"write tasks=\[3\]"),
     "leading zeros": (["workers=02"], "integer or auto"),
-    "an exponent for an integer": (["repeats=1e3"], "an integer without leading zeros"),
-    "infinity": (["serving.infer_timeout_s=inf"], "expected a number"),
+    "an exponent for an integer": (["repeats=1e3"], "without leading zeros"),
+    "infinity": (["serving.infer_timeout_s=inf"], "expected a finite number"),
+    "a number beyond floating point": (["serving.infer_timeout_s=1e400"], "expected a finite number"),
+    "thousands of digits": ([f"seed={'9' * 5000}"], "at most 64 bits"),
+    "more episodes than anybody has": (["episodes_per_task=1000000000000"], "1 to 1000000"),
+    "a protocol's name without its values": (["protocol.name=lerobot"], "write protocol=lerobot"),
+    "broken UTF-8": (["task_text=\udcff"], "UTF-8"),
+    "a NUL": (["out=a\0b"], "NUL"),
+    "a value for a section": (["execution=async"], r"write for instance execution\.mode=async"),
+    "an address that is none": (["serving.address=here"], "unix:/path or host:port"),
+    "an unknown queue": (["execution.mode=async", "execution.queue=virtul"], "Did you mean 'virtual'"),
+    "queue in sync": (["execution.queue=virtual"], r"execution\.mode=async"),
     "yes for true": (["policy.images=yes"], "true or false"),
     "a wrong choice": (["execution.mode=asinc"], "Did you mean 'async'"),
     "out of range": (["workers=0"], "1 to 4096"),
@@ -159,6 +172,9 @@ def test_broken_yaml_is_a_config_error(tmp_path):
         ("a: [", "readable YAML"),
         ("- 1", "expected a mapping"),
         ("suite: ${nope}", "interpolations"),
+        ("seed: 1\nseed: 2", "the key 'seed' twice"),
+        ("{[1]: 2}", "readable YAML"),
+        ("[" * 5000, "nested too deeply"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
@@ -172,7 +188,7 @@ def test_async_fills_in_its_defaults_and_empties_syncs():
         "weighted_average",
         "hold",
     )
-    assert execution.latency.steps == 0
+    assert (execution.latency.steps, execution.queue) == (0, "virtual")
     assert load("execution.mode=async").protocol.replan_steps is None
 
 
@@ -226,6 +242,73 @@ def test_python_values_are_read_like_texts():
     assert (config.workers, config.tasks, config.protocol.max_steps) == (2, (0,), {"default": 9})
     with pytest.raises(ConfigError, match="workers"):
         load_config({"suite": "fake", "policy": "oracle", "workers": True})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"execution": 3},
+        {"execution": "async"},
+        {"protocol": 5},
+        {"policy": [1]},
+        {"suite": 3},
+        {"suite": {"fake": 1}},
+        {"serving": 4},
+        {"seed": 10**5000},
+        {"workers": float("nan")},
+        {"limits": {"grace_s": float("inf")}},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_python_values_of_a_wrong_kind_are_config_errors(values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        load_config({"suite": "fake", "policy": "oracle", **values})
+    with pytest.raises(ConfigError, match="a file, a name or a mapping"):
+        load_config(5)
+
+
+def keys_of(values: dict, prefix: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        found += [prefix + key, *(keys_of(value, f"{prefix}{key}.") if isinstance(value, dict) else ())]
+    return found
+
+
+KEYS = sorted({key for name in ("latency", "first_light") for key in keys_of(load_config(name).resolved())})
+ODD_VALUES = [
+    "",
+    "null",
+    "[",
+    "[]",
+    "[0]",
+    "0",
+    "-1",
+    "007",
+    "1e400",
+    "9" * 5000,
+    "nan",
+    "true",
+    "a,b",
+    "${x}",
+    "\udcff",
+]
+NAMES = ["oracle", "replay", "openpi", "async", "sync", "libero", "fake", "chunk", "policy", "unix:", "0.5", "[a,b]"]
+VALUES = st.text() | st.sampled_from(ODD_VALUES + NAMES)
+DOTTED = st.sampled_from(KEYS) | st.builds(
+    "{}.{}".format, st.sampled_from(KEYS), st.sampled_from(["x", "type", "name"])
+)
+WORDS = st.text() | st.builds("{}={}".format, DOTTED, VALUES)
+
+
+@settings(max_examples=300, deadline=None)
+@given(words=st.lists(WORDS, max_size=5), source=st.sampled_from([None, "first_light", "latency"]))
+def test_any_words_give_a_configuration_that_reads_back_or_a_config_error(words, source):
+    try:
+        config = load_config(source, words)
+    except ConfigError:
+        return
+    assert load_config(config.resolved()) == config
+    assert isinstance(to_yaml(config.resolved()).encode(), bytes)
 
 
 def test_a_policy_alone_for_a_server():
