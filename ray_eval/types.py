@@ -100,6 +100,25 @@ class ActionChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingRange:
+    """What a checkpoint's statistics say of one of its inputs, or of its action."""
+
+    key: str
+    """Observation key, or `action`."""
+    low: tuple[float, ...]
+    """Smallest value of each component in the training data; of an image one per channel, in [0, 1]."""
+    high: tuple[float, ...]
+    """Largest value of each component."""
+    source: str
+    """What the two were taken from: `min, max`, `q01, q99` or `mean, std`."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrainingRange:
+        """The range as `PolicySpec.to_json` wrote it."""
+        return cls(**{**values, "low": tuple(values["low"]), "high": tuple(values["high"])})
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySpec:
     """What a policy needs and what it answers; travels as JSON in the server's metadata."""
 
@@ -121,6 +140,15 @@ class PolicySpec:
     """Whether a row's answer is bitwise the same whatever else is in its batch."""
     digest: str | None = None
     """SHA-256 of whatever the policy was loaded from; None where it was loaded from nothing."""
+    state_dim: int | None = None
+    """Components of `observation.state` that the policy reads; None takes whatever the protocol delivers."""
+    runtime: Mapping[str, str] = field(default_factory=dict)
+    """What computes the answers and may change them: versions, kind of device, number format; empty where it is
+    ray-eval's own arithmetic."""
+    ranges: tuple[TrainingRange, ...] = ()
+    """Ranges of the training data, where the checkpoint carries statistics."""
+    remarks: tuple[str, ...] = ()
+    """What was noticed when the policy was loaded, and a reader of the result should know."""
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""
@@ -133,7 +161,9 @@ class PolicySpec:
         Raises:
             TypeError: a field is missing or unknown.
         """
-        return cls(**{**values, "keys": tuple(values["keys"])})
+        lists = {"keys": tuple(values["keys"]), "remarks": tuple(values.get("remarks", ()))}
+        ranges = tuple(TrainingRange.from_json(each) for each in values.get("ranges", ()))
+        return cls(**{**values, **lists, "ranges": ranges})
 
 
 @dataclass(frozen=True, slots=True)

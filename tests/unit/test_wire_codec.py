@@ -17,6 +17,7 @@ from ray_eval.types import (
     ActionChunk,
     Observation,
     PolicySpec,
+    TrainingRange,
 )
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
@@ -324,6 +325,12 @@ def test_the_spec_survives_the_metadata():
         ("task", [-1, 1]),
     ]
     assert list(metadata.outputs[0].shape) == [-1, 3, 7]
+
+
+def test_what_a_checkpoint_says_of_itself_survives_the_metadata():
+    ranges = (TrainingRange(STATE, (-0.5, 0.0), (0.5, 1.0), "min, max"),)
+    spec = dataclasses.replace(SPEC, state_dim=2, runtime={"torch": "2.13.0"}, ranges=ranges, remarks=("no image",))
+    assert codec.decode_metadata(codec.encode_metadata(spec)) == spec
 
 
 @pytest.mark.parametrize("text", [None, "nope", "{}", '{"name": "x", "colour": 1, "keys": []}', "[]"])
