@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ray_eval.envs.libero.snapshot import SceneSnapshot, SnapshotRecorder
+from ray_eval.envs.libero.task_env import make_task_env
 from ray_eval.errors import EpisodeError
 from ray_eval.types import FloatArray
 
@@ -21,22 +21,16 @@ RANDOMIZATION_TRIES = 100
 
 
 class Simulation:
-    """One `ControlEnv` that renders nothing, with the instant of observation kept (see `snapshot`).
+    """A LIBERO environment that renders nothing, with the instant of observation kept (see `snapshot`).
 
-    The canonical episode is construct, seed, hard reset, init state. robosuite's hard reset rebuilds everything
-    but LIBERO's list `object_property_initializers`, which grows by its own length each time and shifts what is
-    drawn afterwards; it is cut back to its length after construction.
+    The canonical episode is construct, seed, hard reset, init state, as in a new process; here the reset is warm
+    (see `task_env`).
     """
 
     def __init__(self, bddl_path: Path) -> None:
-        self._control_env = _construct(bddl_path)
-        self._initializer_count = len(self.env.object_property_initializers)
+        self.env: Any = _construct(bddl_path)
+        """LIBERO's environment, without the wrapper `ControlEnv`."""
         self._recorder = SnapshotRecorder(self.env)
-
-    @property
-    def env(self) -> Any:
-        """Robosuite's environment inside LIBERO's wrapper."""
-        return self._control_env.env
 
     @property
     def controller(self) -> Any:
@@ -54,12 +48,12 @@ class Simulation:
         Raises:
             EpisodeError: no valid placement was drawn, or the init state is not one of this model.
         """
-        del self.env.object_property_initializers[self._initializer_count :]
-        self._control_env.seed(seed)
-        placed(self.env.reset)  # not ControlEnv.reset, which swallows every exception and tries for ever
+        self.env.forget_resets()
+        self.env.seed(seed)
+        placed(self.env.reset)
         if init_state is not None:
             self._check_size(init_state)
-            self._control_env.set_init_state(init_state)
+            self._set_init_state(init_state)
 
     def step(self, action: FloatArray) -> float:
         """The env's reward of one control step.
@@ -67,13 +61,13 @@ class Simulation:
         Raises:
             EpisodeError: the simulation diverged.
         """
-        _, reward, _, _ = self._control_env.step(action)
+        _, reward, _, _ = self.env.step(action)
         self._check_finite()
         return float(reward)
 
     def is_success(self) -> bool:
         """Whether the goal holds, judged on the poses that the last substep left."""
-        return bool(self._control_env.check_success())
+        return bool(self.env._check_success())
 
     def state(self) -> FloatArray:
         """[time, qpos, qvel], a copy."""
@@ -82,7 +76,16 @@ class Simulation:
 
     def close(self) -> None:
         """Frees the simulation."""
-        self._control_env.close()
+        self.env.close()
+
+    def _set_init_state(self, init_state: FloatArray) -> None:
+        """What LIBERO's `ControlEnv.set_init_state` does. Source: LIBERO@8f1084e envs/env_wrapper.py."""
+        env = self.env
+        env.sim.set_state_from_flattened(init_state)
+        env.sim.forward()
+        env._check_success()
+        env._post_process()
+        env._update_observables(force=True)
 
     def _check_size(self, init_state: FloatArray) -> None:
         model = self.env.sim.model
@@ -127,31 +130,8 @@ def placed(attempt: Callable[[], T]) -> T:
 
 
 def _construct(bddl_path: Path) -> Any:
-    """A `ControlEnv` without cameras that computes what one with cameras does; its draws concern no episode."""
-    _silence_macro_hint()
-    from libero.libero.envs.env_wrapper import ControlEnv
-
+    """A task's environment; a fixed seed keeps what construction draws from failing on some days only."""
     np.random.seed(0)  # noqa: NPY002 -- LIBERO draws from the global generator
-    options = {"use_camera_obs": False, "has_offscreen_renderer": False, "ignore_done": True}
-    control_env = placed(lambda: ControlEnv(bddl_file_name=str(bddl_path), **options))
-    inner = control_env.env
-    inner._initialize_sim = _with_forward(inner, inner._initialize_sim)  # noqa: SLF001 -- see there
-    return control_env
+    import mujoco
 
-
-def _with_forward(env: Any, initialize_sim: Callable[..., None]) -> Callable[..., None]:
-    """`initialize_sim`, then the forward that robosuite's render context makes there when there is one.
-
-    Each forward moves the solver's warm start, and with it the last bits of the trajectory.
-    """
-
-    def initialize(xml_string: str | None = None) -> None:
-        initialize_sim(xml_string)
-        env.sim.forward()
-
-    return initialize
-
-
-def _silence_macro_hint() -> None:
-    """Drops robosuite's advice, at every import, to write a private macro file."""
-    logging.getLogger("robosuite_logs").addFilter(lambda record: "macro" not in record.getMessage())
+    return placed(lambda: make_task_env(bddl_path, mujoco.MjModel.from_xml_string))

@@ -1,0 +1,130 @@
+"""Compiled MuJoCo models on disk, shared by the workers and runs of one machine.
+
+An entry is MuJoCo's own binary, `<key>-<digest>.mjb`: the key is the SHA-256 of whatever the model is compiled from
+(the MJCF text, the contents of the files it names, MuJoCo's version and this machine's architecture), the digest
+that of the entry's own bytes. A torn, foreign or damaged entry does not have the digest that its name claims; it is
+deleted and compiled anew. Loading takes a fifth of the time of compiling in a new process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KEPT_FOR_S = 3600.0
+"""An entry used within this time is not evicted: a run over more tasks than fit finds the first of them again."""
+
+logger = logging.getLogger(__name__)
+
+
+def default_folder() -> Path:
+    """`$RAY_EVAL_CACHE`, else `ray-eval` in the user's cache folder; there `models`."""
+    if chosen := os.environ.get("RAY_EVAL_CACHE"):
+        return Path(chosen) / "models"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ray-eval" / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCache:
+    """A folder of compiled models, bounded in size; several processes use it at once."""
+
+    folder: Path
+    """Made when it is first written to."""
+    limit_bytes: int
+    """Most bytes that entries take together; 0 neither reads nor writes any."""
+    clock: Callable[[], float] = time.time
+    """Seconds, comparable to files' times."""
+
+    def compiled(self, mjcf: str) -> Any:
+        """The mjModel of an MJCF text, loaded where it is known, else compiled and stored."""
+        import mujoco
+
+        key = content_key(mjcf, mujoco.__version__) if self.limit_bytes else None
+        if key is None:
+            return mujoco.MjModel.from_xml_string(mjcf)
+        entry = self._found(key)
+        if entry is not None:
+            return mujoco.MjModel.from_binary_path(str(entry))
+        model = mujoco.MjModel.from_xml_string(mjcf)
+        try:
+            self._store(key, model)
+        except (OSError, mujoco.FatalError) as error:
+            logger.warning("model cache %s: expected to store a model, got %s; it is compiled anew", self.folder, error)
+        return model
+
+    def _found(self, key: str) -> Path | None:
+        for entry in self.folder.glob(f"{key}-*.mjb"):
+            with contextlib.suppress(OSError):
+                if entry.stem.partition("-")[2] == _file_digest(entry):
+                    os.utime(entry, (self.clock(), self.clock()))
+                    return entry
+                logger.warning("model cache: expected %s as it was stored, got other bytes; it is compiled anew", entry)
+                entry.unlink()
+        return None
+
+    def _store(self, key: str, model: Any) -> None:
+        import mujoco
+
+        size = mujoco.mj_sizeModel(model)
+        if not self._make_room(size):
+            return
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".partial-", suffix=".mjb")
+        os.close(descriptor)
+        partial = Path(name)
+        try:
+            mujoco.mj_saveModel(model, name, None)
+            if partial.stat().st_size != size:
+                raise OSError(f"{partial.stat().st_size} of {size} bytes written; is the disk full?")
+            partial.replace(self.folder / f"{key}-{_file_digest(partial)}.mjb")
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _make_room(self, size: int) -> bool:
+        """Evicts what has not been used for longest; False where that would take what was used just now."""
+        entries = sorted(self._entries(), key=lambda entry: entry[1])
+        excess = sum(length for _, _, length in entries) + size - self.limit_bytes
+        for path, used_s, length in entries:
+            if excess <= 0:
+                break
+            if self.clock() - used_s < KEPT_FOR_S:
+                return False
+            path.unlink(missing_ok=True)
+            excess -= length
+        return excess <= 0
+
+    def _entries(self) -> list[tuple[Path, float, int]]:
+        """Path, time of last use and size of every file, those included that a killed process left behind."""
+        found = []
+        for path in self.folder.glob("*.mjb"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((path, status.st_mtime, status.st_size))
+        return found
+
+
+def content_key(mjcf: str, mujoco_version: str) -> str | None:
+    """SHA-256 over everything that a model is compiled from, in hexadecimal; None where a file cannot be read."""
+    digest = hashlib.sha256(f"{mujoco_version}|{platform.machine()}|{mjcf}".encode())
+    for name in sorted(set(re.findall(r'file="([^"]+)"', mjcf))):
+        digest.update(f"|{name}|".encode())
+        try:
+            digest.update(Path(name).read_bytes())
+        except OSError:
+            return None
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
