@@ -101,6 +101,8 @@ class EnvSettings:
     """LIBERO's stored init states, or whatever the seeded reset draws."""
     task_text: str | None = None
     """Instruction given to the policy instead of the task's own."""
+    model_cache_bytes: int = 8_000_000_000
+    """Most bytes that compiled models take on this machine's disk; 0 keeps none. A LIBERO task takes up to 250 MB."""
 
 
 @dataclass(frozen=True, slots=True)

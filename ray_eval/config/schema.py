@@ -204,12 +204,19 @@ class LimitsConfig:
     """Longest attempt; a worker past it is killed and its episode leased again."""
     grace_s: float = field(default=20.0, metadata=OPERATIONAL)
     """After Ctrl+C or SIGTERM, how long running episodes may go on."""
+    worker_memory_gb: float = field(default=2.5, metadata=OPERATIONAL)
+    """Memory that a worker may hold: simulators of tasks that it may come back to are kept within it."""
+    model_cache_gb: float = field(default=8.0, metadata=OPERATIONAL)
+    """Disk space, on each machine, for compiled scenes (up to 0.25 GB a task); 0 keeps none."""
 
     def __post_init__(self) -> None:
         require(1 <= self.max_attempts <= 100, "limits.max_attempts", "1 to 100", self.max_attempts)
         timeout_s = self.episode_timeout_s
         require(0 < timeout_s <= 10**6, "limits.episode_timeout_s", "above 0, to 1000000", timeout_s)
         require(0 <= self.grace_s <= 10**6, "limits.grace_s", "0 to 1000000", self.grace_s)
+        memory_gb = self.worker_memory_gb
+        require(0.1 <= memory_gb <= 10_000, "limits.worker_memory_gb", "0.1 to 10000", memory_gb)
+        require(0 <= self.model_cache_gb <= 100_000, "limits.model_cache_gb", "0 to 100000", self.model_cache_gb)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
         control=protocol.control,
         init_states=protocol.init_states,
         task_text=config.task_text,
+        model_cache_bytes=round(config.limits.model_cache_gb * 1e9),
     )
 
 

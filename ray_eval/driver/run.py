@@ -240,7 +240,9 @@ class Session:
         # Requests are known by their id: two parts never share one.
         run_id = f"{self._cluster.run_id}.{self._parts_begun}"
         self._parts_begun += 1
-        return RolloutSettings(run_id, env_settings(part.config, spec), rules)
+        return RolloutSettings(
+            run_id, env_settings(part.config, spec), rules, round(part.config.limits.worker_memory_gb * 1e9)
+        )
 
     def _find_backend(self, spec: PolicySpec) -> str | None:
         """Settles the GL backend; the renderer's own name where the policy looks at what it draws."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_eval.envs import make_env
-from ray_eval.interfaces import Env
+from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, StepListener, error_result
 from ray_eval.rollout.latency import FixedLatency
@@ -32,18 +32,22 @@ class RolloutSettings:
     """What an env must know."""
     rules: QueueRules
     """The chunk queue's rules."""
+    memory_bytes: int = 2_500_000_000
+    """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
 
 
 class Rollout:
-    """Runs episodes one after the other, keeping the simulator of the last task; usable without Ray."""
+    """Runs episodes one after the other, keeping the simulators it has built; usable without Ray.
+
+    One simulator at a time is in use: the process's global random numbers have one owner.
+    """
 
     def __init__(self, connect: Callable[[], ConnectSection]) -> None:
         self._client = PolicyClient(connect)
-        self._built: tuple[str, int, EnvSettings] | None = None
-        self._env: Env | None = None
+        self._envs = BuiltEnvs(make_env)
 
     def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
-        """Asks another policy from now on; the simulator stays."""
+        """Asks another policy from now on; the simulators stay."""
         self._client.close()
         self._client = PolicyClient(connect)
 
@@ -53,7 +57,7 @@ class Rollout:
         try:
             return self.episode(spec, attempt, settings).run()
         except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
-            self.close_env()
+            self._envs.discard(spec.suite, spec.task_id, settings.env)
             return error_result(spec, error, time.perf_counter() - started)
 
     def episode(
@@ -61,27 +65,14 @@ class Rollout:
     ) -> Episode:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
         rules, prefix = settings.rules, f"{settings.run_id}/{spec.episode_id}/{attempt}"
-        latency, env = FixedLatency(rules.latency_steps), self._env_of(spec, settings.env)
+        latency = FixedLatency(rules.latency_steps)
+        env = self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes)
         return Episode(env, self._client, spec, rules, latency, request_prefix=prefix, on_step=on_step)
 
-    def close_env(self) -> None:
-        """Frees the simulator; the next episode builds its own."""
-        env, self._env, self._built = self._env, None, None
-        if env is not None:
-            env.close()
-
     def close(self) -> None:
-        """Frees the simulator and hangs up."""
-        self.close_env()
+        """Frees the simulators and hangs up."""
+        self._envs.close()
         self._client.close()
-
-    def _env_of(self, spec: EpisodeSpec, settings: EnvSettings) -> Env:
-        wanted = (spec.suite, spec.task_id, settings)
-        if self._env is None or self._built != wanted:
-            # One simulator at a time: a process's global random numbers have one owner, and memory is bounded.
-            self.close_env()
-            self._env, self._built = make_env(spec.suite, spec.task_id, settings), wanted
-        return self._env
 
 
 class Worker:

@@ -98,6 +98,31 @@ def test_more_tasks_show_what_plain_libero_shows(suite, task_id):
     check_parity(suite, task_id, steps=20, settle_steps=10)
 
 
+def test_after_a_failed_placement_the_next_draw_is_plain_liberos(monkeypatch):
+    from robosuite.utils.errors import RandomizationError
+    from robosuite.utils.placement_samplers import SequentialCompositeSampler
+
+    sample, calls = SequentialCompositeSampler.sample, []
+
+    def failing_once(self, *args, **kwargs):
+        calls.append(self)
+        if len(calls) == 3:  # two at construction, then the first of the reset
+            raise RandomizationError("no room")
+        return sample(self, *args, **kwargs)
+
+    monkeypatch.setattr(SequentialCompositeSampler, "sample", failing_once)
+    recording = record("libero_10", 9, steps=2)
+    assert len(calls) == 5
+    calls.clear()
+    env = build("libero_10", 9)
+    try:
+        assert list(replay(env, recording)) == [0, 1, 2]
+        assert len(calls) == 5
+        assert_same(env.observe(), recording.observations[-1])
+    finally:
+        env.close()
+
+
 def test_the_burner_is_seen_when_plain_libero_shows_it():
     recording = record("libero_goal", 7, steps=1, settle_steps=0)
     env = build("libero_goal", 7, settle_steps=0)

@@ -12,6 +12,7 @@ from ray_eval.envs import actions
 from ray_eval.envs.history import FrameHistory
 from ray_eval.envs.libero import suites
 from ray_eval.envs.libero.environment_state import EnvironmentLayout
+from ray_eval.envs.libero.model_cache import ModelCache, default_folder
 from ray_eval.envs.libero.preprocessing import RgbImage, image_steps, preprocess
 from ray_eval.envs.libero.rendering import SceneRenderer
 from ray_eval.envs.libero.simulation import Simulation
@@ -62,7 +63,7 @@ class LiberoEnv:
         }
         self._history = FrameHistory[_Frame](recipe.keys, recipe.n_obs_steps, self._made)
         self._render_count = 0
-        self._simulation = Simulation(self._task.bddl_path)
+        self._simulation = Simulation(self._task.bddl_path, ModelCache(default_folder(), settings.model_cache_bytes))
         self._bind()
         self._renderer = SceneRenderer(self._simulation.env.sim.model)
 

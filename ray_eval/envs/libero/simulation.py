@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ray_eval.envs.libero.model_cache import ModelCache
 from ray_eval.envs.libero.snapshot import SceneSnapshot, SnapshotRecorder
 from ray_eval.envs.libero.task_env import make_task_env
 from ray_eval.errors import EpisodeError
@@ -27,8 +28,8 @@ class Simulation:
     (see `task_env`).
     """
 
-    def __init__(self, bddl_path: Path) -> None:
-        self.env: Any = _construct(bddl_path)
+    def __init__(self, bddl_path: Path, models: ModelCache) -> None:
+        self.env: Any = _construct(bddl_path, models)
         """LIBERO's environment, without the wrapper `ControlEnv`."""
         self._recorder = SnapshotRecorder(self.env)
 
@@ -67,7 +68,7 @@ class Simulation:
 
     def is_success(self) -> bool:
         """Whether the goal holds, judged on the poses that the last substep left."""
-        return bool(self.env._check_success())
+        return bool(self.env._check_success())  # noqa: SLF001 -- LIBERO's judge
 
     def state(self) -> FloatArray:
         """[time, qpos, qvel], a copy."""
@@ -83,9 +84,9 @@ class Simulation:
         env = self.env
         env.sim.set_state_from_flattened(init_state)
         env.sim.forward()
-        env._check_success()
-        env._post_process()
-        env._update_observables(force=True)
+        env._check_success()  # noqa: SLF001 -- here and below: robosuite's and LIBERO's own steps
+        env._post_process()  # noqa: SLF001
+        env._update_observables(force=True)  # noqa: SLF001
 
     def _check_size(self, init_state: FloatArray) -> None:
         model = self.env.sim.model
@@ -129,9 +130,7 @@ def placed(attempt: Callable[[], T]) -> T:
     )
 
 
-def _construct(bddl_path: Path) -> Any:
+def _construct(bddl_path: Path, models: ModelCache) -> Any:
     """A task's environment; a fixed seed keeps what construction draws from failing on some days only."""
     np.random.seed(0)  # noqa: NPY002 -- LIBERO draws from the global generator
-    import mujoco
-
-    return placed(lambda: make_task_env(bddl_path, mujoco.MjModel.from_xml_string))
+    return placed(lambda: make_task_env(bddl_path, models.compiled))
