@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TESTS_STAMP := $(VENV)/.installed-tests
 
 .PHONY: setup run test nightly lint format clean
 
@@ -14,15 +15,19 @@ $(STAMP): pyproject.toml constraints.txt scripts/install.sh
 	@PYTHON="$(PYTHON)" scripts/install.sh $(VENV)
 	@touch $@
 
+$(TESTS_STAMP): $(STAMP) scripts/install_tests.sh
+	@scripts/install_tests.sh $(VENV)
+	@touch $@
+
 # ten tasks of libero_object on real LIBERO, one episode each, by the scripted expert
 run: setup
 	@$(BIN)/ray-eval run first_light
 
-test: setup
+test: setup $(TESTS_STAMP)
 	@$(BIN)/python -m pytest -q -m "not nightly and not gpu"
 
 # what takes longer than a change should wait for
-nightly: setup
+nightly: setup $(TESTS_STAMP)
 	@$(BIN)/python -m pytest -q -m "nightly" --timeout 7200
 
 lint: setup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ray_eval.types import ActionChunk, Array, EpisodeSpec, FloatArray, Observation, PolicySpec, StepResult
 
@@ -26,6 +26,19 @@ class Policy(Protocol):
         Raises:
             ContractError: an observation lacks what the spec asks for.
         """
+        ...
+
+
+@runtime_checkable
+class StagedPolicy(Policy, Protocol):
+    """A policy whose rows are brought to its device while an earlier forward runs there."""
+
+    def stage(self, observation: Observation) -> Any:
+        """The observation as `infer_staged` takes it; called from another thread than the forwards."""
+        ...
+
+    def infer_staged(self, rows: Sequence[Any]) -> list[ActionChunk]:
+        """As `infer_batch`, bit for bit; a row may come several times."""
         ...
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from ray_eval.errors import ConfigError
 
@@ -17,6 +17,8 @@ GlBackend = Literal["auto", "egl", "osmesa"]
 ExecutionMode = Literal["sync", "async"]
 Underrun = Literal["hold", "noop", "wait"]
 QueueKind = Literal["virtual"]
+Device = Literal["auto", "cpu", "cuda"]
+Determinism = Literal["reproducible", "throughput"]
 
 
 def shown(value: object, most_characters: int = 200) -> str:
@@ -171,7 +173,50 @@ class ReplayPolicy(ScriptedPolicy):
         require(bool(self.path), "policy.path", "a folder of recorded actions", self.path)
 
 
-PolicySection = OraclePolicy | NoopPolicy | RandomPolicy | FakePolicySection | ReplayPolicy
+class Kwargs(dict[str, Any]):
+    """Keyword arguments of a user's own function: texts as they were written, or values of JSON's types."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchPolicySection:
+    """A user's own torch policy: made by a factory, or a TorchScript or `torch.export` file without code."""
+
+    entrypoint: str | None = None
+    """`package.module:factory`; the factory returns an object with `spec` and `infer_batch`."""
+    kwargs: Kwargs = field(default_factory=Kwargs)
+    """The factory's arguments; a text is read by the type of the parameter that it goes to."""
+    path: str | None = None
+    """With an entrypoint, weights that the factory gets as `state_dict`; else a `.pt` or `.pt2` module."""
+    device: Device = "auto"
+    """Where it runs; auto takes CUDA where it is. A factory gets it where it has a parameter `device`."""
+    trust: bool = False
+    """Whether the file may be unpickled, which runs whatever code it carries."""
+    keys: tuple[str, ...] = ("observation.images.image", "observation.images.image2", "observation.state")
+    """Inputs of a module without code, in order."""
+    chunk_len: int = 10
+    """Rows of such a module's answer."""
+    action_dim: int = 7
+    """Columns of such a module's answer."""
+    image_size_px: int | None = None
+    """Height and width of such a module's images; null takes the protocol's."""
+    n_obs_steps: int = 1
+    """Consecutive observations that such a module gets, oldest first, behind the batch axis."""
+    noise_shape: tuple[int, ...] = ()
+    """Shape per row of such a module's last input, standard normal from the request's seed; empty for none."""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.entrypoint or self.path),
+            "policy.entrypoint",
+            "package.module:factory, or policy.path=FILE.pt of a TorchScript or torch.export module",
+            self.entrypoint,
+        )
+        require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)
+        require(1 <= self.action_dim <= 1000, "policy.action_dim", "1 to 1000", self.action_dim)
+        require(1 <= self.n_obs_steps <= 100, "policy.n_obs_steps", "1 to 100", self.n_obs_steps)
+
+
+PolicySection = OraclePolicy | NoopPolicy | RandomPolicy | FakePolicySection | ReplayPolicy | TorchPolicySection
 """Every policy type's own settings."""
 
 

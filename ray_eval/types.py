@@ -149,6 +149,9 @@ class PolicySpec:
     """Ranges of the training data, where the checkpoint carries statistics."""
     remarks: tuple[str, ...] = ()
     """What was noticed when the policy was loaded, and a reader of the result should know."""
+    is_reproducible: bool = True
+    """Whether the same observation, seed included, gets the same bytes again; not where a server draws its own noise
+    or remembers requests, and not in throughput mode."""
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""

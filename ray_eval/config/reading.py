@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from ray_eval.config.schema import POLICY_TYPES, MaxSteps
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.sections import PolicySection, shown
+from ray_eval.sections import Kwargs, PolicySection, shown
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.[0-9]+")
@@ -63,6 +63,8 @@ def read(expected: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 - one l
         return _read_list(typing.get_args(expected)[0], value, where)
     if expected is MaxSteps:
         return _read_max_steps(value, where)
+    if expected is Kwargs:
+        return _read_kwargs(value, where)
     if dataclasses.is_dataclass(expected):
         return read_section(typing.cast("type", expected), value, where)
     return _SCALARS[expected](value, where)
@@ -157,6 +159,13 @@ def _read_max_steps(value: Any, where: str) -> MaxSteps:
     if isinstance(value, Mapping):
         return MaxSteps({str(suite): _read_int(steps, _join(where, suite)) for suite, steps in value.items()})
     return MaxSteps(default=_read_int(value, where))
+
+
+def _read_kwargs(value: Any, where: str) -> Kwargs:
+    """Arguments as they were given: what a text among them means is the function's own to say."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of arguments, got {shown(value)}; write {where}.NAME=VALUE")
+    return Kwargs({str(key): inner for key, inner in value.items()})
 
 
 def _read_int(value: Any, where: str) -> int:

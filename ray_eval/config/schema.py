@@ -27,6 +27,7 @@ from ray_eval.sections import (
     ReplayPolicy,
     SettleAction,
     StateFormat,
+    TorchPolicySection,
     Underrun,
     require,
 )
@@ -47,6 +48,7 @@ POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
         "random": RandomPolicy,
         "replay": ReplayPolicy,
         "fake": FakePolicySection,
+        "torch": TorchPolicySection,
     }
 )
 """Policy settings by `policy.type`."""

@@ -4,7 +4,15 @@ from ray_eval.interfaces import Policy
 from ray_eval.policies.fake import FakePolicy
 from ray_eval.policies.oracle import Oracle
 from ray_eval.policies.scripted import Noop, Random, Replay
-from ray_eval.sections import FakePolicySection, NoopPolicy, OraclePolicy, PolicySection, RandomPolicy
+from ray_eval.policies.torch_module import load_torch
+from ray_eval.sections import (
+    FakePolicySection,
+    NoopPolicy,
+    OraclePolicy,
+    PolicySection,
+    RandomPolicy,
+    TorchPolicySection,
+)
 
 __all__ = ["make_policy"]
 
@@ -23,4 +31,6 @@ def make_policy(section: PolicySection) -> Policy:
         return Random(section)
     if isinstance(section, FakePolicySection):
         return FakePolicy(section.chunk_len, images=section.images)
+    if isinstance(section, TorchPolicySection):
+        return load_torch(section)
     return Replay(section)

@@ -37,15 +37,20 @@ def check_policy(policy: Policy, observations: Sequence[Observation] | None = No
 
     Without `observations`, made-up ones are used: a table scene in LIBERO's format, noise as images. Two answers to
     the same question are compared bit by bit; across batch compositions only where the policy declares
-    `batch_invariant`.
+    `batch_invariant`. A policy that says it is not `is_reproducible` is asked once.
 
     Raises:
         ContractError: the policy broke its contract; the message says how.
     """
+    spec = getattr(policy, "spec", None)
+    _expect(isinstance(spec, PolicySpec), "spec", "a PolicySpec", type(spec).__name__)
+    _expect(callable(getattr(policy, "infer_batch", None)), "infer_batch", "a method", type(policy).__name__)
     check_spec(policy.spec)
     asked = list(observations) if observations else [trial_observation(policy.spec, i) for i in range(BATCH_SIZE)]
     answers = policy.infer_batch(asked)
     check_answers(policy.spec, answers, len(asked))
+    if not policy.spec.is_reproducible:
+        return
     _expect_same("asked twice", answers, policy.infer_batch(asked))
     if policy.spec.batch_invariant:
         _expect_same("asked in reverse order", answers, policy.infer_batch(asked[::-1])[::-1])
@@ -85,6 +90,7 @@ def check_answers(spec: PolicySpec, answers: Sequence[ActionChunk], count: int) 
     _expect(len(answers) == count, "infer_batch", f"{count} chunks for {count} observations", len(answers))
     for i, chunk in enumerate(answers):
         where, shape = f"infer_batch: chunk {i}", (spec.chunk_len, spec.action_dim)
+        _expect(isinstance(chunk, ActionChunk), where, "an ActionChunk", type(chunk).__name__)
         _expect(isinstance(chunk.actions, np.ndarray), f"{where}: actions", "a NumPy array", type(chunk.actions))
         _expect(chunk.actions.shape == shape, f"{where}: actions.shape", str(shape), chunk.actions.shape)
         _expect(chunk.actions.dtype == np.float32, f"{where}: actions.dtype", "float32", str(chunk.actions.dtype))
