@@ -16,9 +16,12 @@ SettleAction = Literal["gripper_open", "zeros"]
 GlBackend = Literal["auto", "egl", "osmesa"]
 ExecutionMode = Literal["sync", "async"]
 Underrun = Literal["hold", "noop", "wait"]
-QueueKind = Literal["virtual"]
+QueueKind = Literal["virtual", "lerobot"]
 Device = Literal["auto", "cpu", "cuda"]
 Determinism = Literal["reproducible", "throughput"]
+
+MAX_LATENCY_MS = 600_000
+"""Longest latency, ms."""
 
 
 def shown(value: object, most_characters: int = 200) -> str:
@@ -123,8 +126,60 @@ class QueueRules:
     """Name of an aggregation, or an import string `package.module:function`."""
     underrun: Underrun = "hold"
     """What is executed at a step for which no action is queued."""
-    latency_steps: int = 0
+    kind: QueueKind = "virtual"
+    """Row i is for step s + i; or as LeRobot's client labels rows and merges them."""
+    similarity_atol: float | None = None
+    """While actions are queued, an observation nearer than this to the last one sent is left out; None sends all."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepsLatency:
+    """The same latency for every request."""
+
+    steps: int = 0
     """Control steps from capturing an observation to its chunk being usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class UniformLatency:
+    """A latency drawn uniformly for every request, rounded up to whole control steps."""
+
+    low_ms: float
+    """Shortest, ms."""
+    high_ms: float
+    """Longest, ms."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.low_ms <= MAX_LATENCY_MS, "latency.uniform.low_ms", "0 to 600000", self.low_ms)
+        expected = f"{self.low_ms:g} (low_ms) to 600000"
+        require(self.low_ms <= self.high_ms <= MAX_LATENCY_MS, "latency.uniform.high_ms", expected, self.high_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class LognormalLatency:
+    """A latency drawn from a lognormal distribution for every request, rounded up to whole control steps."""
+
+    median_ms: float
+    """Half of all requests take longer, ms."""
+    p95_ms: float
+    """One in twenty requests takes longer, ms."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.median_ms <= MAX_LATENCY_MS, "latency.lognormal.median_ms", "above 0", self.median_ms)
+        expected = f"{self.median_ms:g} (median_ms) to 600000"
+        require(self.median_ms <= self.p95_ms <= MAX_LATENCY_MS, "latency.lognormal.p95_ms", expected, self.p95_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedLatency:
+    """Latencies that were measured, replayed in their order."""
+
+    values_ms: tuple[float, ...]
+    """Milliseconds, one per request."""
+
+
+LatencySection = StepsLatency | UniformLatency | LognormalLatency | RecordedLatency
+"""Every kind of virtual latency, resolved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +283,8 @@ class BatchingSection:
     """Most requests in one forward."""
     max_queue: int = 4096
     """Requests waiting before new ones are refused with RESOURCE_EXHAUSTED."""
+    slowdown_ms: tuple[float, float] | None = None
+    """Shortest and longest of the random pauses before each forward; None makes none."""
 
     def __post_init__(self) -> None:
         require(1 <= self.max_batch_size <= 4096, "serving.max_batch_size", "1 to 4096", self.max_batch_size)

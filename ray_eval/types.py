@@ -191,6 +191,28 @@ class Outcome(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What happened between the chunk queue and the simulator in one episode."""
+
+    queue_lengths: tuple[int, ...] = ()
+    """Actions queued when each step's action was taken; one number per step."""
+    request_span_steps: int = 0
+    """Control steps from the first captured observation to the last one."""
+    filtered_observations: int = 0
+    """Observations that were captured and not sent because they were too similar to the last one."""
+    seams: int = 0
+    """Steps at which another chunk's action took over."""
+    seam_jump_m_sum: float = 0.0
+    """Sum over the seams of the distance between the commanded translations before and after, m."""
+    seam_jump_m_max: float = 0.0
+    """The largest of them, m."""
+    seam_jump_rad_sum: float = 0.0
+    """Sum over the seams of the angle between the commanded rotations before and after, rad."""
+    seam_jump_rad_max: float = 0.0
+    """The largest of them, rad."""
+
+
+@dataclass(frozen=True, slots=True)
 class EpisodeResult:
     """One line of the ledger: what happened in an episode's last attempt."""
 
@@ -222,6 +244,8 @@ class EpisodeResult:
     """SHA-256 of [time, qpos, qvel] after each control step, little-endian float64."""
     final_state_sha256: str = ""
     """SHA-256 of the last [time, qpos, qvel] alone."""
+    inside: Inside | None = None
+    """What happened at the queue; None for an error, and in ledgers that do not tell."""
     infer_ms: tuple[float, ...] = field(default=(), compare=False)
     """Round-trip time of each request, in milliseconds."""
     wall_s: float = field(default=0.0, compare=False)

@@ -50,7 +50,15 @@ PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policie
 DEFAULT_PROTOCOL = "openpi"
 """Protocol of a configuration that names none."""
 
-ASYNC_KEYS = ("actions_per_chunk", "chunk_size_threshold", "aggregate", "underrun", "latency", "queue")
+ASYNC_KEYS = (
+    "actions_per_chunk",
+    "chunk_size_threshold",
+    "aggregate",
+    "underrun",
+    "queue",
+    "similarity_atol",
+    "latency",
+)
 """Keys of `execution` that only async knows."""
 
 ASYNC_DEFAULTS: Mapping[str, Any] = {
@@ -189,12 +197,14 @@ def _open_protocol(section: Any) -> dict[str, Any]:
 def _layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """The second on top of the first, but for two mappings that take the other's place.
 
-    A latency in steps takes the place of one in milliseconds, and a budget with a default, which speaks of every
+    A latency of one kind takes the place of one of another, and a budget with a default, which speaks of every
     suite, that of all others.
     """
     result = dict(under)
     if _is_set(over.get("execution"), "latency"):
-        result["execution"] = {key: value for key, value in under["execution"].items() if key != "latency"}
+        kinds = over["execution"]["latency"]
+        latency = {key: value for key, value in (under["execution"].get("latency") or {}).items() if key in kinds}
+        result["execution"] = {**under["execution"], "latency": latency}
     protocol = over.get("protocol")
     budgets = protocol.get("max_steps") if isinstance(protocol, Mapping) else None
     if isinstance(budgets, Mapping) and "default" in budgets:

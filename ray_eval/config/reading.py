@@ -42,6 +42,11 @@ def read_section(schema: type, values: Any, where: str) -> Any:
         if key not in fields:
             known = ", ".join(fields)
             raise ConfigError(f"{_join(where, key)}: expected one of {known}; no such key.{did_you_mean(key, fields)}")
+    missing = [name for name, item in fields.items() if name not in values and _is_required(item)]
+    if missing:
+        raise ConfigError(
+            f"{_join(where, missing[0])}: expected a value, got none; write {_join(where, missing[0])}=..."
+        )
     hints = _hints(schema)
     return schema(**{key: read(hints[key], value, _join(where, key)) for key, value in values.items()})
 
@@ -98,6 +103,10 @@ def checked_text(text: str, where: str) -> str:
 
 def _cut(text: str, most_characters: int = 60) -> str:
     return text if len(text) <= most_characters else "..."
+
+
+def _is_required(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
 @functools.cache

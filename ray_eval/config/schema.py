@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ray_eval.errors import ConfigError
 from ray_eval.sections import (
+    MAX_LATENCY_MS,
     Control,
     ExecutionMode,
     FakePolicySection,
@@ -19,6 +20,7 @@ from ray_eval.sections import (
     GripperTransform,
     ImageRecipe,
     InitStates,
+    LognormalLatency,
     NoopPolicy,
     OraclePolicy,
     PolicySection,
@@ -29,6 +31,7 @@ from ray_eval.sections import (
     StateFormat,
     TorchPolicySection,
     Underrun,
+    UniformLatency,
     require,
 )
 
@@ -116,12 +119,27 @@ class LatencyConfig:
     """Control steps."""
     ms: float | None = field(default=None, metadata=IDENTITY)
     """Milliseconds, rounded up to whole control steps."""
+    uniform: UniformLatency | None = field(default=None, metadata=IDENTITY)
+    """Drawn uniformly for each request."""
+    lognormal: LognormalLatency | None = field(default=None, metadata=IDENTITY)
+    """Drawn from a lognormal distribution for each request."""
+    trace: str | None = field(default=None, metadata=IDENTITY)
+    """File of measured latencies, one number of milliseconds a line; its content is part of the run's identity."""
+    calibrated: bool | None = field(default=None, metadata=IDENTITY)
+    """Times the policy at batch 1 when the run starts; the figure is part of the run's identity from then on."""
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.ms is not None:
-            raise ConfigError("execution.latency: expected one of steps and ms, got both; leave one out")
+        given = self.kinds
+        if len(given) > 1:
+            both = "both" if len(given) == 2 else "all"
+            raise ConfigError(f"execution.latency: expected one of {' and '.join(given)}, got {both}; leave one out")
         require(self.steps is None or 0 <= self.steps <= 10_000, "execution.latency.steps", "0 to 10000", self.steps)
-        require(self.ms is None or 0 <= self.ms <= 600_000, "execution.latency.ms", "0 to 600000", self.ms)
+        require(self.ms is None or 0 <= self.ms <= MAX_LATENCY_MS, "execution.latency.ms", "0 to 600000", self.ms)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the fields that are set."""
+        return tuple(item.name for item in dataclasses.fields(self) if getattr(self, item.name) not in (None, False))
 
 
 @dataclass(frozen=True)
@@ -138,16 +156,21 @@ class ExecutionConfig:
     """How overlapping actions are merged; weighted_average in async unless said."""
     underrun: Underrun | None = field(default=None, metadata=IDENTITY)
     """What is executed when no action is queued; hold in async unless said."""
+    queue: QueueKind | None = field(default=None, metadata=IDENTITY)
+    """virtual: row i of a chunk is for the i-th step after its observation; lerobot: as LeRobot's client has it."""
+    similarity_atol: float | None = field(default=None, metadata=IDENTITY)
+    """LeRobot's observation filter: while actions are queued, an observation is not sent whose state is nearer than
+    this (L2) to the last one sent; null sends every one, LeRobot has 1."""
     latency: LatencyConfig = field(default_factory=LatencyConfig, metadata=IDENTITY)
     """Virtual latency; 0 steps in async unless said."""
-    queue: QueueKind | None = field(default=None, metadata=IDENTITY)
-    """Whose rules merge and label chunks; virtual in async unless said."""
 
     def __post_init__(self) -> None:
         threshold = self.chunk_size_threshold
         require(threshold is None or 0 <= threshold <= 1, "execution.chunk_size_threshold", "0 to 1", threshold)
         rows = self.actions_per_chunk
         require(rows is None or 1 <= rows <= 10_000, "execution.actions_per_chunk", "1 to 10000", rows)
+        atol = self.similarity_atol
+        require(atol is None or atol >= 0, "execution.similarity_atol", "null or at least 0", atol)
 
 
 @dataclass(frozen=True)
@@ -160,12 +183,17 @@ class ServingConfig:
     """Most requests in one forward of a batch-invariant policy; any other policy gets one at a time."""
     infer_timeout_s: float = field(default=60.0, metadata=OPERATIONAL)
     """Longest wait for one answer, reconnects included."""
+    slowdown_ms: tuple[float, ...] | None = field(default=None, metadata=OPERATIONAL)
+    """[low, high]: a random pause before each forward, to see that no result depends on how fast a policy answers."""
 
     def __post_init__(self) -> None:
         is_address = self.address == AUTO_ADDRESS or _ADDRESS.fullmatch(self.address) is not None
         require(is_address, "serving.address", "auto, unix:/path or host:port", self.address)
         require(1 <= self.max_batch_size <= 4096, "serving.max_batch_size", "1 to 4096", self.max_batch_size)
         require(0 < self.infer_timeout_s <= 3600, "serving.infer_timeout_s", "above 0, to 3600", self.infer_timeout_s)
+        pause = self.slowdown_ms
+        is_range = pause is None or (len(pause) == 2 and 0 <= pause[0] <= pause[1] <= MAX_LATENCY_MS)
+        require(is_range, "serving.slowdown_ms", "null or [low,high] in ms", pause)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.config import EvalConfig, load_config
+from ray_eval.driver.latency import resolve_latency
 from ray_eval.driver.resolve import env_settings, queue_rules
 from ray_eval.envs.libero.gl import choose_backend, gl_environment
 from ray_eval.errors import ConfigError, did_you_mean
@@ -41,8 +42,12 @@ def run_again(folder: Path, episode_id: str, *, video: Path | None = None, is_de
     config = load_config(ledger.header["config"])
     recorded = _recorded(ledger.episodes, episode_id)
     _enter_worker_environment(config)
-    with _rollout(config) as (rollout, settings), _listener(video) as on_step, _debugger(is_enabled=is_debugged):
-        result = rollout.episode(recorded.spec, 1, settings, on_step).run()
+    with (
+        _rollout(config, ledger.header["identity"]) as (rollout, settings),
+        _listener(video) as on_step,
+        _debugger(is_enabled=is_debugged),
+    ):
+        result = rollout.episode(recorded.spec, 1, settings, on_step=on_step).run()
     print(f"{episode_id}: {result.outcome}, {result.steps} steps, {result.wall_s:.1f} s")
     if video is not None:
         print(f"video: {video}")
@@ -67,7 +72,7 @@ def _enter_worker_environment(config: EvalConfig) -> None:
 
 
 @contextlib.contextmanager
-def _rollout(config: EvalConfig) -> Iterator[tuple[Rollout, RolloutSettings]]:
+def _rollout(config: EvalConfig, identity: Mapping[str, Any]) -> Iterator[tuple[Rollout, RolloutSettings]]:
     """A rollout whose policy is served by a thread of this process, and what it is to be given."""
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-eval-"))
@@ -75,7 +80,8 @@ def _rollout(config: EvalConfig) -> Iterator[tuple[Rollout, RolloutSettings]]:
         policy = PolicyActor(f"policy-0 {config.policy_type}", config.policy, listen, BatchingSection())
         stack.callback(policy.close)
         spec = policy.spec()
-        settings = RolloutSettings("again", env_settings(config, spec), queue_rules(config, spec))
+        latency = resolve_latency(config.execution.latency, identity, policy.calibrate)
+        settings = RolloutSettings("again", env_settings(config, spec), queue_rules(config, spec), latency.section)
         rollout = Rollout(policy.connection)
         stack.callback(rollout.close)
         yield rollout, settings

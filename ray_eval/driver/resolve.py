@@ -9,8 +9,8 @@ from types import MappingProxyType
 from ray_eval.config import EvalConfig
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.chunk_queue import load_aggregation
-from ray_eval.rollout.latency import steps_of_ms
-from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe, QueueRules, StateFormat
+from ray_eval.rollout.latency import shortest_steps
+from ray_eval.sections import EnvSettings, ImageRecipe, LatencySection, ObservationRecipe, QueueRules, StateFormat
 from ray_eval.types import ACTION, IMAGE_KEYS, OBSERVATION_KEYS, STATE, PolicySpec
 
 ACTION_DIM = 7
@@ -96,13 +96,19 @@ def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:
     """The chunk queue's rules; sync is latency 0, threshold 0 and a chunk of `replan_steps` rows.
 
     Raises:
-        ConfigError: more rows are asked for than a chunk has, or there is no such aggregation.
+        ConfigError: more rows are asked for than a chunk has, there is no such aggregation, or observations are to be
+            compared by a state that the policy does not ask for.
     """
     if config.execution.mode == "sync":
         return QueueRules(horizon=_replan_steps(config, spec), chunk_len=spec.chunk_len, action_dim=spec.action_dim)
     execution = config.execution
     aggregate = execution.aggregate or "weighted_average"
     load_aggregation(aggregate)
+    if execution.similarity_atol is not None and STATE not in spec.keys:
+        raise ConfigError(
+            f"execution.similarity_atol: expected a policy that asks for {STATE}, by which observations are compared, "
+            f"got {spec.name}, which does not; leave it out"
+        )
     return QueueRules(
         horizon=min(spec.chunk_len, execution.actions_per_chunk or spec.chunk_len),
         chunk_len=spec.chunk_len,
@@ -110,13 +116,9 @@ def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:
         chunk_size_threshold=execution.chunk_size_threshold or 0.0,
         aggregate=aggregate,
         underrun=execution.underrun or "hold",
-        latency_steps=_latency_steps(config),
+        kind=execution.queue or "virtual",
+        similarity_atol=execution.similarity_atol,
     )
-
-
-def _latency_steps(config: EvalConfig) -> int:
-    latency = config.execution.latency
-    return latency.steps or 0 if latency.ms is None else steps_of_ms(latency.ms)
 
 
 def _replan_steps(config: EvalConfig, spec: PolicySpec) -> int:
@@ -137,9 +139,9 @@ def _replan_steps(config: EvalConfig, spec: PolicySpec) -> int:
     return steps
 
 
-def is_starved(rules: QueueRules) -> bool:
+def is_starved(rules: QueueRules, latency: LatencySection) -> bool:
     """Whether every row of every chunk is stale when it arrives, so that the policy never acts."""
-    return rules.latency_steps >= rules.horizon and rules.underrun != "wait"
+    return rules.kind == "virtual" and shortest_steps(latency) >= rules.horizon and rules.underrun != "wait"
 
 
 def needs_images(spec: PolicySpec) -> bool:

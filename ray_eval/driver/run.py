@@ -20,6 +20,7 @@ from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster, PolicyAddress, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
+from ray_eval.driver.latency import CALIBRATED_KEY, ResolvedLatency, resolve_latency
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
@@ -32,7 +33,8 @@ from ray_eval.report.metrics import Rate, rate_of
 from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.actor import RolloutSettings
 from ray_eval.rollout.episode import error_result
-from ray_eval.sections import BatchingSection, ListenSection, PolicySection
+from ray_eval.rollout.latency import shortest_steps
+from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
 from ray_eval.types import EpisodeResult, EpisodeSpec, PolicySpec
@@ -153,6 +155,7 @@ class Session:
         self._parts: Sequence[Part] = ()
         self._served: PolicySection | None = None
         self._policy: ActorHandle[Any]
+        self._calibrated_ms: float | None = None
         self._backend: GlProbe | None = None
         self._described: list[dict[str, Any]] = []
         self._workers: dict[str, ActorHandle[Any]] = {}
@@ -185,14 +188,18 @@ class Session:
     def _set_up(self) -> None:
         self._serve(self._parts[0].config)
         spec: PolicySpec = self._cluster.ask(self._policy_name, self._policy.spec.remote())
-        settings = [self._settings_of(part, spec) for part in self._parts]
+        latencies = [self._latency_of(part) for part in self._parts]
+        settings = [
+            self._settings_of(part, spec, latency.section) for part, latency in zip(self._parts, latencies, strict=True)
+        ]
         remarks = self._say_remarks(spec)
         renderer = self._find_backend(spec)
         if not self._workers:
             self._described = self._start_workers()
         environment = _environment_identity(self._described, renderer, spec)
-        for part, given in zip(self._parts, settings, strict=True):
-            part.open(given, make_header(part.config, environment, _provenance(self._described, remarks)))
+        for part, given, latency in zip(self._parts, settings, latencies, strict=True):
+            identity = {**environment, **latency.identity}
+            part.open(given, make_header(part.config, identity, _provenance(self._described, remarks)))
             self._take_up_finished(part)
 
     def _say_remarks(self, spec: PolicySpec) -> list[str]:
@@ -211,8 +218,11 @@ class Session:
             return
         if self._served is not None:
             self._cluster.end(self._policy)
+        self._calibrated_ms = None
         self._policy_name = f"policy-{self._policies_born} {config.policy_type}"
-        batching = BatchingSection(max_batch_size=config.serving.max_batch_size)
+        pause = config.serving.slowdown_ms
+        slowdown_ms = (pause[0], pause[1]) if pause else None
+        batching = BatchingSection(max_batch_size=config.serving.max_batch_size, slowdown_ms=slowdown_ms)
         self._policy = self._cluster.start_policy(self._policy_name, config.policy, self._listen(), batching)
         self._connect = PolicyAddress(self._policy, config.serving.infer_timeout_s)
         for worker in self._workers.values():
@@ -230,19 +240,32 @@ class Session:
         certificate, key = self_signed_certificate()
         return ListenSection(f"{NODE_HOST}:0" if address == "auto" else address, token, certificate, key)
 
-    def _settings_of(self, part: Part, spec: PolicySpec) -> RolloutSettings:
+    def _latency_of(self, part: Part) -> ResolvedLatency:
+        """The part's latency; parts of one session share one calibration, a resumed one's if there is any."""
+        headers = [other.folder.recorded_header for other in (part, *self._parts)]
+        identities = [header["identity"] for header in headers if header is not None]
+        known = [identity for identity in identities if f"environment.{CALIBRATED_KEY}" in identity]
+        return resolve_latency(part.config.execution.latency, known[0] if known else None, self._calibrate)
+
+    def _calibrate(self) -> float:
+        if self._calibrated_ms is None:
+            question = self._policy.calibrate.remote()
+            self._calibrated_ms = float(self._cluster.ask(f"calibration of {self._policy_name}", question))
+            self._progress.note(f"calibrated: inference takes {self._calibrated_ms:.1f} ms at batch 1")
+        return self._calibrated_ms
+
+    def _settings_of(self, part: Part, spec: PolicySpec, latency: LatencySection) -> RolloutSettings:
         rules = queue_rules(part.config, spec)
-        if is_starved(rules):
+        if is_starved(rules, latency):
             self._progress.note(
-                f"warning: latency {rules.latency_steps} steps >= {rules.horizon} actions per chunk: every action "
+                f"warning: latency {shortest_steps(latency)} steps >= {rules.horizon} actions per chunk: every action "
                 "arrives too late, so the policy never acts"
             )
         # Requests are known by their id: two parts never share one.
         run_id = f"{self._cluster.run_id}.{self._parts_begun}"
         self._parts_begun += 1
-        return RolloutSettings(
-            run_id, env_settings(part.config, spec), rules, round(part.config.limits.worker_memory_gb * 1e9)
-        )
+        memory_bytes = round(part.config.limits.worker_memory_gb * 1e9)
+        return RolloutSettings(run_id, env_settings(part.config, spec), rules, latency, memory_bytes)
 
     def _find_backend(self, spec: PolicySpec) -> str | None:
         """Settles the GL backend; the renderer's own name where the policy looks at what it draws."""

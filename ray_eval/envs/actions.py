@@ -16,6 +16,11 @@ ACTION_DIM: Final = 7
 GRIPPER_OPEN: Final = -1.0
 """robosuite's gripper command that opens; +1 closes."""
 
+DELTA_SCALE_M: Final = 0.05
+"""Metres that a translation component of 1 commands in delta control. Source: robosuite@1.4.0 osc_pose.json."""
+DELTA_SCALE_RAD: Final = 0.5
+"""Radians that a rotation component of 1 commands in delta control. Source: robosuite@1.4.0 osc_pose.json."""
+
 
 def _raw(value: float) -> float:
     return value

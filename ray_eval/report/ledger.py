@@ -7,6 +7,7 @@ the same rank the first wins. A torn last line is cut off when the ledger is ope
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import LedgerError
-from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome
 
 SCHEMA_VERSION = 1
 """Version of the ledger's layout; a ledger of another version is refused."""
@@ -69,6 +70,7 @@ def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode
         "attempt": attempt.number,
         "outcome": str(result.outcome),
         **{name: getattr(result, name) for name in _COUNTS},
+        "inside": None if result.inside is None else dataclasses.asdict(result.inside),
         "infer_ms_p50": round(statistics.median(result.infer_ms), 3) if result.infer_ms else None,
         "wall_s": round(result.wall_s, 3),
         "worker": attempt.worker,
@@ -94,10 +96,15 @@ def result_of(record: Mapping[str, Any]) -> EpisodeResult:
         outcome=Outcome(record["outcome"]),
         task=record["task"],
         **{name: record[name] for name in _COUNTS},
+        inside=_inside_of(record.get("inside")),
         wall_s=record["wall_s"],
         error=record["error"],
         traceback=record["traceback"],
     )
+
+
+def _inside_of(values: Mapping[str, Any] | None) -> Inside | None:
+    return None if values is None else Inside(**{**values, "queue_lengths": tuple(values["queue_lengths"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,32 @@ def _rate_values(rate: Rate, group: Sequence[EpisodeResult]) -> dict[str, Any]:
             name: sum(getattr(result, name) for result in counted)
             for name in ("requests", "renders", "underrun_steps", "waited_steps", "stale_actions", "aggregated_actions")
         },
+        "underrun_share": _ratio(sum(result.underrun_steps for result in counted), rate.steps),
+        "inside": inside_values(counted),
     }
+
+
+def inside_values(counted: Sequence[EpisodeResult]) -> dict[str, Any] | None:
+    """What happened at the queues of some episodes, in aggregate; None where one of them does not tell."""
+    insides = [result.inside for result in counted if result.inside is not None]
+    if not insides or len(insides) < len(counted):
+        return None
+    steps, seams = sum(result.steps for result in counted), sum(inside.seams for inside in insides)
+    intervals = sum(max(result.requests - 1, 0) for result in counted)
+    return {
+        "queue_length_mean": _ratio(sum(sum(inside.queue_lengths) for inside in insides), steps),
+        "replan_interval_steps": _ratio(sum(inside.request_span_steps for inside in insides), intervals),
+        "filtered_observations": sum(inside.filtered_observations for inside in insides),
+        "seams": seams,
+        "seam_jump_m_mean": _ratio(math.fsum(inside.seam_jump_m_sum for inside in insides), seams),
+        "seam_jump_m_max": _rounded(max(inside.seam_jump_m_max for inside in insides)),
+        "seam_jump_rad_mean": _ratio(math.fsum(inside.seam_jump_rad_sum for inside in insides), seams),
+        "seam_jump_rad_max": _rounded(max(inside.seam_jump_rad_max for inside in insides)),
+    }
+
+
+def _ratio(value: float, count: int) -> float | None:
+    return _rounded(value / count) if count else None
 
 
 def _episode_values(result: EpisodeResult) -> dict[str, Any]:
@@ -149,9 +174,9 @@ def _rounded(value: float | None) -> float | None:
 
 
 def csv_text(plan: Sequence[EpisodeSpec], records: Mapping[str, Mapping[str, Any]]) -> str:
-    """`episodes.csv`: one row per planned episode that has a record, in plan order, without tracebacks."""
+    """`episodes.csv`: one row per planned episode that has a record, in plan order, without tracebacks and queues."""
     ordered = [records[spec.episode_id] for spec in plan if spec.episode_id in records]
-    columns = [key for key in (ordered[0] if ordered else {}) if key not in ("kind", "traceback")]
+    columns = [key for key in (ordered[0] if ordered else {}) if key not in ("kind", "traceback", "inside")]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

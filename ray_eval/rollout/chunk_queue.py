@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -104,13 +104,27 @@ class QueueCounts:
     """Rows that met an action already queued."""
 
 
+class Planned(NamedTuple):
+    """A queued action and where it comes from."""
+
+    action: Array
+    """(A,) float32."""
+    step: int
+    """The step that it is for; in LeRobot's queue the label that stands for it."""
+    source: int
+    """Index of the request whose chunk it is from; of the newest one where chunks overlapped."""
+    is_aggregated: bool
+    """Whether chunks overlapped there."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Expected:
     """The one outstanding request."""
 
     pending: Pending
-    captured_step: int
+    label: int
     arrival_step: int
+    source: int
 
 
 class ChunkQueue:
@@ -119,7 +133,7 @@ class ChunkQueue:
     def __init__(self, rules: QueueRules) -> None:
         self._rules = rules
         self._aggregate = load_aggregation(rules.aggregate)
-        self._actions: deque[Array] = deque()
+        self._actions: deque[Planned] = deque()
         self._expected: _Expected | None = None
         self.counts = QueueCounts()
         self.policy_state = b""
@@ -128,6 +142,11 @@ class ChunkQueue:
     def __len__(self) -> int:
         """Actions queued."""
         return len(self._actions)
+
+    @property
+    def actions(self) -> tuple[Planned, ...]:
+        """What is queued, next first."""
+        return tuple(self._actions)
 
     @property
     def is_waiting_mode(self) -> bool:
@@ -150,12 +169,16 @@ class ChunkQueue:
 
     def expect(self, pending: Pending, step: int, latency_steps: int) -> None:
         """Takes the request captured before `step`; merges at once when its latency is 0."""
-        self._expected = _Expected(pending, step, step + latency_steps)
+        self._expected = _Expected(pending, self.label(step), step + latency_steps, self.counts.requests)
         self.counts.requests += 1
         self.arrive(step)
 
-    def pop(self, step: int) -> Array | None:
-        """The (A,) float32 action for `step`; None on an underrun that is not to be waited out."""
+    def label(self, step: int) -> int:
+        """The step that row 0 of a chunk is for whose observation is captured before `step`."""
+        return step
+
+    def pop(self, step: int) -> Planned | None:
+        """The action for `step`; None on an underrun that is not to be waited out."""
         if not self._actions and self.is_waiting_mode and self._expected is not None:
             self.counts.waited_steps += self._expected.arrival_step - step
             self._merge_expected(step)
@@ -176,7 +199,7 @@ class ChunkQueue:
             return
         chunk = expected.pending.result()
         self.policy_state = chunk.policy_state
-        self._merge(self._checked_rows(chunk), expected.captured_step, step)
+        self._merge(self._checked_rows(chunk), expected, step)
 
     def _checked_rows(self, chunk: ActionChunk) -> Array:
         rows = np.asarray(chunk.actions, dtype=np.float32)
@@ -189,12 +212,87 @@ class ChunkQueue:
             raise ContractError(f"policy answer: expected finite actions, got NaN or inf in row {bad_row}")
         return rows[: rules.horizon]
 
-    def _merge(self, rows: Array, captured_step: int, step: int) -> None:
-        stale = min(step - captured_step, len(rows))
-        fresh = rows[stale:]
-        overlap = min(len(self._actions), len(fresh))
+    def _merge(self, rows: Array, expected: _Expected, step: int) -> None:
+        stale = min(step - expected.label, len(rows))
+        overlap = min(len(self._actions), len(rows) - stale)
         self.counts.stale_actions += stale
         self.counts.aggregated_actions += overlap
+        fresh = [
+            Planned(rows[i], expected.label + i, expected.source, is_aggregated=False) for i in range(stale, len(rows))
+        ]
         for index in range(overlap):
-            self._actions[index] = np.asarray(self._aggregate(self._actions[index], fresh[index]), dtype=np.float32)
+            self._actions[index] = self._overlapped(self._actions[index], fresh[index])
         self._actions.extend(fresh[overlap:])
+
+    def _overlapped(self, old: Planned, new: Planned) -> Planned:
+        action = np.asarray(self._aggregate(old.action, new.action), dtype=np.float32)
+        return new._replace(action=action, is_aggregated=True)
+
+
+class LerobotQueue(ChunkQueue):
+    """The queue of LeRobot's client, operation for operation.
+
+    An observation is labelled with the last step whose queued action was executed, the first one with 0, so every
+    chunk but the first loses its first action; an underrun makes no action stale; and queued steps that a new chunk
+    does not cover are forgotten. Source: huggingface/lerobot@v0.4.4 src/lerobot/async_inference/robot_client.py.
+    """
+
+    def __init__(self, rules: QueueRules) -> None:
+        super().__init__(rules)
+        self._latest = -1
+
+    def label(self, step: int) -> int:  # noqa: ARG002 - this queue counts executed actions, not steps
+        """The label of the last action that was executed, 0 before the first."""
+        return max(self._latest, 0)
+
+    def pop(self, step: int) -> Planned | None:
+        """The next action, whatever the step."""
+        planned = super().pop(step)
+        if planned is not None:
+            self._latest = planned.step
+        return planned
+
+    def _merge(self, rows: Array, expected: _Expected, step: int) -> None:  # noqa: ARG002 - as in `label`
+        queued = {planned.step: planned for planned in self._actions}
+        merged: deque[Planned] = deque()
+        for index, row in enumerate(rows):
+            new = Planned(row, expected.label + index, expected.source, is_aggregated=False)
+            if new.step <= self._latest:
+                self.counts.stale_actions += 1
+            elif new.step in queued:
+                self.counts.aggregated_actions += 1
+                merged.append(self._overlapped(queued[new.step], new))
+            else:
+                merged.append(new)
+        self._actions = merged
+
+
+def make_queue(rules: QueueRules) -> ChunkQueue:
+    """The queue of the kind that the rules name."""
+    return LerobotQueue(rules) if rules.kind == "lerobot" else ChunkQueue(rules)
+
+
+class ObservationFilter:
+    """LeRobot's server's choice of the observations that it answers, made before one is sent.
+
+    One that finds the queue empty must go. Another is left out if its step was answered before, or if its state is
+    nearer than `atol` (L2, in the units of `observation.state`) to the last one sent.
+    Source: huggingface/lerobot@v0.4.4 src/lerobot/async_inference/policy_server.py and helpers.py, where atol is 1.
+    """
+
+    def __init__(self, atol: float) -> None:
+        self._atol = atol
+        self._sent_labels: set[int] = set()
+        self._last_state: Array | None = None
+
+    def takes(self, label: int, state: Array, *, must_go: bool) -> bool:
+        """Whether the observation is to be sent; if so it is what the next one is compared with."""
+        if not must_go and self._last_state is not None and self._is_known(label, state, self._last_state):
+            return False
+        self._sent_labels.add(label)
+        self._last_state = np.array(state, dtype=np.float32)
+        return True
+
+    def _is_known(self, label: int, state: Array, last: Array) -> bool:
+        distance = np.linalg.norm(np.asarray(state, dtype=np.float32) - last)
+        return label in self._sent_labels or bool(distance < self._atol)

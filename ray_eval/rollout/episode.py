@@ -12,11 +12,12 @@ import numpy as np
 
 from ray_eval.errors import ContractError
 from ray_eval.interfaces import Env
-from ray_eval.rollout.chunk_queue import ChunkQueue, Pending
+from ray_eval.rollout.chunk_queue import ObservationFilter, Pending, Planned, make_queue
+from ray_eval.rollout.inside import InsideRecorder, StepRecord, TraceListener
 from ray_eval.rollout.latency import LatencyModel
 from ray_eval.rollout.seeds import request_seed
-from ray_eval.sections import QueueRules
-from ray_eval.types import EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome
+from ray_eval.sections import Control, QueueRules
+from ray_eval.types import STATE, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome
 
 
 class PendingAnswer(Pending, Protocol):
@@ -52,7 +53,9 @@ class Episode:
         latency: LatencyModel,
         *,
         request_prefix: str,
+        control: Control = "delta",
         on_step: StepListener | None = None,
+        on_record: TraceListener | None = None,
     ) -> None:
         self._env = env
         self._policy = policy
@@ -61,7 +64,10 @@ class Episode:
         self._rules = rules
         self._request_prefix = request_prefix
         self._on_step = on_step or (lambda _env: None)
-        self._queue = ChunkQueue(rules)
+        self._on_record = on_record or (lambda _record: None)
+        self._queue = make_queue(rules)
+        self._filter = None if rules.similarity_atol is None else ObservationFilter(rules.similarity_atol)
+        self._inside = InsideRecorder(control)
         self._answers: list[PendingAnswer] = []
         self._actions_hash = hashlib.sha256()
         self._trajectory_hash = hashlib.sha256()
@@ -88,17 +94,40 @@ class Episode:
     def _run_steps(self) -> bool:
         for step in range(self._spec.max_steps):
             self._queue.arrive(step)
-            if self._queue.wants_chunk():
-                self._request(step)
-            if self._execute(self._action(step)):
+            is_wanted = self._queue.wants_chunk()
+            is_captured = is_wanted and self._request(step)
+            queue_length = len(self._queue)
+            planned = self._queue.pop(step)
+            action = self._action(planned)
+            is_success = self._execute(action)
+            self._note(
+                StepRecord(
+                    step=step,
+                    queue_length=queue_length,
+                    action=action,
+                    source=planned.source if planned else None,
+                    label=planned.step if planned else None,
+                    is_aggregated=planned is not None and planned.is_aggregated,
+                    is_captured=is_captured,
+                    is_filtered=is_wanted and not is_captured,
+                )
+            )
+            if is_success:
                 return True
         return False
 
-    def _request(self, step: int) -> None:
+    def _request(self, step: int) -> bool:
+        """Captures an observation and sends it, unless the filter leaves it out."""
         index = self._queue.counts.requests
-        pending = self._policy.infer(self._observation(step, index), f"{self._request_prefix}/{index}")
+        observation = self._observation(step, index)
+        if self._filter is not None:
+            state, must_go = observation.arrays[STATE], len(self._queue) == 0
+            if not self._filter.takes(self._queue.label(step), state, must_go=must_go):
+                return False
+        pending = self._policy.infer(observation, f"{self._request_prefix}/{index}")
         self._answers.append(pending)
         self._queue.expect(pending, step, self._latency.draw(self._spec, index))
+        return True
 
     def _observation(self, step: int, request_index: int) -> Observation:
         spec = self._spec
@@ -115,14 +144,17 @@ class Episode:
             policy_state=self._queue.policy_state,
         )
 
-    def _action(self, step: int) -> FloatArray:
-        """The native action for `step`: the queue's, or what the underrun rule says."""
-        planned = self._queue.pop(step)
+    def _action(self, planned: Planned | None) -> FloatArray:
+        """The native action to execute: the queue's, or what the underrun rule says."""
         if planned is not None:
-            return self._env.native_action(planned)
+            return self._env.native_action(planned.action)
         if self._rules.underrun == "hold" and self._last_action is not None:
             return self._last_action
         return self._env.noop_action()
+
+    def _note(self, record: StepRecord) -> None:
+        self._inside.note(record)
+        self._on_record(record)
 
     def _execute(self, action: FloatArray) -> bool:
         result = self._env.step(action)
@@ -151,6 +183,7 @@ class Episode:
             actions_sha256=self._actions_hash.hexdigest(),
             trajectory_sha256=self._trajectory_hash.hexdigest(),
             final_state_sha256=hashlib.sha256(_little_endian(self._env.simulator_state())).hexdigest(),
+            inside=self._inside.figures(),
             infer_ms=tuple(answer.elapsed_ms for answer in self._answers if not np.isnan(answer.elapsed_ms)),
             wall_s=wall_s,
         )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Protocol
 
+from ray_eval.rollout.seeds import request_seed
+from ray_eval.sections import LatencySection, LognormalLatency, RecordedLatency, StepsLatency, UniformLatency
 from ray_eval.types import EpisodeSpec
 
 CONTROL_HZ = 20
 """LIBERO's control rate. Source: LIBERO@8f1084e libero/libero/envs/env_wrapper.py."""
+
+PURPOSE = "latency"
+"""Purpose of the seeds that latencies are drawn from."""
 
 
 class LatencyModel(Protocol):
@@ -28,6 +35,62 @@ class FixedLatency:
     def draw(self, episode: EpisodeSpec, request_index: int) -> int:  # noqa: ARG002 - the seam's signature
         """The number given."""
         return self._steps
+
+
+class DrawnLatency:
+    """Independent draws from a distribution of milliseconds, given by its quantile function."""
+
+    def __init__(self, quantile_ms: Callable[[float], float]) -> None:
+        self._quantile_ms = quantile_ms
+
+    def draw(self, episode: EpisodeSpec, request_index: int) -> int:
+        """The quantile at a uniform number in (0, 1) that is the request's own."""
+        share = (request_seed(PURPOSE, episode, request_index) + 0.5) / 2.0**63
+        return steps_of_ms(self._quantile_ms(share))
+
+
+class ReplayedLatency:
+    """Recorded milliseconds, in their order and around again, from a place that is the episode's own."""
+
+    def __init__(self, values_ms: Sequence[float]) -> None:
+        self._steps = [steps_of_ms(value) for value in values_ms]
+
+    def draw(self, episode: EpisodeSpec, request_index: int) -> int:
+        """The value behind the one of the request before: what is slow for a while stays so."""
+        first = request_seed(PURPOSE, episode, 0) % len(self._steps)
+        return self._steps[(first + request_index) % len(self._steps)]
+
+
+def make_latency(section: LatencySection) -> LatencyModel:
+    """The model that a section describes."""
+    if isinstance(section, StepsLatency):
+        return FixedLatency(section.steps)
+    if isinstance(section, RecordedLatency):
+        return ReplayedLatency(section.values_ms)
+    return DrawnLatency(uniform_ms(section) if isinstance(section, UniformLatency) else lognormal_ms(section))
+
+
+def uniform_ms(section: UniformLatency) -> Callable[[float], float]:
+    """The quantile function of a uniform latency, in milliseconds."""
+    low, width = section.low_ms, section.high_ms - section.low_ms
+    return lambda share: low + width * share
+
+
+def lognormal_ms(section: LognormalLatency) -> Callable[[float], float]:
+    """The quantile function of a lognormal latency, in milliseconds."""
+    normal = NormalDist()
+    sigma = math.log(section.p95_ms / section.median_ms) / normal.inv_cdf(0.95)
+    # Rounded, so that the last bit of a machine's own exp cannot move a draw across a whole step.
+    return lambda share: round(section.median_ms * math.exp(sigma * normal.inv_cdf(share)), 6)
+
+
+def shortest_steps(section: LatencySection) -> int:
+    """The smallest latency that can be drawn, in control steps."""
+    if isinstance(section, StepsLatency):
+        return section.steps
+    if isinstance(section, RecordedLatency):
+        return steps_of_ms(min(section.values_ms))
+    return steps_of_ms(section.low_ms) if isinstance(section, UniformLatency) else 1
 
 
 def steps_of_ms(latency_ms: float, control_hz: int = CONTROL_HZ) -> int:

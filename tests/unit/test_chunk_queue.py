@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_eval.errors import ConfigError, ContractError, EpisodeError
-from ray_eval.rollout.chunk_queue import AGGREGATIONS, ChunkQueue, load_aggregation
+from ray_eval.rollout.chunk_queue import AGGREGATIONS, ChunkQueue, load_aggregation, make_queue
 from ray_eval.rollout.latency import FixedLatency, steps_of_ms
 from ray_eval.sections import QueueRules
 from ray_eval.types import ActionChunk, EpisodeSpec
@@ -50,8 +50,8 @@ def answer(step: int, chunk_len: int) -> Answer:
 
 def play(rules: QueueRules, steps: int = 60, latency=None) -> Played:
     """The episode loop's order of events, on steps instead of a simulator."""
-    latency = latency or FixedLatency(rules.latency_steps)
-    queue, played = ChunkQueue(rules), Played()
+    latency = latency or FixedLatency(0)
+    queue, played = make_queue(rules), Played()
     played.queue = queue
     for step in range(steps):
         queue.arrive(step)
@@ -59,17 +59,17 @@ def play(rules: QueueRules, steps: int = 60, latency=None) -> Played:
             drawn = latency.draw(EPISODE, queue.counts.requests)
             played.requests.append(step)
             queue.expect(answer(step, rules.chunk_len), step, drawn)
-        action = queue.pop(step)
-        if action is None:
+        planned = queue.pop(step)
+        if planned is None:
             played.underruns.append(step)
-        played.executed.append(action)
+        played.executed.append(None if planned is None else planned.action)
     queue.cancel()
     return played
 
 
-def rules(horizon: int = 10, threshold: float = 0.5, latency: int = 0, **others) -> QueueRules:
+def rules(horizon: int = 10, threshold: float = 0.5, **others) -> QueueRules:
     others = {"chunk_len": horizon, "action_dim": 2, "aggregate": "latest_only", **others}
-    return QueueRules(horizon=horizon, chunk_size_threshold=threshold, latency_steps=latency, **others)
+    return QueueRules(horizon=horizon, chunk_size_threshold=threshold, **others)
 
 
 STEPS = range(60)
@@ -89,25 +89,25 @@ STEPS = range(60)
     ],
 )
 def test_the_designs_table_of_examples(threshold, latency, requests, underruns):
-    played = play(rules(10, threshold, latency), steps=60)
+    played = play(rules(10, threshold), 60, FixedLatency(latency))
     assert played.requests == list(requests)
     assert played.underruns == list(underruns)
 
 
 def test_one_overlapping_row_in_each_later_chunk():
-    played = play(rules(10, 0.5, 4), steps=50)
+    played = play(rules(10, 0.5), 50, FixedLatency(4))
     assert played.queue.counts.aggregated_actions == len([s for s in played.requests if s > 0 and s + 4 < 50])
 
 
 @given(st.integers(1, 20), st.floats(0, 1), st.integers(0, 25), st.integers(1, 80))
 def test_each_action_runs_at_the_step_it_was_planned_for(horizon, threshold, latency, steps):
-    for step, action in enumerate(play(rules(horizon, threshold, latency), steps).executed):
+    for step, action in enumerate(play(rules(horizon, threshold), steps, FixedLatency(latency)).executed):
         assert action is None or action[0] == step
 
 
 @given(st.integers(1, 20), st.floats(0, 1), st.integers(0, 25), st.integers(1, 80))
 def test_no_row_is_lost_or_run_twice(horizon, threshold, latency, steps):
-    played = play(rules(horizon, threshold, latency), steps)
+    played = play(rules(horizon, threshold), steps, FixedLatency(latency))
     counts = played.queue.counts
     arrived = [step for step in played.requests if step + latency < steps]
     executed = sum(action is not None for action in played.executed)
@@ -120,7 +120,7 @@ def test_no_row_is_lost_or_run_twice(horizon, threshold, latency, steps):
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 60))
 def test_latency_zero_with_threshold_zero_is_sync_action_for_action(chunk_len, cut, steps):
     replan_steps = min(chunk_len, cut)
-    played = play(rules(replan_steps, 0.0, 0, chunk_len=chunk_len), steps)
+    played = play(rules(replan_steps, 0.0, chunk_len=chunk_len), steps)
     assert played.requests == list(range(0, steps, replan_steps))
     assert [(int(a[0]), int(a[1])) for a in played.executed] == [(s, s - s % replan_steps) for s in range(steps)]
 
@@ -143,7 +143,7 @@ def test_under_wait_every_step_has_its_own_action(horizon, threshold, draws):
 
 
 def test_waiting_counts_the_steps_for_which_the_simulator_was_frozen():
-    played = play(rules(10, 0.0, 4, underrun="wait"), steps=30)
+    played = play(rules(10, 0.0, underrun="wait"), 30, FixedLatency(4))
     assert played.requests == [0, 10, 20]
     assert played.queue.counts.waited_steps == 12
     assert played.queue.counts.stale_actions == 0
@@ -167,7 +167,7 @@ class LateAnswer(Answer):
 
 
 def test_an_answer_is_looked_at_no_earlier_than_its_arrival_step():
-    queue = ChunkQueue(rules(10, 0.5, 7))
+    queue = ChunkQueue(rules(10, 0.5))
     early = LateAnswer(answer(0, 10).rows)
     early.due = 7
     LateAnswer.clock = 0
@@ -178,7 +178,7 @@ def test_an_answer_is_looked_at_no_earlier_than_its_arrival_step():
         assert queue.pop(step) is None
     LateAnswer.clock = 7
     queue.arrive(7)
-    assert queue.pop(7)[0] == 7
+    assert queue.pop(7).action[0] == 7
 
 
 class Broken(Answer):
@@ -187,7 +187,7 @@ class Broken(Answer):
 
 
 def test_an_error_takes_effect_at_its_arrival_step_and_not_before():
-    queue = ChunkQueue(rules(10, 0.5, 3))
+    queue = ChunkQueue(rules(10, 0.5))
     queue.expect(Broken(answer(0, 10).rows), 0, 3)
     for step in range(3):
         queue.arrive(step)
@@ -197,7 +197,7 @@ def test_an_error_takes_effect_at_its_arrival_step_and_not_before():
 
 
 def test_an_outstanding_request_is_cancelled_with_its_episode():
-    queue, outstanding = ChunkQueue(rules(10, 0.5, 3)), answer(0, 10)
+    queue, outstanding = ChunkQueue(rules(10, 0.5)), answer(0, 10)
     queue.expect(outstanding, 0, 3)
     queue.cancel()
     assert outstanding.is_cancelled
@@ -216,10 +216,10 @@ def test_aggregations_are_float32(name, expected):
 
 
 def test_aggregation_works_on_what_is_queued_now_aggregated_before_or_not():
-    queue = ChunkQueue(rules(4, 1.0, 0, aggregate="average"))
+    queue = ChunkQueue(rules(4, 1.0, aggregate="average"))
     for value in (0.0, 4.0, 8.0):
         queue.expect(Answer(np.full((4, 2), value, np.float32)), 0, 0)
-    assert queue.pop(0)[0] == pytest.approx((0 + 4) / 2 / 2 + 4)
+    assert queue.pop(0).action[0] == pytest.approx((0 + 4) / 2 / 2 + 4)
     assert queue.counts.aggregated_actions == 8
 
 
@@ -239,19 +239,19 @@ def test_an_unknown_aggregation_is_a_config_error(name):
     ids=["too few rows", "too many columns", "no matrix", "NaN", "inf"],
 )
 def test_a_bad_chunk_is_a_contract_error(rows):
-    queue = ChunkQueue(rules(10, 0.5, 0))
+    queue = ChunkQueue(rules(10, 0.5))
     with pytest.raises(ContractError, match="policy answer: expected"):
         queue.expect(Answer(rows.astype(np.float32)), 0, 0)
 
 
 def test_a_chunk_is_cut_to_the_horizon_but_must_be_whole():
-    queue = ChunkQueue(rules(4, 0.0, 0, chunk_len=10))
+    queue = ChunkQueue(rules(4, 0.0, chunk_len=10))
     queue.expect(answer(0, 10), 0, 0)
     assert len(queue) == 4
 
 
 def test_the_threshold_is_compared_by_division():
-    queue = ChunkQueue(rules(50, 0.58, 0))
+    queue = ChunkQueue(rules(50, 0.58))
     queue.expect(answer(0, 50), 0, 0)
     for step in range(21):
         queue.pop(step)
@@ -262,3 +262,35 @@ def test_the_threshold_is_compared_by_division():
 def test_milliseconds_round_up_to_whole_control_steps():
     assert [steps_of_ms(ms) for ms in (0, 1, 50, 50.1, 190, 200)] == [0, 1, 1, 2, 4, 4]
     assert steps_of_ms(100, control_hz=30) == math.ceil(3.0)
+
+
+def lerobot(**others) -> QueueRules:
+    return rules(10, 0.5, kind="lerobot", **others)
+
+
+def test_lerobots_chunks_but_the_first_lose_their_first_action():
+    played = play(lerobot(), 40, FixedLatency(0))
+    # Captured at 5 the label is 4, the last one executed: rows 4 to 13 arrive, 4 is stale, 14 comes from the next.
+    assert played.requests == [0, 5, 9, 13, 17, 21, 25, 29, 33, 37]
+    assert played.queue.counts.stale_actions == 9
+    # Each row runs one step later than it was planned for, once its chunk was captured behind an executed action.
+    assert [int(action[1]) for action in played.executed[:12]] == [0] * 5 + [5] * 4 + [9] * 3
+
+
+def test_lerobots_underruns_make_nothing_stale():
+    played = play(lerobot(), 12, FixedLatency(4))
+    assert played.underruns == [0, 1, 2, 3]
+    assert [int(action[0]) for action in played.executed[4:9]] == [0, 1, 2, 3, 4]
+
+
+def test_lerobot_forgets_what_a_new_chunk_does_not_cover():
+    queue = make_queue(lerobot())
+    queue.expect(answer(0, 10), 0, 0)
+    for step in range(3):
+        queue.pop(step)
+    queue.expect(answer(3, 10), 3, 0)
+    assert [planned.step for planned in queue.actions] == list(range(3, 12))
+    for step in range(3, 9):
+        queue.pop(step)
+    # Captured when 2 was the last one executed, but here only now: 2 to 11 against a queue that ends with 11.
+    assert [planned.step for planned in queue.actions] == [9, 10, 11]

@@ -7,6 +7,7 @@ from ray_eval.driver.plan import make_plan
 from ray_eval.driver.resolve import differences, env_settings, is_starved, queue_rules
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.seeds import request_seed
+from ray_eval.sections import StepsLatency
 from ray_eval.types import IMAGE, STATE, EpisodeSpec, PolicySpec
 
 
@@ -70,7 +71,7 @@ def resolved(*overrides: str, spec: PolicySpec = SPEC):
 
 def test_sync_is_latency_zero_and_threshold_zero():
     rules, _ = resolved()
-    assert (rules.horizon, rules.chunk_len, rules.chunk_size_threshold, rules.latency_steps) == (5, 10, 0.0, 0)
+    assert (rules.horizon, rules.chunk_len, rules.chunk_size_threshold) == (5, 10, 0.0)
 
 
 @pytest.mark.parametrize(("replan", "horizon"), [("chunk", 10), ("policy", 8), ("3", 3)])
@@ -85,10 +86,16 @@ def test_more_rows_than_a_chunk_has_are_refused():
         resolved("protocol.replan_steps=policy", spec=PolicySpec("p", (STATE,), 10))
 
 
-def test_async_rules_take_latency_in_steps_or_milliseconds():
-    assert resolved("execution.mode=async", "execution.latency.ms=190")[0].latency_steps == 4
-    rules, _ = resolved("execution.mode=async", "execution.latency.steps=12", "execution.actions_per_chunk=6")
-    assert (rules.horizon, rules.latency_steps, is_starved(rules)) == (6, 12, True)
+def test_async_cuts_chunks_to_the_actions_asked_for():
+    rules, _ = resolved("execution.mode=async", "execution.actions_per_chunk=6")
+    assert (rules.horizon, rules.chunk_len, rules.chunk_size_threshold, rules.kind) == (6, 10, 0.5, "virtual")
+    assert is_starved(rules, StepsLatency(6))
+
+
+def test_observations_are_compared_only_where_the_policy_has_a_state():
+    assert resolved("execution.mode=async", "execution.similarity_atol=1")[0].similarity_atol == 1
+    with pytest.raises(ConfigError, match="similarity_atol: expected a policy that asks for"):
+        resolved("execution.mode=async", "execution.similarity_atol=1", spec=PolicySpec("p", (IMAGE,), 10))
 
 
 def test_an_aggregation_that_is_not_there_is_known_before_anything_starts():
