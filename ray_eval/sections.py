@@ -19,6 +19,7 @@ Underrun = Literal["hold", "noop", "wait"]
 QueueKind = Literal["virtual", "lerobot"]
 Device = Literal["auto", "cpu", "cuda"]
 Determinism = Literal["reproducible", "throughput"]
+NumberFormat = Literal["checkpoint", "float32", "bfloat16", "float16"]
 
 MAX_LATENCY_MS = 600_000
 """Longest latency, ms."""
@@ -242,6 +243,8 @@ class TorchPolicySection:
     """The factory's arguments; a text is read by the type of the parameter that it goes to."""
     path: str | None = None
     """With an entrypoint, weights that the factory gets as `state_dict`; else a `.pt` or `.pt2` module."""
+    python: str | None = None
+    """Interpreter that the policy runs in, with torch installed; null takes the evaluator's own."""
     device: Device = "auto"
     """Where it runs; auto takes CUDA where it is. A factory gets it where it has a parameter `device`."""
     trust: bool = False
@@ -271,7 +274,52 @@ class TorchPolicySection:
         require(1 <= self.n_obs_steps <= 100, "policy.n_obs_steps", "1 to 100", self.n_obs_steps)
 
 
-PolicySection = OraclePolicy | NoopPolicy | RandomPolicy | FakePolicySection | ReplayPolicy | TorchPolicySection
+@dataclass(frozen=True, slots=True)
+class CameraNames:
+    """What a checkpoint calls LIBERO's cameras, where it does not call them as LIBERO does."""
+
+    image: str | None = None
+    """Its name of the agentview camera, with or without `observation.images.` before it."""
+    image2: str | None = None
+    """Its name of the wrist camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeRobotPolicySection:
+    """A checkpoint of LeRobot, run by LeRobot's own code."""
+
+    path: str = ""
+    """Folder of the checkpoint (the one with config.json), or its id on the hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; null takes the newest."""
+    python: str | None = None
+    """Interpreter that the policy runs in, with LeRobot installed; null takes the evaluator's own."""
+    device: Device = "auto"
+    """Where it runs; auto takes CUDA where it is."""
+    dtype: NumberFormat = "checkpoint"
+    """Number format of the forward; checkpoint takes what config.json says."""
+    compile: bool = False
+    """Whether the network goes through `torch.compile`."""
+    rename: CameraNames = CameraNames()
+    """The checkpoint's names of the cameras."""
+    absent: tuple[str, ...] = ()
+    """Cameras of the checkpoint that are left out, for policies that fill in what is absent."""
+    temporal_ensemble: Literal["checkpoint", "off"] = "checkpoint"
+    """ACT's averaging over chunks, where the checkpoint has it; off executes whole chunks instead."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "policy.path", "a checkpoint's folder or an id on the hub", self.path)
+
+
+PolicySection = (
+    OraclePolicy
+    | NoopPolicy
+    | RandomPolicy
+    | FakePolicySection
+    | ReplayPolicy
+    | TorchPolicySection
+    | LeRobotPolicySection
+)
 """Every policy type's own settings."""
 
 

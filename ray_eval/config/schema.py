@@ -20,6 +20,7 @@ from ray_eval.sections import (
     GripperTransform,
     ImageRecipe,
     InitStates,
+    LeRobotPolicySection,
     LognormalLatency,
     NoopPolicy,
     OraclePolicy,
@@ -44,6 +45,9 @@ AUTO_ADDRESS = "auto"
 """Serving address that the run chooses by itself."""
 _ADDRESS = re.compile(r"unix:/.+|[^\s/]+:[0-9]{1,5}")
 
+OPERATIONAL_POLICY_KEYS = ("policy.python",)
+"""Keys of a policy's settings that change nothing: what an interpreter brings along is in the policy's `runtime`."""
+
 POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
     {
         "oracle": OraclePolicy,
@@ -52,6 +56,7 @@ POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
         "replay": ReplayPolicy,
         "fake": FakePolicySection,
         "torch": TorchPolicySection,
+        "lerobot": LeRobotPolicySection,
     }
 )
 """Policy settings by `policy.type`."""
@@ -315,7 +320,7 @@ class EvalConfig:
 
     def identity(self) -> dict[str, Any]:
         """Every identity value by its dotted key."""
-        operational = tuple(operational_keys(EvalConfig))
+        operational = (*operational_keys(EvalConfig), *OPERATIONAL_POLICY_KEYS)
         return {key: value for key, value in flattened(self.resolved()) if not _is_under(key, operational)}
 
 

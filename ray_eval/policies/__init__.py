@@ -1,20 +1,40 @@
 """Policies that ray-eval brings along; they run in the policy's process and are served like a user's own."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
 from ray_eval.interfaces import Policy
 from ray_eval.policies.fake import FakePolicy
+from ray_eval.policies.lerobot import LeRobotPolicy
 from ray_eval.policies.oracle import Oracle
 from ray_eval.policies.scripted import Noop, Random, Replay
 from ray_eval.policies.torch_module import load_torch
 from ray_eval.sections import (
     FakePolicySection,
+    LeRobotPolicySection,
     NoopPolicy,
     OraclePolicy,
     PolicySection,
     RandomPolicy,
+    ReplayPolicy,
     TorchPolicySection,
 )
 
 __all__ = ["make_policy"]
+
+
+_MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyType(
+    {
+        OraclePolicy: Oracle,
+        NoopPolicy: Noop,
+        RandomPolicy: Random,
+        ReplayPolicy: Replay,
+        FakePolicySection: lambda section: FakePolicy(section.chunk_len, images=section.images),
+        TorchPolicySection: load_torch,
+        LeRobotPolicySection: LeRobotPolicy,
+    }
+)
 
 
 def make_policy(section: PolicySection) -> Policy:
@@ -23,14 +43,4 @@ def make_policy(section: PolicySection) -> Policy:
     Raises:
         SetupError: something that the policy needs is not on this machine.
     """
-    if isinstance(section, OraclePolicy):
-        return Oracle(section)
-    if isinstance(section, NoopPolicy):
-        return Noop(section)
-    if isinstance(section, RandomPolicy):
-        return Random(section)
-    if isinstance(section, FakePolicySection):
-        return FakePolicy(section.chunk_len, images=section.images)
-    if isinstance(section, TorchPolicySection):
-        return load_torch(section)
-    return Replay(section)
+    return _MAKERS[type(section)](section)

@@ -1,0 +1,118 @@
+"""A checkpoint's files: where they are, what config.json says, and their digest; knows neither torch nor LeRobot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray_eval.errors import SetupError
+
+CONFIG_NAME = "config.json"
+"""The policy's own configuration."""
+WEIGHTS_NAME = "model.safetensors"
+"""The policy's weights."""
+PREPROCESSOR_NAME = "policy_preprocessor.json"
+"""LeRobot's pipeline before the policy."""
+POSTPROCESSOR_NAME = "policy_postprocessor.json"
+"""LeRobot's pipeline behind it."""
+_UNREAD = ("train_config.json",)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this machine's disk."""
+
+    name: str
+    """What the user calls it: a folder, or an id on the hub."""
+    folder: Path
+    """Where its files are."""
+    config: Mapping[str, Any]
+    """What config.json says."""
+    commit: str | None = None
+    """The hub's commit that `revision` stood for; None for a folder."""
+
+    @property
+    def type(self) -> str:
+        """The policy's type, for instance `act`."""
+        return str(self.config["type"])
+
+    def fail(self, expected: str, got: object, remedy: str) -> SetupError:
+        """The error of a checkpoint that cannot be evaluated."""
+        return SetupError(f"policy.path={self.name}: expected {expected}, got {got}; {remedy}")
+
+    def digest(self) -> str:
+        """SHA-256 over names, sizes and contents of everything that is loaded."""
+        digest = hashlib.sha256()
+        for path in self._loaded_files():
+            digest.update(f"{path.relative_to(self.folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def _loaded_files(self) -> Iterator[Path]:
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix in (".json", ".safetensors") and path.name not in _UNREAD:
+                yield path
+
+
+def open_checkpoint(name: str, revision: str | None) -> Checkpoint:
+    """The checkpoint in a folder, or the one that the hub's files are fetched for.
+
+    Raises:
+        SetupError: it is not there, incomplete, or not a policy of LeRobot's.
+    """
+    folder, commit = Path(name).expanduser(), None
+    if not folder.is_dir():
+        folder, commit = _fetched(name, revision)
+    elif revision is not None:
+        raise SetupError(
+            f"policy.revision={revision}: expected nothing beside a folder, which has one content; drop it"
+        )
+    checkpoint = Checkpoint(name, folder, _read_config(name, folder), commit)
+    if not (folder / WEIGHTS_NAME).is_file() and not checkpoint.config.get("use_peft"):
+        raise checkpoint.fail(f"the weights in {WEIGHTS_NAME}", "no such file", "copy the whole checkpoint")
+    return checkpoint
+
+
+def _fetched(name: str, revision: str | None) -> tuple[Path, str]:
+    if not _HUB_ID.fullmatch(name):
+        raise SetupError(f"policy.path={name}: expected a checkpoint's folder or an id like lerobot/act, found neither")
+    from huggingface_hub import snapshot_download
+
+    try:
+        # A snapshot's folder is called by its commit.
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise SetupError(
+            f"policy.path={name}: expected a folder, or a checkpoint that the hub gives out"
+            f"{f' at revision {revision}' if revision else ''}, got {what}; check the path, or fetch it where there is"
+            " a network and give the folder"
+        ) from error
+    return folder, folder.name
+
+
+def _read_config(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        inner = folder / "pretrained_model"
+        remedy = f"write policy.path={inner}" if (inner / CONFIG_NAME).is_file() else "name the checkpoint's own folder"
+        raise SetupError(f"policy.path={name}: expected a LeRobot checkpoint with {CONFIG_NAME}, found none; {remedy}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{path}: expected readable JSON, got {error}; copy the checkpoint again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("type"), str):
+        raise SetupError(
+            f"{path}: expected a policy's configuration with `type`, got none; a checkpoint from before LeRobot 0.2 is"
+            " to be saved anew by a LeRobot that reads it"
+        )
+    return config

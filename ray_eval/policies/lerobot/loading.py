@@ -1,0 +1,304 @@
+"""From a checkpoint to LeRobot's policy and its two processor pipelines, by LeRobot's own factory."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray_eval.errors import ConfigError, SetupError, did_you_mean
+from ray_eval.policies.lerobot.checkpoint import (
+    POSTPROCESSOR_NAME,
+    PREPROCESSOR_NAME,
+    WEIGHTS_NAME,
+    Checkpoint,
+)
+from ray_eval.sections import LeRobotPolicySection
+
+logger = logging.getLogger(__name__)
+
+REFUSED: Mapping[str, str] = {
+    "sac": "it answers one action at a time and has no chunks",
+    "tdmpc": "its planner goes on from the plan of the step before, which no request carries",
+    "reward_classifier": "it judges states and does not act",
+    "sarm": "it judges states and does not act",
+}
+"""Types that cannot be evaluated in chunks, and why."""
+
+_OLD_STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy of LeRobot's, ready to be asked."""
+
+    policy: Any
+    """`lerobot.policies.pretrained.PreTrainedPolicy`, in evaluation mode on its device."""
+    preprocess: Any
+    """Pipeline from an observation to the policy's batch."""
+    postprocess: Any
+    """Pipeline from the policy's action to the robot's."""
+    device: str
+    """`cpu` or `cuda`."""
+    statistics: Mapping[str, Mapping[str, Any]]
+    """Statistics by the checkpoint's key and by name (`mean`, `std`, `min`, `max`, ...), as arrays."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the result should know."""
+
+    @property
+    def config(self) -> Any:
+        """The policy's configuration, `lerobot.configs.policies.PreTrainedConfig`."""
+        return self.policy.config
+
+
+def load(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Loaded:
+    """The checkpoint's policy and pipelines.
+
+    Raises:
+        SetupError: LeRobot or one of the policy's own dependencies is not here, the type cannot be evaluated in
+            chunks, or the files do not make a policy.
+    """
+    _require_lerobot()
+    with _quiet():
+        config = _config(checkpoint, section)
+        device = str(config.device)
+        policy_class = _policy_class(checkpoint)
+        old_statistics, remarks = _old_statistics(checkpoint, config), []
+        policy = _weights(checkpoint, policy_class, config, is_old=bool(old_statistics))
+        pipelines = _pipelines(checkpoint, config, old_statistics)
+    if old_statistics:
+        remarks.append("the checkpoint is of LeRobot's older format; its statistics were taken from the weights")
+    statistics = _statistics(pipelines[0])
+    remarks += _missing_statistics(pipelines[0])
+    _set_number_format(policy, config, section)
+    return Loaded(policy.eval(), *pipelines, device, statistics, tuple(remarks))
+
+
+def known_types() -> tuple[str, ...]:
+    """Policy types of the installed LeRobot."""
+    from lerobot.configs.policies import PreTrainedConfig
+
+    importlib.import_module("lerobot.policies")  # each of its configurations registers itself
+    return tuple(sorted(PreTrainedConfig.get_known_choices()))
+
+
+def lerobot_version() -> str:
+    """The installed LeRobot's version."""
+    return importlib.metadata.version("lerobot")
+
+
+def _require_lerobot() -> None:
+    try:
+        importlib.import_module("lerobot.policies.factory")
+    except ImportError as error:
+        raise SetupError(
+            f"policy.type=lerobot: expected LeRobot in {sys.executable}, got {error}; make an environment for it (see "
+            "docs/policies.md) and write policy.python=ENVIRONMENT/bin/python"
+        ) from error
+
+
+def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
+    from lerobot.configs.policies import PreTrainedConfig
+
+    known = known_types()
+    if checkpoint.type not in known:
+        hint = did_you_mean(checkpoint.type, known)
+        raise checkpoint.fail(
+            f"a policy type that LeRobot {lerobot_version()} knows ({', '.join(known)})",
+            f"{checkpoint.type!r}",
+            f"use the LeRobot that saved it, by policy.python.{hint}",
+        )
+    if checkpoint.type in REFUSED:
+        raise checkpoint.fail(
+            "a policy that can be evaluated in chunks", f"type {checkpoint.type!r}", REFUSED[checkpoint.type]
+        )
+    try:
+        config = PreTrainedConfig.from_pretrained(checkpoint.folder)
+    except Exception as error:
+        raise checkpoint.fail(
+            f"a config.json that LeRobot {lerobot_version()} reads",
+            _first_lines(error),
+            "it was saved by a newer or older LeRobot, or is damaged; use the LeRobot that saved it, by policy.python",
+        ) from error
+    if config.use_peft:
+        raise checkpoint.fail("whole weights", "a PEFT adapter", "merge the adapter into its base and save that")
+    if section.temporal_ensemble == "off" and getattr(config, "temporal_ensemble_coeff", None) is not None:
+        config.temporal_ensemble_coeff = None
+        config.n_action_steps = config.chunk_size
+    config.device = device_of(section)
+    config.pretrained_path = checkpoint.folder
+    if getattr(config, "pretrained_backbone_weights", None) is not None:
+        # The weights of a backbone come with the checkpoint's; nothing is downloaded to be overwritten.
+        config.pretrained_backbone_weights = None
+    if section.compile and hasattr(config, "compile_model"):
+        config.compile_model = True
+    if section.dtype != "checkpoint" and hasattr(config, "dtype"):
+        config.dtype = section.dtype
+    return config
+
+
+def device_of(section: LeRobotPolicySection) -> str:
+    """`cpu` or `cuda`.
+
+    Raises:
+        SetupError: CUDA is asked for and not there.
+    """
+    import torch
+
+    has_cuda = torch.cuda.is_available()
+    if section.device == "cuda" and not has_cuda:
+        raise SetupError(
+            "policy.device=cuda: expected a CUDA device that torch sees, got none; write policy.device=cpu"
+        )
+    return "cuda" if has_cuda and section.device != "cpu" else "cpu"
+
+
+def _policy_class(checkpoint: Checkpoint) -> Any:
+    from lerobot.policies.factory import get_policy_class
+
+    try:
+        return get_policy_class(checkpoint.type)
+    except Exception as error:
+        raise _lacks(checkpoint, error) from error
+
+
+def _lacks(checkpoint: Checkpoint, error: BaseException) -> SetupError:
+    cause = error.__cause__ or error
+    return checkpoint.fail(
+        f"what policies of type {checkpoint.type!r} need, in {sys.executable}",
+        _first_lines(cause),
+        f"install it there, for instance by pip install 'lerobot[{checkpoint.type}]'",
+    )
+
+
+def _weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: bool) -> Any:
+    """The policy with its weights; every weight comes from the checkpoint, or it is an error."""
+    try:
+        if is_old:
+            return _old_weights(checkpoint, policy_class, config)
+        return policy_class.from_pretrained(checkpoint.folder, config=config, strict=True)
+    except ImportError as error:
+        raise _lacks(checkpoint, error) from error
+    except (ConfigError, SetupError):
+        raise
+    except Exception as error:
+        raise checkpoint.fail(
+            f"weights that fit config.json as LeRobot {lerobot_version()} reads it",
+            _first_lines(error),
+            "the checkpoint is damaged, or was saved by another LeRobot; use that one by policy.python",
+        ) from error
+
+
+def _old_weights(checkpoint: Checkpoint, policy_class: Any, config: Any) -> Any:
+    from safetensors.torch import load_file
+
+    weights = load_file(checkpoint.folder / WEIGHTS_NAME, device=str(config.device))
+    policy = policy_class(config).to(config.device)
+    policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith(_OLD_STATISTICS)})
+    return policy
+
+
+def _old_statistics(checkpoint: Checkpoint, config: Any) -> dict[str, dict[str, Any]]:
+    """Statistics that older versions of LeRobot kept among the weights, by feature; empty in today's format."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with safe_open(checkpoint.folder / WEIGHTS_NAME, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(_OLD_STATISTICS)]  # noqa: SIM118 - no mapping
+            for key in {**config.input_features, **config.output_features}:
+                buffer = f".buffer_{key.replace('.', '_')}."
+                for name in names:
+                    if buffer in f".{name.partition('.')[2]}":
+                        found.setdefault(key, {})[name.rpartition(".")[2]] = file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise checkpoint.fail(f"readable weights in {WEIGHTS_NAME}", _first_lines(error), "copy it again") from error
+    return found
+
+
+def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str, Any]) -> tuple[Any, Any]:
+    from lerobot.policies.factory import make_pre_post_processors
+
+    has_files = all((checkpoint.folder / name).is_file() for name in (PREPROCESSOR_NAME, POSTPROCESSOR_NAME))
+    if not has_files and not old_statistics:
+        raise checkpoint.fail(
+            f"{PREPROCESSOR_NAME} and {POSTPROCESSOR_NAME}, or statistics among the weights",
+            "neither",
+            "without them nothing is normalised; copy the whole checkpoint",
+        )
+    try:
+        if not has_files:
+            return make_pre_post_processors(config, dataset_stats=old_statistics)  # type: ignore[no-any-return]
+        overrides = {
+            f"{which}_overrides": _device_override(checkpoint, name, device)
+            for which, name, device in (
+                ("preprocessor", PREPROCESSOR_NAME, config.device),
+                ("postprocessor", POSTPROCESSOR_NAME, "cpu"),
+            )
+        }
+        return make_pre_post_processors(config, pretrained_path=str(checkpoint.folder), **overrides)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise checkpoint.fail(
+            f"processor pipelines that LeRobot {lerobot_version()} can make",
+            _first_lines(error),
+            "fetch its tokenizer where there is a network, or use the LeRobot that saved it, by policy.python",
+        ) from error
+
+
+def _device_override(checkpoint: Checkpoint, name: str, device: str) -> dict[str, Any]:
+    steps = json.loads((checkpoint.folder / name).read_text(encoding="utf-8")).get("steps", [])
+    has_step = any(step.get("registry_name") == "device_processor" for step in steps)
+    return {"device_processor": {"device": device}} if has_step else {}
+
+
+def _statistics(preprocess: Any) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for step in preprocess.steps:
+        for key, values in (getattr(step, "stats", None) or {}).items():
+            found.setdefault(key, {}).update(values)
+    return found
+
+
+def _missing_statistics(preprocess: Any) -> list[str]:
+    """Inputs that LeRobot passes on as they are although the checkpoint says that they are normalised."""
+    return [
+        f"{key}: the checkpoint has no statistics for it, though it says {step.norm_map[feature.type].value}; it is "
+        "passed on as it is"
+        for step in preprocess.steps
+        for key, feature in (getattr(step, "features", None) or {}).items()
+        if step.norm_map.get(feature.type) not in (None, "IDENTITY") and step.norm_map[feature.type].value != "IDENTITY"
+        if not (step.stats or {}).get(key)
+    ]
+
+
+def _set_number_format(policy: Any, config: Any, section: LeRobotPolicySection) -> None:
+    if section.dtype == "float32" and not hasattr(config, "dtype"):
+        policy.float()
+    if section.compile and not hasattr(config, "compile_model"):
+        for part in policy.children():
+            part.compile()
+
+
+def _first_lines(error: BaseException, count: int = 3) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:count])
+    return f"{type(error).__name__}: {text[:400]}{' ...' if len(lines) > count or len(text) > 400 else ''}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what LeRobot prints while loading out of the output, and in the log."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    finally:
+        for line in said.getvalue().splitlines():
+            logger.info("lerobot: %s", line)

@@ -1,0 +1,228 @@
+"""LeRobot's policies behind our seam: many observations in, one chunk each out, nothing kept in between."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ray_eval.errors import ContractError, RayEvalError
+from ray_eval.policies.lerobot.checkpoint import Checkpoint, open_checkpoint
+from ray_eval.policies.lerobot.ensembling import temporal_ensemble
+from ray_eval.policies.lerobot.features import Feature, full_name, wire
+from ray_eval.policies.lerobot.loading import lerobot_version, load
+from ray_eval.policies.lerobot.noise import draw_noise, is_deterministic, noise_shape
+from ray_eval.policies.lerobot.ranges import training_ranges
+from ray_eval.sections import LeRobotPolicySection
+from ray_eval.types import ACTION, IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
+
+IMAGES = "observation.images"
+"""LeRobot's key of all cameras stacked, under which some policies keep their history."""
+BLANK_TASK = "pick up the black bowl and place it on the plate"
+"""Instruction of the observation that is tried at loading."""
+BLANK_IMAGE_SIZE_PX = 256
+"""Size of its images where the checkpoint names none."""
+
+
+class LeRobotPolicy:
+    """A checkpoint, evaluated as LeRobot's own loop would, with every episode's memory in the request.
+
+    LeRobot's loop asks `select_action` at each step; that keeps the last frames and the rest of a chunk in queues. Here
+    the queues are filled anew from each request, and the chunk's rest is the caller's.
+    """
+
+    def __init__(self, section: LeRobotPolicySection) -> None:
+        checkpoint = open_checkpoint(section.path, section.revision)
+        self._loaded = load(checkpoint, section)
+        self._section = section
+        config = self._loaded.config
+        self._wiring = wire(_features(config), _rename(section), [full_name(name) for name in section.absent])
+        self._n_obs_steps = int(config.n_obs_steps)
+        self._noise_shape = noise_shape(self._loaded.policy)
+        self._is_seeded = self._noise_shape is None and not is_deterministic(self._loaded.policy)
+        self._ensemble = temporal_ensemble(self._loaded.policy)
+        self._check_history(checkpoint)
+        self._spec = self._described(checkpoint, self._try_blank(checkpoint))
+
+    @property
+    def spec(self) -> PolicySpec:
+        """What the checkpoint says; `batch_invariant` where every row has a forward of its own."""
+        return self._spec
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """One chunk per observation; a policy that draws from torch's own generator gets them one by one.
+
+        Raises:
+            ContractError: an observation has another shape than the checkpoint's inputs, or a foreign memory.
+        """
+        if self._is_seeded:
+            return [chunk for observation in observations for chunk in self._infer([observation])]
+        return self._infer(observations)
+
+    def _infer(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        actions = self._raw_chunks(observations)
+        if self._ensemble is None:
+            states = [b""] * len(observations)
+        else:
+            steps = [self._ensemble.step(row, o.policy_state) for row, o in zip(actions, observations, strict=True)]
+            actions = self._torch.stack([action for action, _ in steps])
+            states = [memory for _, memory in steps]
+        return [ActionChunk(a, s) for a, s in zip(self._postprocessed(actions), states, strict=True)]
+
+    @property
+    def _torch(self) -> Any:
+        import torch
+
+        return torch
+
+    def _raw_chunks(self, observations: Sequence[Observation]) -> Any:
+        """(B, H, A) as the policy itself gives it, before LeRobot's post-processing."""
+        policy, torch = self._loaded.policy, self._torch
+        policy.reset()
+        if self._is_seeded:
+            torch.manual_seed(observations[0].noise_seed)
+        keywords = {}
+        if self._noise_shape is not None:
+            seeds = [observation.noise_seed for observation in observations]
+            keywords["noise"] = draw_noise(torch, seeds, self._noise_shape).to(self._loaded.device)
+        batches = [self._batch(observations, index) for index in range(self._n_obs_steps)]
+        with torch.inference_mode(), self._autocast():
+            self._fill_history(batches)
+            return policy.predict_action_chunk(batches[-1], **keywords)
+
+    def _batch(self, observations: Sequence[Observation], index: int) -> dict[str, Any]:
+        """LeRobot's batch of the frame `index`, oldest first, through its own pre-processing."""
+        torch = self._torch
+        batch: dict[str, Any] = {"task": [observation.task for observation in observations]}
+        for feature in self._wiring.features:
+            key = self._wiring.sources[feature.name]
+            frames = [self._frame(observation, key, index, feature) for observation in observations]
+            stacked = torch.from_numpy(np.stack(frames))
+            batch[feature.name] = _image_tensor(torch, stacked) if feature.is_image else stacked
+        processed: dict[str, Any] = self._loaded.preprocess(batch)
+        processed.pop(ACTION, None)  # the pipeline's place for it; `select_action` drops it as well
+        return processed
+
+    def _frame(self, observation: Observation, key: str, index: int, feature: Feature) -> Array:
+        try:
+            array = observation.arrays[key]
+        except KeyError:
+            raise ContractError(f"policy {self._name}: expected {key} in the observation, got none") from None
+        frame = array if self._n_obs_steps == 1 else array[index]
+        if not feature.is_image and frame.shape != feature.shape:
+            raise ContractError(f"policy {self._name}: {key}: expected {feature.shape}, got {frame.shape}")
+        return frame
+
+    @property
+    def _name(self) -> str:
+        return str(self._loaded.config.type)
+
+    def _fill_history(self, batches: Sequence[dict[str, Any]]) -> None:
+        """Puts the frames into the policy's queues as `select_action` would have, step by step."""
+        queues = getattr(self._loaded.policy, "_queues", None)
+        if not queues:
+            return
+        from lerobot.policies.utils import populate_queues
+
+        for batch in batches:
+            if IMAGES in queues:
+                cameras = [batch[key] for key in self._loaded.config.image_features if key in batch]
+                batch[IMAGES] = self._torch.stack(cameras, dim=-4)
+            populate_queues(queues, batch, exclude_keys=[ACTION])
+
+    def _autocast(self) -> Any:
+        torch, config, dtype = self._torch, self._loaded.config, self._section.dtype
+        if dtype in ("bfloat16", "float16") and not hasattr(config, "dtype"):
+            return torch.autocast(self._loaded.device, dtype=getattr(torch, dtype))
+        if dtype == "checkpoint" and config.use_amp:
+            return torch.autocast(self._loaded.device)
+        return contextlib.nullcontext()
+
+    def _postprocessed(self, actions: Any) -> Array:
+        """(B, H, A) float32 through LeRobot's post-processing, which knows single actions alone."""
+        count, length = actions.shape[:2]
+        flat = self._loaded.postprocess(actions.reshape(count * length, -1))
+        return np.ascontiguousarray(flat.float().cpu().numpy().reshape(count, length, -1))
+
+    def _try_blank(self, checkpoint: Checkpoint) -> tuple[int, ...]:
+        """(H, A) of the answer to a grey observation: whether the whole way works is known at loading."""
+        arrays = {key: self._blank(key) for key in self._wiring.keys}
+        try:
+            (chunk,) = self.infer_batch([Observation(arrays, BLANK_TASK)])
+        except RayEvalError:
+            raise
+        except Exception as error:
+            raise checkpoint.fail(
+                "a chunk of actions for a blank observation",
+                f"{type(error).__name__}: {error}".splitlines()[0][:400],
+                "its configuration does not fit its weights or its processors",
+            ) from error
+        return tuple(chunk.actions.shape)
+
+    def _blank(self, key: str) -> Array:
+        history = () if self._n_obs_steps == 1 else (self._n_obs_steps,)
+        if key in IMAGE_KEYS:
+            size_px = self._wiring.image_size_px or BLANK_IMAGE_SIZE_PX
+            return np.full((*history, size_px, size_px, 3), 128, dtype=np.uint8)
+        shapes = {self._wiring.sources[feature.name]: feature.shape for feature in self._wiring.features}
+        return np.zeros((*history, *shapes[key]), dtype=np.float32)
+
+    def _check_history(self, checkpoint: Checkpoint) -> None:
+        queues = getattr(self._loaded.policy, "_queues", None) or {}
+        if self._n_obs_steps > 1 and not any(key != ACTION for key in queues):
+            raise checkpoint.fail(
+                "a policy whose history can be given with each request",
+                f"type {self._name!r} with n_obs_steps={self._n_obs_steps}, which keeps it elsewhere",
+                "it cannot be evaluated here",
+            )
+
+    def _described(self, checkpoint: Checkpoint, shape: tuple[int, ...]) -> PolicySpec:
+        config, torch, loaded = self._loaded.config, self._torch, self._loaded
+        replan_steps = getattr(config, "n_action_steps", None) or shape[0]
+        commit = {"commit": checkpoint.commit} if checkpoint.commit else {}
+        return PolicySpec(
+            name=self._name,
+            keys=self._wiring.keys,
+            chunk_len=shape[0],
+            action_dim=shape[1],
+            n_obs_steps=self._n_obs_steps,
+            image_size_px=self._wiring.image_size_px,
+            replan_steps=min(int(replan_steps), shape[0]),
+            batch_invariant=self._is_seeded,
+            digest=checkpoint.digest(),
+            state_dim=self._wiring.state_dim,
+            runtime={
+                "type": self._name,
+                "lerobot": lerobot_version(),
+                "torch": str(torch.__version__),
+                "device": torch.cuda.get_device_name() if loaded.device == "cuda" else "cpu",
+                **commit,
+            },
+            ranges=training_ranges(loaded.statistics, self._wiring),
+            remarks=(*loaded.remarks, *self._wiring.remarks, *_remarks(loaded.policy)),
+        )
+
+
+def _features(config: Any) -> list[Feature]:
+    return [
+        Feature(name, is_image=feature.type.value == "VISUAL", shape=tuple(feature.shape))
+        for name, feature in config.input_features.items()
+    ]
+
+
+def _rename(section: LeRobotPolicySection) -> Mapping[str, str]:
+    given = {f"{IMAGES}.image": section.rename.image, f"{IMAGES}.image2": section.rename.image2}
+    return {key: full_name(name) for key, name in given.items() if name is not None}
+
+
+def _image_tensor(torch: Any, images: Any) -> Any:
+    """(B, 3, H, W) float32 in [0, 1] of (B, H, W, 3) uint8, computed as LeRobot's `preprocess_observation` does."""
+    return images.permute(0, 3, 1, 2).contiguous().type(torch.float32).div_(255)
+
+
+def _remarks(policy: Any) -> list[str]:
+    if policy.config.type == "vqbet" and not bool(policy.vqbet.action_head.vqvae_model.discretized):
+        return ["the VQ-VAE of this VQ-BeT was never trained to its end: its actions mean nothing"]
+    return []

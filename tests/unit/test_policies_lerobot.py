@@ -1,0 +1,145 @@
+"""What is known of a LeRobot checkpoint without LeRobot: its files, its inputs, its ranges."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from ray_eval.config import load_config, load_policy
+from ray_eval.errors import ConfigError, SetupError
+from ray_eval.policies import make_policy
+from ray_eval.policies.lerobot.checkpoint import open_checkpoint
+from ray_eval.policies.lerobot.features import Feature, full_name, wire
+from ray_eval.policies.lerobot.ranges import training_ranges
+from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE
+
+FRONT, SIDE = "observation.images.front", "observation.images.side"
+STATE_8D = Feature(STATE, is_image=False, shape=(8,))
+
+
+def camera(name, height=256, width=256):
+    return Feature(name, is_image=True, shape=(3, height, width))
+
+
+def test_inputs_that_are_called_as_in_libero_feed_themselves():
+    wiring = wire([camera(IMAGE), STATE_8D], {}, [])
+    assert (wiring.keys, wiring.image_size_px, wiring.state_dim) == ((IMAGE, STATE), 256, 8)
+    assert wiring.remarks == ()
+
+
+def test_a_renamed_camera_is_fed_by_the_one_that_is_said():
+    wiring = wire([camera(FRONT), camera(IMAGE)], {WRIST_IMAGE: FRONT}, [])
+    assert wiring.sources == {FRONT: WRIST_IMAGE, IMAGE: IMAGE}
+    assert full_name("front") == full_name(FRONT) == FRONT
+
+
+def test_libero_cameras_can_be_exchanged():
+    wiring = wire([camera(IMAGE), camera(WRIST_IMAGE)], {IMAGE: WRIST_IMAGE, WRIST_IMAGE: IMAGE}, [])
+    assert wiring.sources == {IMAGE: WRIST_IMAGE, WRIST_IMAGE: IMAGE}
+
+
+def test_a_camera_that_nothing_feeds_is_refused_with_the_words_to_write():
+    with pytest.raises(ConfigError, match=r"policy\.rename\.image2=front or policy\.absent=\[front\]"):
+        wire([camera(IMAGE), camera(FRONT)], {}, [])
+
+
+def test_an_unknown_name_is_refused_with_the_one_that_was_meant():
+    with pytest.raises(ConfigError, match=r"Did you mean 'observation\.images\.front'"):
+        wire([camera(FRONT)], {IMAGE: "observation.images.frond"}, [])
+
+
+def test_another_kind_of_input_is_refused():
+    with pytest.raises(ConfigError, match=r"got observation\.effort of shape \[7\]; LIBERO has nothing of the kind"):
+        wire([STATE_8D, Feature("observation.effort", is_image=False, shape=(7,))], {}, [])
+
+
+def test_cameras_may_be_left_out_and_empty_ones_are():
+    wiring = wire([camera(IMAGE), camera(SIDE), camera("observation.images.empty_camera_0")], {}, [SIDE])
+    assert wiring.keys == (IMAGE,)
+    assert wiring.remarks == (f"{SIDE} is left out, as policy.absent says",)
+
+
+def test_images_that_are_not_square_take_the_protocols_size_and_it_is_said():
+    wiring = wire([camera(IMAGE, 480, 640)], {}, [])
+    assert wiring.image_size_px is None
+    assert "640 x 480" in wiring.remarks[0]
+
+
+def test_ranges_are_the_extremes_or_stand_for_them():
+    wiring = wire([STATE_8D, camera(IMAGE)], {}, [])
+    statistics = {
+        STATE: {"mean": np.zeros(8), "std": np.ones(8)},
+        IMAGE: {"min": np.zeros((3, 1, 1)), "max": np.ones((3, 1, 1)), "mean": np.zeros((3, 1, 1))},
+        ACTION: {"q01": np.full(7, -0.5), "q99": np.full(7, 0.5)},
+    }
+    ranges = {each.key: each for each in training_ranges(statistics, wiring)}
+    assert (ranges[STATE].low[0], ranges[STATE].high[0], ranges[STATE].source) == (-5, 5, "mean, std")
+    assert ranges[IMAGE].high == (1.0, 1.0, 1.0)
+    assert ranges[ACTION].source == "q01, q99"
+
+
+def checkpoint_in(folder, config, weights=b""):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    if weights is not None:
+        (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_the_digest_is_of_what_is_loaded_and_of_nothing_else(tmp_path):
+    folder = checkpoint_in(tmp_path / "a", {"type": "act"})
+    before = open_checkpoint(str(folder), None).digest()
+    (folder / "README.md").write_text("words")
+    (folder / "train_config.json").write_text("{}")
+    assert open_checkpoint(str(folder), None).digest() == before
+    (folder / "model.safetensors").write_bytes(b"other")
+    assert open_checkpoint(str(folder), None).digest() != before
+
+
+@pytest.mark.parametrize(
+    ("config", "weights", "message"),
+    [
+        ("{", b"", "expected readable JSON"),
+        ("[]", b"", "a policy's configuration with `type`"),
+        ({"chunk_size": 3}, b"", "a policy's configuration with `type`"),
+        ({"type": "act"}, None, "expected the weights in model.safetensors"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(tmp_path, config, weights, message):
+    folder = checkpoint_in(tmp_path / "c", config, weights)
+    with pytest.raises(SetupError, match=message):
+        open_checkpoint(str(folder), None)
+
+
+def test_a_folder_above_the_checkpoint_is_answered_with_the_one_below(tmp_path):
+    checkpoint_in(tmp_path / "pretrained_model", {"type": "act"})
+    with pytest.raises(SetupError, match=f"write policy.path={tmp_path}/pretrained_model"):
+        open_checkpoint(str(tmp_path), None)
+
+
+def test_a_revision_belongs_to_the_hub(tmp_path):
+    with pytest.raises(SetupError, match=r"policy\.revision=v2"):
+        open_checkpoint(str(checkpoint_in(tmp_path / "c", {"type": "act"})), "v2")
+    with pytest.raises(SetupError, match="found neither"):
+        open_checkpoint("no/such/folder", None)
+
+
+def test_without_lerobot_the_remedy_is_another_interpreter(tmp_path):
+    if importlib.util.find_spec("lerobot") is not None:
+        pytest.skip("LeRobot is installed beside the evaluator")
+    section, _ = load_policy("lerobot", [f"policy.path={checkpoint_in(tmp_path / 'c', {'type': 'act'})}"])
+    with pytest.raises(SetupError, match=r"write policy\.python="):
+        make_policy(section)
+
+
+def test_the_interpreter_is_no_part_of_a_runs_identity():
+    words = ["policy=lerobot", "policy.path=/c", "suite=libero_goal"]
+    one, other = load_config(None, words), load_config(None, [*words, "policy.python=/x/bin/python"])
+    assert one.identity() == other.identity()
+    assert one.identity() != load_config(None, [*words, "policy.dtype=bfloat16"]).identity()
+
+
+def test_a_path_is_asked_for():
+    with pytest.raises(ConfigError, match=r"policy\.path"):
+        load_policy("lerobot", [])
