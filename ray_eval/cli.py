@@ -215,7 +215,7 @@ def _episode(parsed: argparse.Namespace) -> int:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    from ray_eval.sections import BatchingSection, ListenSection
+    from ray_eval.sections import ListenSection
     from ray_eval.serving.standalone import serve_section
 
     section, serving = load_policy(parsed.policy, parsed.words)
@@ -225,7 +225,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         certificate_pem=_contents(parsed.certificate).encode() if parsed.certificate else None,
         private_key_pem=_contents(parsed.private_key).encode() if parsed.private_key else None,
     )
-    serve_section(section, listen, BatchingSection(max_batch_size=serving.max_batch_size))
+    serve_section(section, listen, serving.batching())
     return EXIT_COMPLETE
 
 

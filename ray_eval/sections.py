@@ -327,15 +327,28 @@ PolicySection = (
 class BatchingSection:
     """How requests are gathered into forwards."""
 
+    determinism: Determinism = "reproducible"
+    """Whether answers are to be the same bytes whatever shares a forward, or as many as possible."""
+    batch_size: int = 1
+    """Rows of every forward in reproducible mode, unless the policy is `batch_invariant`."""
+    threads: int = 1
+    """Threads of the policy's linear algebra; their number changes bits."""
     max_batch_size: int = 64
-    """Most requests in one forward."""
+    """Most requests in one forward, in throughput mode or of a `batch_invariant` policy."""
     max_queue: int = 4096
     """Requests waiting before new ones are refused with RESOURCE_EXHAUSTED."""
     slowdown_ms: tuple[float, float] | None = None
     """Shortest and longest of the random pauses before each forward; None makes none."""
 
     def __post_init__(self) -> None:
+        require(1 <= self.batch_size <= 4096, "serving.batch_size", "1 to 4096", self.batch_size)
+        require(1 <= self.threads <= 1024, "serving.threads", "1 to 1024", self.threads)
         require(1 <= self.max_batch_size <= 4096, "serving.max_batch_size", "1 to 4096", self.max_batch_size)
+        if self.determinism == "throughput" and self.batch_size != 1:
+            raise ConfigError(
+                "serving.batch_size: expected nothing in throughput mode, where batches have the sizes that come; "
+                "drop it, or limit them by serving.max_batch_size"
+            )
         require(1 <= self.max_queue <= 1_000_000, "serving.max_queue", "1 to 1000000", self.max_queue)
 
 

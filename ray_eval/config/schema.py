@@ -13,7 +13,9 @@ from typing import Any, Literal
 from ray_eval.errors import ConfigError
 from ray_eval.sections import (
     MAX_LATENCY_MS,
+    BatchingSection,
     Control,
+    Determinism,
     ExecutionMode,
     FakePolicySection,
     GlBackend,
@@ -184,8 +186,16 @@ class ServingConfig:
 
     address: str = field(default=AUTO_ADDRESS, metadata=OPERATIONAL)
     """auto (a unix socket on one host, TLS over TCP across hosts), `unix:/path` or `host:port`."""
+    determinism: Determinism = field(default="reproducible", metadata=IDENTITY)
+    """reproducible: the same bytes for any workers; throughput: as many episodes as possible, and no such promise."""
+    batch_size: int = field(default=1, metadata=IDENTITY)
+    """Rows to which every forward is padded in reproducible mode, unless the policy is batch-invariant."""
+    threads: int = field(default=1, metadata=IDENTITY)
+    """Threads of the policy's linear algebra, and CPUs reserved for each policy actor."""
     max_batch_size: int = field(default=64, metadata=OPERATIONAL)
-    """Most requests in one forward of a batch-invariant policy; any other policy gets one at a time."""
+    """Most requests in one forward, in throughput mode or of a batch-invariant policy."""
+    replicas: int = field(default=1, metadata=OPERATIONAL)
+    """Policy actors, one per GPU where there are GPUs; workers are spread over them."""
     infer_timeout_s: float = field(default=60.0, metadata=OPERATIONAL)
     """Longest wait for one answer, reconnects included."""
     slowdown_ms: tuple[float, ...] | None = field(default=None, metadata=OPERATIONAL)
@@ -194,11 +204,27 @@ class ServingConfig:
     def __post_init__(self) -> None:
         is_address = self.address == AUTO_ADDRESS or _ADDRESS.fullmatch(self.address) is not None
         require(is_address, "serving.address", "auto, unix:/path or host:port", self.address)
-        require(1 <= self.max_batch_size <= 4096, "serving.max_batch_size", "1 to 4096", self.max_batch_size)
-        require(0 < self.infer_timeout_s <= 3600, "serving.infer_timeout_s", "above 0, to 3600", self.infer_timeout_s)
+        require(1 <= self.replicas <= 64, "serving.replicas", "1 to 64", self.replicas)
         pause = self.slowdown_ms
         is_range = pause is None or (len(pause) == 2 and 0 <= pause[0] <= pause[1] <= MAX_LATENCY_MS)
         require(is_range, "serving.slowdown_ms", "null or [low,high] in ms", pause)
+        self.batching()
+        require(0 < self.infer_timeout_s <= 3600, "serving.infer_timeout_s", "above 0, to 3600", self.infer_timeout_s)
+
+    def batching(self) -> BatchingSection:
+        """What a policy server is given.
+
+        Raises:
+            ConfigError: a value is out of range, or belongs to the other determinism.
+        """
+        pause = self.slowdown_ms
+        return BatchingSection(
+            determinism=self.determinism,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            max_batch_size=self.max_batch_size,
+            slowdown_ms=(pause[0], pause[1]) if pause else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -278,7 +304,7 @@ class EvalConfig:
     """Instruction given to the policy instead of the task's own."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig, metadata=IDENTITY)
     """How chunks become actions."""
-    serving: ServingConfig = field(default_factory=ServingConfig, metadata=OPERATIONAL)
+    serving: ServingConfig = field(default_factory=ServingConfig, metadata=IDENTITY)
     """How the policy is served."""
     workers: int | Literal["auto"] = field(default="auto", metadata=OPERATIONAL)
     """Simulators side by side; auto takes the CPUs that Ray and the policy leave."""
@@ -326,9 +352,12 @@ class EvalConfig:
 
 def operational_keys(schema: type, prefix: str = "") -> Iterator[str]:
     """Dotted keys of the operational fields of a schema; a key stands for everything below it."""
+    hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
         if item.metadata.get("kind") == "operational":
             yield prefix + item.name
+        elif dataclasses.is_dataclass(hints[item.name]):
+            yield from operational_keys(typing.cast("type", hints[item.name]), f"{prefix}{item.name}.")
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

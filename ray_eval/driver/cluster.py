@@ -22,6 +22,7 @@ from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.actor import PolicyActor
+from ray_eval.serving.determinism import thread_variables
 
 WORKER_MEMORY_BYTES = 2_500_000_000
 """Resident memory to allow for a worker with one LIBERO simulator. Source: measured, 2.0 to 2.2 GB at its peak."""
@@ -83,7 +84,13 @@ class Cluster:
         self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection
     ) -> ActorHandle[Any]:
         """The policy actor; restarted by Ray when it dies, at the same address where that is fixed."""
-        options = {"name": name, "num_cpus": 1, "max_restarts": -1, "max_concurrency": 8}
+        options = {
+            "name": name,
+            "num_cpus": batching.threads,
+            "max_restarts": -1,
+            "max_concurrency": 8,
+            "runtime_env": {"env_vars": dict(thread_variables(batching.threads))},
+        }
         actor = ray.remote(PolicyActor).options(**options).remote(name, policy, listen, batching)
         self.actors.append(actor)
         return actor

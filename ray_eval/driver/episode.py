@@ -22,7 +22,7 @@ from ray_eval.report.video import video_writer
 from ray_eval.rollout.actor import Rollout, RolloutSettings
 from ray_eval.rollout.episode import StepListener
 from ray_eval.rollout.latency import CONTROL_HZ
-from ray_eval.sections import BatchingSection, ListenSection
+from ray_eval.sections import ListenSection
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.credentials import new_token
 from ray_eval.types import EpisodeResult, Outcome
@@ -77,7 +77,7 @@ def _rollout(config: EvalConfig, identity: Mapping[str, Any]) -> Iterator[tuple[
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-eval-"))
         listen = ListenSection(f"unix:{scratch}/policy-0.sock", new_token())
-        policy = PolicyActor(f"policy-0 {config.policy_type}", config.policy, listen, BatchingSection())
+        policy = PolicyActor(f"policy-0 {config.policy_type}", config.policy, listen, config.serving.batching())
         stack.callback(policy.close)
         spec = policy.spec()
         latency = resolve_latency(config.execution.latency, identity, policy.calibrate)

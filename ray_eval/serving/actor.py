@@ -7,8 +7,8 @@ import dataclasses
 from typing import Any
 
 from ray_eval.errors import RayEvalError
-from ray_eval.policies import make_policy
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
+from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.server import serve_in_thread
 from ray_eval.serving.timing import SlowedPolicy, calibrated_ms
 from ray_eval.types import PolicySpec
@@ -27,12 +27,11 @@ class PolicyActor:
         self._stack = contextlib.ExitStack()
         self._failure: RayEvalError | None = None
         try:
-            loaded = make_policy(policy)
+            loaded, sizes = load_policy(policy, batching)
             if batching.slowdown_ms is not None:
                 loaded = SlowedPolicy(loaded, batching.slowdown_ms)
             self._policy = loaded
-            self._spec = loaded.spec
-            self._server = self._stack.enter_context(serve_in_thread(loaded, self._listen, batching))
+            self._server = self._stack.enter_context(serve_in_thread(loaded, self._listen, sizes))
         except RayEvalError as error:
             self._failure = error
 
@@ -48,7 +47,7 @@ class PolicyActor:
         """
         if self._failure is not None:
             raise self._failure
-        return self._spec
+        return self._server.server.spec
 
     def connection(self) -> ConnectSection:
         """How a worker reaches the server as it stands now."""

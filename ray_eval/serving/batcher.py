@@ -1,27 +1,26 @@
 """Requests gathered into forwards of a policy; pure asyncio, runs on the server's event loop.
 
 A forward starts as soon as the policy is idle and takes what waits by then, first come first served. Nothing is
-stacked here: a policy receives a list, so ragged observations share a batch.
+stacked here: a policy receives a list, so ragged observations share a batch. Rows of a StagedPolicy go to its device
+as they come, while a forward runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-
-from ray_eval.errors import ContractError, EpisodeError
-from ray_eval.interfaces import Policy
+from ray_eval.errors import EpisodeError
+from ray_eval.interfaces import Policy, StagedPolicy
 from ray_eval.sections import BatchingSection
-from ray_eval.types import POLICY_STATE_LIMIT_BYTES, ActionChunk, Observation, PolicySpec
-
-logger = logging.getLogger(__name__)
+from ray_eval.serving.forward import answer_rows
+from ray_eval.serving.sizes import BatchSizes
+from ray_eval.types import ActionChunk, Observation
 
 
 class QueueFullError(EpisodeError):
@@ -60,6 +59,12 @@ class Ticket:
     """The batcher's clock at submission."""
     is_waiting: bool = True
     """Whether its forward has not begun."""
+    staged: Future[Any] | None = None
+    """What the policy's `stage` makes of the observation; None where it stages nothing."""
+
+    def row(self) -> Any:
+        """What the policy is handed; waits for the staging, and raises what it raised."""
+        return self.observation if self.staged is None else self.staged.result()
 
 
 @dataclass(slots=True)
@@ -82,14 +87,12 @@ class _Forward:
 class Batcher:
     """The queue before one policy.
 
-    A policy that is not `batch_invariant` gets one observation at a time, so that its answers do not depend on
-    what else waits.
-
     Args:
         policy: Called in the executor, one batch at a time.
-        batching: Limits of a batch and of the queue.
+        batching: Sizes of a batch and of the queue.
         executor: Runs the forwards; the caller owns it and gives it one thread.
         clock: Monotonic seconds; called on the event loop and in the executor.
+        stager: Runs `stage` of a StagedPolicy; None has the forwards' thread do it.
     """
 
     def __init__(
@@ -98,11 +101,14 @@ class Batcher:
         batching: BatchingSection,
         executor: Executor,
         clock: Callable[[], float] = time.monotonic,
+        stager: Executor | None = None,
     ) -> None:
         self._policy = policy
         self._spec = policy.spec
         self._max_queue = batching.max_queue
-        self._max_batch_size = batching.max_batch_size if self._spec.batch_invariant else 1
+        self._sizes = BatchSizes(batching, self._spec)
+        self._stager = stager or _Inline()
+        self._stage = policy.stage if isinstance(policy, StagedPolicy) else None
         self._executor = executor
         self._clock = clock
         self._waiting: deque[Ticket] = deque()
@@ -137,11 +143,17 @@ class Batcher:
                 f" got {len(observations)} more than {len(self._waiting)}"
             )
         loop = asyncio.get_running_loop()
-        tickets = [Ticket(observation, loop.create_future(), self._clock()) for observation in observations]
+        tickets = [
+            Ticket(observation, loop.create_future(), self._clock(), staged=self._staged(observation))
+            for observation in observations
+        ]
         self._waiting.extend(tickets)
         if self._worker is None:
             self._worker = loop.create_task(self._work())
         return tickets
+
+    def _staged(self, observation: Observation) -> Future[Any] | None:
+        return None if self._stage is None else self._stager.submit(self._stage, observation)
 
     def withdraw(self, tickets: Sequence[Ticket]) -> bool:
         """Takes the tickets out of the queue if all of them still wait there; whether it did."""
@@ -174,17 +186,16 @@ class Batcher:
             self._worker = None
 
     def _take(self) -> list[Ticket]:
-        count = min(len(self._waiting), self._max_batch_size)
+        count = min(len(self._waiting), self._sizes.limit)
         batch = [self._waiting.popleft() for _ in range(count)]
         for ticket in batch:
             ticket.is_waiting = False
         return batch
 
     async def _run_batch(self, batch: list[Ticket]) -> None:
-        observations = [ticket.observation for ticket in batch]
         loop = asyncio.get_running_loop()
         try:
-            forward = await loop.run_in_executor(self._executor, self._forward, observations)
+            forward = await loop.run_in_executor(self._executor, self._forward, batch)
         except BaseException:  # the process, or the executor, is going down: leave nobody waiting
             for ticket in batch:
                 ticket.answer.cancel()
@@ -192,10 +203,23 @@ class Batcher:
         self._count(batch, forward)
         self._deliver(batch, forward.answers)
 
-    def _forward(self, observations: Sequence[Observation]) -> _Forward:
+    def _forward(self, batch: Sequence[Ticket]) -> _Forward:
         started_at = self._clock()
-        answers = answer_rows(self._policy, self._spec, observations)
-        return _Forward(answers, started_at, self._clock())
+        rows, answers = self._rows(batch)
+        answered = iter(answer_rows(self._policy, self._spec, rows, self._sizes) if rows else ())
+        return _Forward([answer or next(answered) for answer in answers], started_at, self._clock())
+
+    def _rows(self, batch: Sequence[Ticket]) -> tuple[list[Any], list[Exception | None]]:
+        """The rows that could be staged, and per ticket what was raised where one could not."""
+        rows: list[Any] = []
+        errors: list[Exception | None] = []
+        for ticket in batch:
+            try:
+                rows.append(ticket.row())
+                errors.append(None)
+            except Exception as error:  # noqa: BLE001 - a policy may raise anything, and only its own request fails of it
+                errors.append(EpisodeError(f"policy {self._spec.name!r}: stage raised {type(error).__name__}: {error}"))
+        return rows, errors
 
     def _deliver(self, batch: Sequence[Ticket], answers: Sequence[ActionChunk | Exception]) -> None:
         for ticket, answer in zip(batch, answers, strict=True):
@@ -216,48 +240,13 @@ class Batcher:
         self._idle_since = forward.finished_at
 
 
-def answer_rows(policy: Policy, spec: PolicySpec, observations: Sequence[Observation]) -> list[ActionChunk | Exception]:
-    """One chunk or exception per observation; a batch that raises is repeated row by row, to find the row at fault.
+class _Inline(Executor):
+    """Runs what it is given at once, in the caller's thread."""
 
-    The exceptions are ContractError, or EpisodeError for whatever else the policy raises.
-    """
-    try:
-        chunks = policy.infer_batch(observations)
-        _check_count(chunks, len(observations), spec)
-    except Exception as error:  # noqa: BLE001 - a policy may raise anything, and only its own request fails of it
-        if len(observations) == 1:
-            return [_as_ours(error, spec)]
-        return [answer_rows(policy, spec, [observation])[0] for observation in observations]
-    return [_checked(chunk, spec) for chunk in chunks]
-
-
-def _as_ours(error: Exception, spec: PolicySpec) -> Exception:
-    if isinstance(error, ContractError):
-        return error
-    logger.error("policy %r raised", spec.name, exc_info=error)
-    return EpisodeError(f"policy {spec.name!r}: infer_batch raised {type(error).__name__}: {error}")
-
-
-def _check_count(chunks: Sequence[ActionChunk], count: int, spec: PolicySpec) -> None:
-    if len(chunks) != count:
-        raise ContractError(
-            f"policy {spec.name!r}: expected {count} chunks for {count} observations, got {len(chunks)}"
-        )
-
-
-def _checked(chunk: ActionChunk, spec: PolicySpec) -> ActionChunk | Exception:
-    """The chunk, or what is wrong with it."""
-    where, shape = f"policy {spec.name!r}", (spec.chunk_len, spec.action_dim)
-    if not isinstance(chunk, ActionChunk):
-        return ContractError(f"{where}: expected an ActionChunk, got {type(chunk).__name__}")
-    actions = chunk.actions
-    if not isinstance(actions, np.ndarray) or actions.shape != shape or actions.dtype != np.float32:
-        got = f"{getattr(actions, 'dtype', type(actions).__name__)} {getattr(actions, 'shape', '')}".rstrip()
-        return ContractError(f"{where}: expected actions float32 {shape}, got {got}")
-    if not np.isfinite(actions).all():
-        row, column = np.argwhere(~np.isfinite(actions))[0]
-        return ContractError(f"{where}: expected finite actions, got {actions[row, column]} at [{row}, {column}]")
-    if not isinstance(chunk.policy_state, bytes) or len(chunk.policy_state) > POLICY_STATE_LIMIT_BYTES:
-        got = f"{len(chunk.policy_state)} {type(chunk.policy_state).__name__}"
-        return ContractError(f"{where}: expected policy_state of at most {POLICY_STATE_LIMIT_BYTES} bytes, got {got}")
-    return chunk
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - raised again by the future's reader
+            future.set_exception(error)
+        return future

@@ -26,6 +26,7 @@ from ray_eval.sections import BatchingSection, ListenSection
 from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ticket
 from ray_eval.serving.dedup import AnswerCache, ReusedIdError
 from ray_eval.serving.listening import UNIX_PREFIX, check_listen, remove_stale, unix_path
+from ray_eval.serving.sizes import served_spec
 from ray_eval.types import Observation, PolicySpec
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
@@ -56,6 +57,7 @@ _STATUS_CODES = (
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (ContractError, grpc.StatusCode.FAILED_PRECONDITION),
+    (SetupError, grpc.StatusCode.FAILED_PRECONDITION),
     (EpisodeError, grpc.StatusCode.INTERNAL),
 )
 
@@ -77,16 +79,22 @@ class PolicyServer:
 
     def __init__(self, policy: Policy, listen: ListenSection, batching: BatchingSection) -> None:
         check_listen(listen)
-        self._spec = policy.spec
+        self._spec = served_spec(policy.spec, batching)
         self._listen = listen
         self._max_rows = batching.max_batch_size
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
-        self._batcher = Batcher(policy, batching, self._executor)
+        self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="staging")
+        self._batcher = Batcher(policy, batching, self._executor, stager=self._stager)
         self._answers: AnswerCache[pb.ModelInferResponse] = AnswerCache(lambda response: response.ByteSize())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server: grpc.aio.Server | None = None
         self._socket: Path | None = None
         self._is_ready = False
+
+    @property
+    def spec(self) -> PolicySpec:
+        """The policy's spec as it is served."""
+        return self._spec
 
     async def start(self) -> str:
         """Starts serving and returns the bound address.
@@ -111,7 +119,8 @@ class PolicyServer:
             await self._server.stop(grace_s)
         if self._socket is not None:
             self._socket.unlink(missing_ok=True)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._stager):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     def metrics(self) -> BatcherMetrics:
         """The batcher's totals so far."""

@@ -6,8 +6,8 @@ import asyncio
 import signal
 
 from ray_eval.interfaces import Policy
-from ray_eval.policies import make_policy
 from ray_eval.sections import BatchingSection, ListenSection, PolicySection
+from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.server import STOP_GRACE_S, PolicyServer
 
 
@@ -17,7 +17,8 @@ def serve_section(section: PolicySection, listen: ListenSection, batching: Batch
     Raises:
         SetupError: the policy cannot be loaded, or the address cannot be had.
     """
-    serve(make_policy(section), listen, batching)
+    policy, sizes = load_policy(section, batching)
+    serve(policy, listen, sizes)
 
 
 def serve(policy: Policy, listen: ListenSection, batching: BatchingSection) -> None:

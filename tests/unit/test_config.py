@@ -237,7 +237,10 @@ def test_identity_leaves_operational_keys_out():
     identity = load("workers=3", "limits.grace_s=1").identity()
     assert identity == load("workers=1", "ray.address=auto", "out=x").identity()
     assert identity != load("seed=1").identity()
-    assert not any(key.split(".")[0] in ("workers", "ray", "serving", "out", "limits", "render") for key in identity)
+    assert not any(key.split(".")[0] in ("workers", "ray", "out", "limits", "render") for key in identity)
+    serving = {key for key in identity if key.startswith("serving.")}
+    assert serving == {"serving.determinism", "serving.batch_size", "serving.threads"}
+    assert identity != load("serving.batch_size=4").identity()
 
 
 def test_python_values_are_read_like_texts():

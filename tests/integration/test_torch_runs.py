@@ -1,0 +1,61 @@
+"""A stochastic torch policy through whole runs: the same bytes for any number of workers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import ray_eval
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ("policy=torch", "policy.entrypoint=examples.torch_policy:Mlp")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def ray_session():
+    import ray
+
+    # The policy's process looks for the user's module where this one was started.
+    ray.init(
+        num_cpus=8,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        num_gpus=0,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    yield ray
+    ray.shutdown()
+
+
+def summary_of(out, *overrides, suite="fake"):
+    evaluation = ray_eval.evaluate(None, [f"suite={suite}", *EXAMPLE, f"out={out}", *overrides])
+    assert evaluation.is_complete
+    return (evaluation.out / "summary.json").read_bytes()
+
+
+def test_a_stochastic_torch_policy_gives_the_same_bytes_for_one_worker_and_for_six(ray_session, tmp_path):
+    words = ("serving.batch_size=4", "episodes_per_task=4", "protocol.max_steps=40")
+    one = summary_of(tmp_path / "one", *words, "workers=1")
+    six = summary_of(tmp_path / "six", *words, "workers=6")
+    assert one == six
+    assert json.loads(one)["is_reproducible"]
+    assert summary_of(tmp_path / "seed", *words, "workers=1", "seed=1") != one
+
+
+def test_throughput_says_that_it_promises_no_bytes(ray_session, tmp_path):
+    words = ("serving.determinism=throughput", "episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20", "workers=1")
+    assert not json.loads(summary_of(tmp_path / "run", *words))["is_reproducible"]
+    header = json.loads((tmp_path / "run" / "episodes.jsonl").read_text().splitlines()[0])
+    assert "no bytes are promised" in " ".join(header["provenance"]["remarks"])
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_on_libero_as_well(ray_session, tmp_path):
+    words = ("serving.batch_size=4", "tasks=[0,1]", "episodes_per_task=2", "protocol.max_steps=40")
+    one = summary_of(tmp_path / "one", *words, "workers=1", suite="libero_object")
+    assert summary_of(tmp_path / "two", *words, "workers=2", suite="libero_object") == one

@@ -1,0 +1,188 @@
+"""The start-up proof, the sizes of forwards, and what becomes of a batch that memory does not hold."""
+
+import asyncio
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_eval.config import load_config
+from ray_eval.errors import ConfigError, SetupError
+from ray_eval.sections import BatchingSection
+from ray_eval.serving.batcher import Batcher
+from ray_eval.serving.determinism import largest_useful_batch, prove
+from ray_eval.serving.sizes import BatchSizes, served_spec
+from ray_eval.types import STATE, ActionChunk, Observation, PolicySpec
+
+
+def spec_of(**changes):
+    return PolicySpec(name="p", keys=(STATE,), chunk_len=2, **changes)
+
+
+class Rows:
+    """Answers each row by a function of (its seed, its position, the whole batch's seeds), in float32."""
+
+    def __init__(self, answer=lambda seed, position, seeds: seed, limit=10_000, **spec):
+        self.spec = spec_of(**spec)
+        self.answer, self.limit = answer, limit
+        self.sizes = []
+
+    def infer_batch(self, observations):
+        self.sizes.append(len(observations))
+        if len(observations) > self.limit:
+            raise MemoryError
+        seeds = [o.noise_seed for o in observations]
+        return [ActionChunk(np.full((2, 7), self.answer(s, i, seeds), np.float32)) for i, s in enumerate(seeds)]
+
+
+def reproducible(batch_size):
+    return BatchingSection(batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8])
+def test_a_policy_whose_rows_are_their_own_passes_and_every_forward_has_one_size(batch_size):
+    policy = Rows()
+    prove(policy, reproducible(batch_size))
+    assert set(policy.sizes) == {batch_size}
+
+
+COUNTER = itertools.count()
+SINNERS = {
+    "neighbours": (lambda s, i, seeds: s + 1e-7 * sum(seeds), "neighbours are others|filled up|another position"),
+    "position": (lambda s, i, seeds: s + (i == 3), "another position"),
+    "the first row": (lambda s, i, seeds: s + seeds[0], "position|filled|neighbours"),
+    "the fill": (lambda s, i, seeds: s + len(set(seeds)), "filled up otherwise|neighbours are others"),
+    "the largest neighbour": (lambda s, i, seeds: s / max(seeds[-1], 1), "position|filled|neighbours"),
+    "its own memory": (lambda s, i, seeds: next(COUNTER), "asked again.*noise_seed"),
+}
+
+
+@pytest.mark.parametrize("sin", SINNERS)
+def test_a_policy_whose_rows_depend_on_more_is_refused_and_told_what_to_write(sin):
+    answer, said = SINNERS[sin]
+    with pytest.raises(SetupError, match=rf"(?s)({said}).*serving\.determinism=throughput"):
+        prove(Rows(answer), reproducible(4))
+
+
+def test_at_batch_1_only_noise_of_its_own_is_refused():
+    for sin, (answer, _) in SINNERS.items():
+        if sin != "its own memory":
+            prove(Rows(answer), reproducible(1))
+    with pytest.raises(SetupError, match="noise_seed"):
+        prove(Rows(SINNERS["its own memory"][0]), reproducible(1))
+
+
+def test_a_false_promise_of_batch_invariance_is_refused():
+    with pytest.raises(SetupError, match="p"):
+        prove(Rows(lambda s, i, seeds: len(seeds), batch_invariant=True), reproducible(1))
+    prove(Rows(batch_invariant=True), reproducible(1))
+
+
+def test_a_policy_that_promises_nothing_is_only_tried():
+    prove(Rows(SINNERS["its own memory"][0], batch_invariant=True, is_reproducible=False), reproducible(1))
+    with pytest.raises(SetupError, match="made-up observation, got infer_batch: chunk 0: actions"):
+        prove(Rows(lambda *_: np.nan, is_reproducible=False), reproducible(1))
+
+
+def test_too_little_memory_for_the_one_size_is_a_set_up_error():
+    with pytest.raises(SetupError, match=r"memory for a forward of 8 rows, got MemoryError; lower serving\.batch_size"):
+        prove(Rows(limit=4), reproducible(8))
+
+
+def test_throughput_takes_the_promise_of_bytes_away_and_says_so():
+    free = BatchingSection(determinism="throughput")
+    served = served_spec(spec_of(), free)
+    assert not served.is_reproducible
+    assert "no bytes are promised" in served.remarks[-1]
+    assert served_spec(spec_of(batch_invariant=True), free).is_reproducible
+    assert served_spec(spec_of(), reproducible(4)) == spec_of()
+
+
+def test_a_batch_size_in_throughput_mode_is_refused():
+    with pytest.raises(ConfigError, match=r"serving\.batch_size: expected nothing in throughput mode"):
+        load_config("first_light", ["serving.determinism=throughput", "serving.batch_size=4"])
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_buckets_are_few_and_hold_what_they_must(limit, count):
+    sizes = BatchSizes(BatchingSection(determinism="throughput", max_batch_size=limit), spec_of())
+    count = min(count, limit)
+    assert count <= sizes.rows(count) <= min(limit, 2 * count)
+    assert len(sizes.buckets()) <= limit.bit_length() + 1
+
+
+class Clock:
+    """Seconds that pass by the rows of the forwards."""
+
+    def __init__(self, policy, cost):
+        self.policy, self.cost = policy, cost
+
+    def __call__(self):
+        return sum(self.cost(size) for size in self.policy.sizes)
+
+
+@pytest.mark.parametrize(
+    ("cost", "limit", "largest"),
+    [
+        (lambda size: 20 + 0.5 * size, 10_000, 64),  # worth it up to the limit
+        (lambda size: 20 + 0.5 * size, 20, 16),  # memory ends it
+        (lambda size: size, 10_000, 1),  # nothing is gained
+        (lambda size: max(8, size), 10_000, 8),  # a device with room for eight
+    ],
+)
+def test_the_largest_useful_batch_is_measured(cost, limit, largest):
+    policy = Rows(limit=limit)
+    batching = BatchingSection(determinism="throughput", max_batch_size=64)
+    assert largest_useful_batch(policy, batching, Clock(policy, cost)) == largest
+
+
+def ask_all(policy, batching, count):
+    async def run():
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(policy, batching, executor)
+            rows = [Observation({STATE: np.zeros(8, np.float32)}, "t", noise_seed=seed) for seed in range(count)]
+            return await asyncio.gather(*map(batcher.infer, rows), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(caplog):
+    policy = Rows(limit=5)
+    answers = ask_all(policy, BatchingSection(determinism="throughput"), 40)
+    assert [answer.actions[0, 0] for answer in answers] == list(range(40))
+    assert max(policy.sizes[-4:]) <= 5
+    assert "out of memory at 64 rows; at most 32" in caplog.text
+
+
+def test_out_of_memory_in_reproducible_mode_is_said_and_not_mended_in_silence():
+    answers = ask_all(Rows(limit=3), reproducible(4), 8)
+    assert {type(answer) for answer in answers} == {SetupError}
+
+
+def test_every_forward_is_padded_to_the_one_size_and_padding_is_not_delivered():
+    policy = Rows(lambda s, i, seeds: s)
+    answers = ask_all(policy, reproducible(4), 7)
+    assert [answer.actions[0, 0] for answer in answers] == list(range(7))
+    assert set(policy.sizes) == {4}
+
+
+class Staged(Rows):
+    """Stages a row by naming it; some rows cannot be staged."""
+
+    def stage(self, observation):
+        if observation.noise_seed == 3:
+            raise ValueError("torn")
+        return (observation, "staged")
+
+    def infer_staged(self, rows):
+        assert all(mark == "staged" for _, mark in rows)
+        return self.infer_batch([observation for observation, _ in rows])
+
+
+def test_rows_are_staged_and_one_that_cannot_be_fails_alone():
+    answers = ask_all(Staged(), reproducible(4), 6)
+    assert "stage raised ValueError: torn" in str(answers[3])
+    assert [answers[i].actions[0, 0] for i in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
