@@ -1,4 +1,4 @@
-"""Requests gathered into forwards of a policy; pure asyncio, runs on the server's event loop.
+"""Requests gathered into forwards of a policy; the queue is the event loop's, the forwards have a thread of their own.
 
 A forward starts as soon as the policy is idle and takes what waits by then, first come first served. Nothing is
 stacked here: a policy receives a list, so ragged observations share a batch. Rows of a StagedPolicy go to its device
@@ -8,6 +8,7 @@ as they come, while a forward runs.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,8 @@ class Batcher:
         self._executor = executor
         self._clock = clock
         self._waiting: deque[Ticket] = deque()
+        self._running: list[Ticket] = []
+        self._lock = threading.Lock()
         self._worker: asyncio.Task[None] | None = None
         self._idle_since = clock()
         self._totals = _Totals()
@@ -157,11 +160,13 @@ class Batcher:
 
     def withdraw(self, tickets: Sequence[Ticket]) -> bool:
         """Takes the tickets out of the queue if all of them still wait there; whether it did."""
-        if not all(ticket.is_waiting for ticket in tickets):
-            return False
+        with self._lock:
+            if not all(ticket.is_waiting for ticket in tickets):
+                return False
+            for ticket in tickets:
+                self._waiting.remove(ticket)
+                ticket.is_waiting = False
         for ticket in tickets:
-            self._waiting.remove(ticket)
-            ticket.is_waiting = False
             ticket.answer.cancel()
         return True
 
@@ -179,27 +184,38 @@ class Batcher:
         )
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                await self._run_batch(self._take())
+                await loop.run_in_executor(self._executor, self._forward_all, loop)
+        except BaseException:  # the process, or the executor, is going down: leave nobody waiting
+            with self._lock:
+                left = [*self._running, *self._waiting]
+                self._waiting.clear()
+            for ticket in left:
+                ticket.is_waiting = False
+                ticket.answer.cancel()
+            raise
         finally:
             self._worker = None
 
     def _take(self) -> list[Ticket]:
-        count = min(len(self._waiting), self._sizes.limit)
-        batch = [self._waiting.popleft() for _ in range(count)]
-        for ticket in batch:
-            ticket.is_waiting = False
+        with self._lock:
+            count = min(len(self._waiting), self._sizes.limit)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            for ticket in batch:
+                ticket.is_waiting = False
         return batch
 
-    async def _run_batch(self, batch: list[Ticket]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            forward = await loop.run_in_executor(self._executor, self._forward, batch)
-        except BaseException:  # the process, or the executor, is going down: leave nobody waiting
-            for ticket in batch:
-                ticket.answer.cancel()
-            raise
+    def _forward_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Forwards until nobody waits; takes each batch itself, so that the event loop's work delays none."""
+        while batch := self._take():
+            self._running = batch
+            forward = self._forward(batch)
+            self._running = []
+            loop.call_soon_threadsafe(self._finish, batch, forward)
+
+    def _finish(self, batch: list[Ticket], forward: _Forward) -> None:
         self._count(batch, forward)
         self._deliver(batch, forward.answers)
 

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import importlib.metadata
 import logging
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,9 @@ STOP_GRACE_S = 10.0
 
 # gRPC would otherwise let a second server bind the same port, and each would get some of the requests.
 _SERVER_OPTIONS = (*MESSAGE_OPTIONS, ("grpc.so_reuseport", 0))
+
+SWITCH_INTERVAL_S = 0.0005
+"""Longest that the forwards' thread waits for the event loop's to let go of the interpreter; Python's own is 5 ms."""
 
 EXPIRY_MARGIN_S = 0.5
 """A call cancelled with less than this left of its deadline has run into it; the ends' clocks differ that little."""
@@ -102,6 +106,7 @@ class PolicyServer:
         Raises:
             SetupError: the address is in use, or cannot be had.
         """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((self._service(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
