@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,6 +180,23 @@ class StepResult:
     """Whether the task's goal holds at the end of this step."""
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """SHA-256 of what a machine makes of fixed inputs, by part; equal where results are interchangeable."""
+
+    physics: str
+    """[time, qpos, qvel] of a small scene after each of 20 control steps."""
+    linear_algebra: str
+    """The controller's matrices and torques, and NumPy's own functions."""
+    pixels: str | None
+    """One image; None where nothing is rendered."""
+
+    @property
+    def digest(self) -> str:
+        """One short name for all parts, 16 hexadecimal digits."""
+        return hashlib.sha256(repr(dataclasses.astuple(self)).encode()).hexdigest()[:16]
+
+
 class Outcome(enum.StrEnum):
     """How an episode ended."""
 
@@ -254,5 +272,7 @@ class EpisodeResult:
     """One line: what broke, and where; None unless the outcome is an error."""
     traceback: str | None = field(default=None, compare=False)
     """The traceback behind `error`."""
+    canary: str = field(default="", compare=False)
+    """Digest of the canary of the machine it ran on; empty where none was run."""
     is_retryable: bool = True
     """Whether another attempt may cure the error."""

@@ -269,6 +269,8 @@ class LimitsConfig:
     """Memory that a worker may hold: simulators of tasks that it may come back to are kept within it."""
     model_cache_gb: float = field(default=8.0, metadata=OPERATIONAL)
     """Disk space, on each machine, for compiled scenes (up to 0.25 GB a task); 0 keeps none."""
+    allow_mixed: bool = field(default=False, metadata=OPERATIONAL)
+    """Whether machines may take part that compute other bits; the run is then marked as mixed."""
 
     def __post_init__(self) -> None:
         require(1 <= self.max_attempts <= 100, "limits.max_attempts", "1 to 100", self.max_attempts)

@@ -23,6 +23,7 @@ from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.determinism import thread_variables
+from ray_eval.types import Canary
 
 WORKER_MEMORY_BYTES = 2_500_000_000
 """Resident memory to allow for a worker with one LIBERO simulator. Source: measured, 2.0 to 2.2 GB at its peak."""
@@ -117,6 +118,14 @@ class Cluster:
             SetupError: some are not placed in time.
         """
         return list(self._answers({name: actor.describe.remote() for name, actor in workers.items()}).values())
+
+    def canaries(self, workers: Mapping[str, ActorHandle[Any]], *, has_pixels: bool) -> dict[str, Canary]:
+        """What each worker's machine makes of fixed inputs, by the worker's name.
+
+        Raises:
+            SetupError: some do not answer in time, or cannot compute it.
+        """
+        return self._answers({name: actor.canary.remote(has_pixels=has_pixels) for name, actor in workers.items()})
 
     def _answers(self, questions: Mapping[str, Any]) -> dict[str, Any]:
         timeout_s = self.config.placement_timeout_s

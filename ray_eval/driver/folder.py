@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.config import EvalConfig, to_yaml
+from ray_eval.driver.canaries import IDENTITY_PREFIX
 from ray_eval.errors import ConfigError, LedgerError
 from ray_eval.report.ledger import (
     SCHEMA_VERSION,
@@ -27,6 +28,7 @@ from ray_eval.report.metrics import csv_text, summary_text
 from ray_eval.sections import shown
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
+_CANARY_KEYS = f"environment.{IDENTITY_PREFIX}"
 CONFIG_NAME = "config.yaml"
 """File name of the resolved configuration in a run's folder."""
 
@@ -101,7 +103,8 @@ class RunFolder:
             ConfigError: the resumed run has another identity; the message names the keys that differ.
         """
         if self._found is not None:
-            check_identity(self._found.header["identity"], header["identity"], self.path)
+            allow_mixed = config.limits.allow_mixed
+            check_identity(self._found.header["identity"], header["identity"], self.path, allow_mixed=allow_mixed)
             self._writer = LedgerWriter(self.path, keep_bytes=self._found.whole_bytes)
             return
         write_atomically(self.path / CONFIG_NAME, to_yaml(config.resolved()))
@@ -139,16 +142,21 @@ class RunFolder:
             self.path.rmdir()
 
 
-def check_identity(recorded: Mapping[str, Any], present: Mapping[str, Any], path: Path) -> None:
+def check_identity(
+    recorded: Mapping[str, Any], present: Mapping[str, Any], path: Path, *, allow_mixed: bool = False
+) -> None:
     """Compares the identity of a recorded run with that of the one that would go on with it.
 
     Raises:
-        ConfigError: they differ; the message names every key that does.
+        ConfigError: they differ; the message names every key that does. With `allow_mixed` canaries may.
     """
     keys = sorted(recorded.keys() | present.keys())
-    differing = [key for key in keys if recorded.get(key) != present.get(key)]
+    canaries = tuple(key for key in keys if key.startswith(_CANARY_KEYS))
+    differing = [key for key in keys if recorded.get(key) != present.get(key) and not (allow_mixed and key in canaries)]
     if differing:
         lines = "".join(f"\n  {key}: {recorded.get(key)!r} there, {present.get(key)!r} now" for key in differing)
+        if set(differing) <= set(canaries):
+            lines += "\nThis machine computes other bits: resume on one like the first, or set limits.allow_mixed=true"
         raise ConfigError(f"{path}: expected the run's own identity, got another; resume with its values:{lines}")
 
 

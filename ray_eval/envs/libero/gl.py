@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ray_eval.envs.libero.arithmetic import arithmetic_environment
 from ray_eval.errors import SetupError
 from ray_eval.sections import GlBackend
 
@@ -59,7 +60,7 @@ def gl_environment(backend: Backend, egl_device_id: int = 0, render_threads: int
 
     No CUDA device is visible, because EGL and CUDA in one process abort; then robosuite must be told its EGL
     device, as it fails on an empty `CUDA_VISIBLE_DEVICES`. With `render_threads` 0 llvmpipe draws in the calling
-    thread.
+    thread. What else the variables fix is said in `arithmetic_environment`.
     """
     return {
         "MUJOCO_GL": backend,
@@ -68,6 +69,7 @@ def gl_environment(backend: Backend, egl_device_id: int = 0, render_threads: int
         "MUJOCO_EGL_DEVICE_ID": str(egl_device_id),
         "LP_NUM_THREADS": str(render_threads),
         **dict.fromkeys(_THREAD_VARIABLES, "1"),
+        **arithmetic_environment(),
     }
 
 
