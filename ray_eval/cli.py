@@ -36,6 +36,13 @@ examples:
   ray-eval run --resume runs/latency-8
 """
 
+_SWEEP_EPILOG = """\
+A key with several values, separated by commas, is swept; every combination is a run of its own. Examples:
+  ray-eval sweep latency execution.latency.steps=0,1,2,4,8,16 execution.chunk_size_threshold=0,0.5,0.8
+  ray-eval sweep latency execution.aggregate=latest_only,weighted_average --out runs/aggregations
+  ray-eval sweep --resume runs/aggregations workers=4
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
@@ -77,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_sweep(commands)
     _add_episode(commands)
     _add_serve(commands)
     _add_list(commands)
@@ -99,6 +107,20 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing"
     )
     run.set_defaults(command=_run, parser=run)
+
+
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="evaluate a policy under several settings, and draw the success rate against one of them",
+        epilog=_SWEEP_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sweep.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=a,b,c", help="a configuration, and overrides")
+    sweep.add_argument("--out", metavar="DIR", type=Path, help="folder of the results (default: under runs/)")
+    sweep.add_argument("--resume", metavar="DIR", type=Path, help="go on with the sweep in DIR, or draw it again")
+    sweep.add_argument("--dry-run", action="store_true", help="print the points; run nothing")
+    sweep.set_defaults(command=_sweep, parser=sweep)
 
 
 def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -149,9 +171,15 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
+def _source_and_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The configuration in front, if there is one, and the overrides behind it."""
+    has_source = bool(words) and ("=" not in words[0] or is_file(Path(words[0])))
+    return (words[0], list(words[1:])) if has_source else (None, list(words))
+
+
 def _run_config(parsed: argparse.Namespace) -> EvalConfig:
-    words = list(parsed.words)
-    source: str | Path | None = words.pop(0) if words and ("=" not in words[0] or is_file(Path(words[0]))) else None
+    source: str | Path | None
+    source, words = _source_and_words(parsed.words)
     if parsed.out is not None:
         words.append(f"out={parsed.out}")
     if parsed.resume is not None:
@@ -202,6 +230,42 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         console.print(f"  ray-eval run --resume {evaluation.out}", highlight=False, soft_wrap=True)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE
+
+
+# --- sweep ---
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    require_eval_extra()
+    from ray_eval.driver.sweep import create_sweep, default_sweep_folder, plan_sweep, read_sweep, run_sweep, title_of
+    from ray_eval.report.sweep import sweep_table
+
+    source, words = _source_and_words(parsed.words)
+    if any(word.startswith("out=") for word in words):
+        raise ConfigError("out: expected a sweep's folder by --out DIR; every point has its own below it")
+    if parsed.resume is not None:
+        if source is not None or parsed.out is not None:
+            raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
+        plan, out = read_sweep(parsed.resume, words), parsed.resume
+    else:
+        plan = plan_sweep(source, words)
+        out = parsed.out or default_sweep_folder(plan.points[0].config)
+    if parsed.dry_run:
+        for point in plan.points:
+            print(f"{point.folder}  {' '.join(f'{key}={value}' for key, value in point.values.items())}")
+        return EXIT_COMPLETE
+    if parsed.resume is None:
+        create_sweep(plan, out)
+    console = _console()
+    result = run_sweep(plan, out, console)
+    console.print(sweep_table(title_of(plan), result.points))
+    console.print(
+        f"results: {out}, figures: {out / 'success.png'}, {out / 'queue.png'}", highlight=False, soft_wrap=True
+    )
+    if result.is_complete:
+        return EXIT_COMPLETE
+    console.print(f"not complete; go on with: ray-eval sweep --resume {out}", highlight=False, soft_wrap=True)
+    return EXIT_INTERRUPTED if result.is_interrupted else EXIT_INCOMPLETE
 
 
 # --- the others ---

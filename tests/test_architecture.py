@@ -40,6 +40,7 @@ OWNERS = {
     "gymnasium": ("envs/",),
     "torch": ("policies/", "serving/"),
     "scipy": ("report/",),
+    "matplotlib": ("report/figures",),
     "rich": ("report/", "cli", "driver/"),
 }
 DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "libero.gl", "libero.versions"}

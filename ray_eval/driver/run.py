@@ -102,7 +102,7 @@ def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView)
         tempfile.TemporaryDirectory(prefix="ray-eval-") as scratch,
         ray_session(config.ray, run_id, count + 1) as cluster,
     ):
-        yield Session(config, cluster, Path(scratch), progress)
+        yield Session(config, cluster, Path(scratch), progress, waiting_count)
 
 
 class Part:
@@ -113,12 +113,17 @@ class Part:
         self.plan = plan
         self.folder = folder
         self.settings: RolloutSettings
-        self._header: Mapping[str, Any]
+        self._header: Mapping[str, Any] | None = folder.recorded_header
 
     @property
     def waiting_count(self) -> int:
         """Planned episodes that are not finished."""
         return sum(spec.episode_id not in self.folder.finished for spec in self.plan)
+
+    @property
+    def header(self) -> Mapping[str, Any] | None:
+        """The ledger's header; None before there is one."""
+        return self._header
 
     def open(self, settings: RolloutSettings, header: Mapping[str, Any]) -> None:
         """Takes what workers are to be given, and writes or checks the ledger's header.
@@ -137,7 +142,8 @@ class Part:
 
     def write_summary(self) -> None:
         """Writes `summary.json` and `episodes.csv`."""
-        self.folder.write_summary(self._header, self.plan)
+        if self._header is not None:
+            self.folder.write_summary(self._header, self.plan)
 
     def evaluation(self, *, is_interrupted: bool) -> Evaluation:
         """The results that count."""
@@ -149,12 +155,15 @@ class Part:
 class Session:
     """Ray with a policy actor and workers, in which one run or the many runs of a sweep share both."""
 
-    def __init__(self, config: EvalConfig, cluster: Cluster, scratch: Path, progress: ProgressView) -> None:
+    def __init__(
+        self, config: EvalConfig, cluster: Cluster, scratch: Path, progress: ProgressView, waiting_count: int
+    ) -> None:
         """The configuration's operational keys are the session's; parts may differ from it in all others."""
         self._config = config
         self._cluster = cluster
         self._scratch = scratch
         self._progress = progress
+        self._waiting_count = waiting_count
         self._parts: Sequence[Part] = ()
         self._served: tuple[PolicySection, BatchingSection] | None = None
         self._policy: ActorHandle[Any]
@@ -286,8 +295,7 @@ class Session:
         warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
-        waiting = sum(part.waiting_count for part in self._parts)
-        count = worker_count(self._config, waiting, SCRIPTED_POLICY_CPUS)
+        count = worker_count(self._config, self._waiting_count, SCRIPTED_POLICY_CPUS)
         workers = f"{count} worker{'s'[: count > 1]}"
         self._progress.note(f"{self._cluster.run_id}: {self._policy_name}, {workers}")
         for _ in range(count):

@@ -106,10 +106,10 @@ def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results
         # False where the same run again may give other episodes: throughput mode, or a server with noise of its own.
         "is_reproducible": header["identity"].get("environment.is_reproducible", True),
         "is_mixed": len({result.canary for result in ordered if result.outcome is not Outcome.ERROR}) > 1,
-        "overall": _rate_values(overall, ordered),
-        "suites": {suite: _rate_values(rate_of(group), group) for suite, group in by_suite(ordered).items()},
+        "overall": group_values(ordered),
+        "suites": {suite: group_values(group) for suite, group in by_suite(ordered).items()},
         "tasks": {
-            f"{suite}/{task_id}": {"task": group[0].task, **_rate_values(rate_of(group), group)}
+            f"{suite}/{task_id}": {"task": group[0].task, **group_values(group)}
             for (suite, task_id), group in by_task(ordered).items()
         },
         "episodes": [_episode_values(result) for result in ordered],
@@ -117,7 +117,9 @@ def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results
     return json.dumps(summary, sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def _rate_values(rate: Rate, group: Sequence[EpisodeResult]) -> dict[str, Any]:
+def group_values(group: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """The figures of some episodes as JSON values: their rate with its interval, and what happened in them."""
+    rate = rate_of(group)
     counted = [result for result in group if result.outcome is not Outcome.ERROR]
     interval = rate.interval
     return {
@@ -125,11 +127,11 @@ def _rate_values(rate: Rate, group: Sequence[EpisodeResult]) -> dict[str, Any]:
         "failures": rate.failures,
         "errors": rate.errors,
         "n": rate.n,
-        "success_rate": _rounded(rate.value),
-        "interval_low": _rounded(interval[0]) if interval else None,
-        "interval_high": _rounded(interval[1]) if interval else None,
-        "mean_steps": _rounded(rate.mean_steps),
-        "mean_reward": _rounded(math.fsum(r.reward_sum for r in counted) / rate.n) if rate.n else None,
+        "success_rate": rounded(rate.value),
+        "interval_low": rounded(interval[0]) if interval else None,
+        "interval_high": rounded(interval[1]) if interval else None,
+        "mean_steps": rounded(rate.mean_steps),
+        "mean_reward": rounded(math.fsum(r.reward_sum for r in counted) / rate.n) if rate.n else None,
         **{
             name: sum(getattr(result, name) for result in counted)
             for name in ("requests", "renders", "underrun_steps", "waited_steps", "stale_actions", "aggregated_actions")
@@ -152,14 +154,14 @@ def inside_values(counted: Sequence[EpisodeResult]) -> dict[str, Any] | None:
         "filtered_observations": sum(inside.filtered_observations for inside in insides),
         "seams": seams,
         "seam_jump_m_mean": _ratio(math.fsum(inside.seam_jump_m_sum for inside in insides), seams),
-        "seam_jump_m_max": _rounded(max(inside.seam_jump_m_max for inside in insides)),
+        "seam_jump_m_max": rounded(max(inside.seam_jump_m_max for inside in insides)),
         "seam_jump_rad_mean": _ratio(math.fsum(inside.seam_jump_rad_sum for inside in insides), seams),
-        "seam_jump_rad_max": _rounded(max(inside.seam_jump_rad_max for inside in insides)),
+        "seam_jump_rad_max": rounded(max(inside.seam_jump_rad_max for inside in insides)),
     }
 
 
 def _ratio(value: float, count: int) -> float | None:
-    return _rounded(value / count) if count else None
+    return rounded(value / count) if count else None
 
 
 def _episode_values(result: EpisodeResult) -> dict[str, Any]:
@@ -172,7 +174,8 @@ def _episode_values(result: EpisodeResult) -> dict[str, Any]:
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """The figure as it is written: to 6 digits behind the point."""
     return None if value is None else round(value, 6)
 
 

@@ -1,0 +1,236 @@
+"""A sweep: one configuration with some keys over lists of values, every point a run of its own in one session."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ray_eval.config import EvalConfig, load_config, to_yaml
+from ray_eval.driver.folder import CONFIG_NAME, RunFolder
+from ray_eval.driver.plan import plan_of
+from ray_eval.driver.run import Part, open_session
+from ray_eval.errors import ConfigError
+from ray_eval.report.figures import draw_queue_lengths, draw_success
+from ray_eval.report.ledger import write_atomically
+from ray_eval.report.progress import ProgressView
+from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text
+
+MANIFEST_NAME = "sweep.json"
+"""File in a sweep's folder that names its axes and points."""
+MOST_POINTS = 1000
+"""Most points of a sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One configuration of a sweep."""
+
+    folder: str
+    """Folder of its run, relative to the sweep's."""
+    values: Mapping[str, str]
+    """Value of each swept key, as it was written."""
+    config: EvalConfig
+    """The whole configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """Every point of a sweep, in order: the first axis changes slowest."""
+
+    axes: Mapping[str, tuple[str, ...]]
+    """Swept keys and their values, as they were written."""
+    points: tuple[Point, ...]
+    """The points."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What came out of a sweep."""
+
+    out: Path
+    """Folder of the sweep."""
+    points: tuple[SweptPoint, ...]
+    """Every point with its results so far."""
+    is_interrupted: bool
+    """Whether a signal ended it early."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned episode of every point is a success or a failure."""
+        return all(point.rate.n == point.planned for point in self.points)
+
+
+def split_axes(words: Iterable[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Plain overrides, and the keys that are given several values: `key=a,b` or `key=[0,1],[2]`.
+
+    Raises:
+        ConfigError: a swept key is given twice, or a value twice.
+    """
+    plain: list[str] = []
+    axes: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        key, separator, text = word.partition("=")
+        values = _outer_split(text) if separator else (text,)
+        if len(values) == 1:
+            plain.append(word)
+            continue
+        if key in axes or any(other.startswith(f"{key}=") for other in plain):
+            raise ConfigError(f"{word}: expected {key} once, got it twice; leave one out")
+        if len(set(values)) < len(values) or "" in values:
+            raise ConfigError(f"{word}: expected values that differ, separated by commas, got {text!r}")
+        axes[key] = values
+    return plain, axes
+
+
+def _outer_split(text: str) -> tuple[str, ...]:
+    """The parts between the commas that stand outside brackets."""
+    depths = itertools.accumulate((character == "[") - (character == "]") for character in text)
+    cuts = [
+        index
+        for index, (character, depth) in enumerate(zip(text, depths, strict=True))
+        if (character, depth) == (",", 0)
+    ]
+    return tuple(text[start + 1 : end] for start, end in itertools.pairwise([-1, *cuts, len(text)]))
+
+
+def plan_sweep(source: str | Path | Mapping[str, Any] | None, words: Sequence[str]) -> SweepPlan:
+    """The points of a configuration with overrides, some of them lists.
+
+    Raises:
+        ConfigError: nothing is swept, a point cannot be run as written, or two points are the same run.
+    """
+    plain, axes = split_axes(words)
+    if not axes:
+        raise ConfigError("sweep: expected a key with several values, got none; write execution.latency.steps=0,2,4,8")
+    combinations = list(itertools.islice(itertools.product(*axes.values()), MOST_POINTS + 1))
+    if len(combinations) > MOST_POINTS:
+        raise ConfigError(f"sweep: expected at most {MOST_POINTS} points, got more; leave some values out")
+    points = []
+    for index, combination in enumerate(combinations):
+        values = dict(zip(axes, combination, strict=True))
+        config = load_config(source, [*plain, *(f"{key}={value}" for key, value in values.items())])
+        points.append(Point(_folder_name(index, len(combinations), values), values, config))
+    _check_that_points_differ(points)
+    return SweepPlan(axes, tuple(points))
+
+
+def _folder_name(index: int, count: int, values: Mapping[str, str]) -> str:
+    text = "-".join(f"{key.removeprefix('execution.')}={value}" for key, value in values.items())
+    return f"points/{index:0{len(str(count - 1))}d}-{re.sub(r'[^A-Za-z0-9_.=+-]', '_', text)[:80]}"
+
+
+def _check_that_points_differ(points: Sequence[Point]) -> None:
+    seen: dict[str, Point] = {}
+    for point in points:
+        identity = json.dumps(point.config.identity(), sort_keys=True)
+        if identity in seen:
+            raise ConfigError(
+                f"sweep: expected points that differ in their results, got {dict(seen[identity].values)} and "
+                f"{dict(point.values)}, which are one; sweep keys that change a result"
+            )
+        seen[identity] = point
+
+
+def default_sweep_folder(config: EvalConfig) -> Path:
+    """A fresh name under `runs/`."""
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{stamp}-sweep-{config.policy_type}"
+
+
+def create_sweep(plan: SweepPlan, out: Path) -> None:
+    """Makes the sweep's folder, with a folder and a configuration for each point.
+
+    Raises:
+        ConfigError: the folder exists.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: expected no such folder, found one; go on with it by --resume {out}")
+    for point in plan.points:
+        (out / point.folder).mkdir(parents=True)
+        write_atomically(out / point.folder / CONFIG_NAME, to_yaml(point.config.resolved()))
+    points = [{"folder": point.folder, "values": point.values} for point in plan.points]
+    write_atomically(out / MANIFEST_NAME, json.dumps({"axes": plan.axes, "points": points}, indent=2) + "\n")
+
+
+def read_sweep(out: Path, overrides: Sequence[str] = ()) -> SweepPlan:
+    """The plan of a sweep's folder, with operational overrides for every point.
+
+    Raises:
+        ConfigError: the folder holds no sweep.
+    """
+    try:
+        manifest = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{out}: expected a sweep's folder with {MANIFEST_NAME} to resume, got {error}") from error
+    points = tuple(
+        Point(entry["folder"], entry["values"], load_config(out / entry["folder"] / CONFIG_NAME, overrides))
+        for entry in manifest["points"]
+    )
+    return SweepPlan({key: tuple(values) for key, values in manifest["axes"].items()}, points)
+
+
+def run_sweep(plan: SweepPlan, out: Path, console: Console | None = None) -> SweepResult:
+    """Runs what is not finished of a sweep's folder, and writes its summary, table and figures.
+
+    Raises:
+        ConfigError: a point cannot be run as written.
+        SetupError: the machine cannot run it.
+        LedgerError: a folder cannot be read or written.
+    """
+    progress = ProgressView(console or Console(quiet=True))
+    with contextlib.ExitStack() as stack:
+        parts = [_open_part(stack, out, point) for point in plan.points]
+        is_interrupted = _run_parts(parts, progress)
+        points = tuple(_swept(point, part) for point, part in zip(plan.points, parts, strict=True))
+    write_atomically(out / "summary.json", sweep_summary_text(plan.axes, points))
+    write_atomically(out / "points.csv", sweep_csv_text(points))
+    draw_success(plan.axes, points, out / "success", title_of(plan))
+    draw_queue_lengths(points, out / "queue")
+    return SweepResult(out, points, is_interrupted)
+
+
+def title_of(plan: SweepPlan) -> str:
+    """What is swept, in one line."""
+    config = plan.points[0].config
+    return f"{config.policy_type} on {', '.join(config.suite)}"
+
+
+def _open_part(stack: contextlib.ExitStack, out: Path, point: Point) -> Part:
+    folder = stack.enter_context(contextlib.closing(RunFolder(out / point.folder, is_resume=True)))
+    return Part(point.config, plan_of(point.config), folder)
+
+
+def _run_parts(parts: Sequence[Part], progress: ProgressView) -> bool:
+    """Runs the parts that have something to do, one policy after the other; whether it was interrupted."""
+    waiting = [part for part in parts if part.waiting_count]
+    if not waiting:
+        progress.note("every episode of every point is finished already")
+        return False
+    with open_session(parts[0].config, sum(part.waiting_count for part in waiting), progress) as session:
+        # A policy is loaded once, whatever the order of its points.
+        return any(session.execute(group) for group in _by_policy(waiting))
+
+
+def _by_policy(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    policies = list(dict.fromkeys(part.config.policy for part in parts))
+    for policy in policies:
+        yield [part for part in parts if part.config.policy == policy]
+
+
+def _swept(point: Point, part: Part) -> SweptPoint:
+    header = part.header
+    return SweptPoint(
+        values=point.values,
+        planned=len(part.plan),
+        results=part.evaluation(is_interrupted=False).results,
+        identity_sha256=None if header is None else header["identity_sha256"],
+    )

@@ -1,0 +1,153 @@
+"""What is recorded and shown of a sweep: its summary, its table; pure functions of the points' results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from ray_eval.report.metrics import Rate, group_values, rate_of, rounded
+from ray_eval.report.paired import PairedDifference, paired_difference
+from ray_eval.report.progress import percent
+from ray_eval.types import EpisodeResult
+
+SCHEMA_VERSION = 1
+"""Version of the layout of a sweep's summary."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweptPoint:
+    """One point of a sweep and what came out of it so far."""
+
+    values: Mapping[str, str]
+    """Value of each swept key."""
+    planned: int
+    """Episodes of the point."""
+    results: tuple[EpisodeResult, ...]
+    """The results that count, in plan order."""
+    identity_sha256: str | None = None
+    """Identity of the point's run; None before it has begun."""
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether the policy never acted: at no step of any episode was one of its actions there in time."""
+        steps = sum(result.steps for result in self.results)
+        return steps > 0 and sum(result.underrun_steps for result in self.results) == steps
+
+    @property
+    def rate(self) -> Rate:
+        """Success rate."""
+        return rate_of(self.results)
+
+    @property
+    def by_id(self) -> dict[str, EpisodeResult]:
+        """Results by episode id."""
+        return {result.spec.episode_id: result for result in self.results}
+
+
+def differences(points: Sequence[SweptPoint]) -> list[PairedDifference]:
+    """Every point against the first, over the episodes that both ended."""
+    first = points[0].by_id
+    return [paired_difference(first, point.by_id) for point in points]
+
+
+def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint]) -> str:
+    """`summary.json` of a sweep: the same bytes whenever the same episodes of every point ended."""
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "axes": {key: list(values) for key, values in axes.items()},
+        "is_complete": all(point.rate.n == point.planned for point in points),
+        "points": [
+            {
+                "values": dict(point.values),
+                "identity_sha256": point.identity_sha256,
+                "planned": point.planned,
+                "is_starved": point.is_starved,
+                **group_values(point.results),
+                "difference_to_first": _difference_values(difference),
+            }
+            for point, difference in zip(points, differences(points), strict=True)
+        ],
+    }
+    return json.dumps(summary, sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def _difference_values(difference: PairedDifference) -> dict[str, Any]:
+    interval = difference.interval
+    return {
+        "n": difference.n,
+        "only_first": difference.only_first,
+        "only_this": difference.only_second,
+        "value": rounded(difference.value),
+        "interval_low": rounded(interval[0]) if interval else None,
+        "interval_high": rounded(interval[1]) if interval else None,
+    }
+
+
+def sweep_csv_text(points: Sequence[SweptPoint]) -> str:
+    """`points.csv`: one row per point."""
+    rows = [_csv_row(point, difference) for point, difference in zip(points, differences(points), strict=True)]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _csv_row(point: SweptPoint, difference: PairedDifference) -> dict[str, Any]:
+    values = group_values(point.results)
+    inside = values.pop("inside") or {}
+    return {
+        **point.values,
+        "planned": point.planned,
+        "is_starved": point.is_starved,
+        **values,
+        **inside,
+        **{f"difference_{key}": value for key, value in _difference_values(difference).items()},
+    }
+
+
+def sweep_table(title: str, points: Sequence[SweptPoint]) -> Table:
+    """A row per point: its values, its rate, and its paired difference to the first point in percentage points."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    # Two lines each, so that the cells decide the width.
+    names = [re.sub(r"[._](?=[^._]+$)", "\n", key.removeprefix("execution.")) for key in points[0].values]
+    for name in (*names, *_COLUMNS):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point, difference in zip(points, differences(points), strict=True):
+        table.add_row(*point.values.values(), *_cells(point, difference, is_first=point is points[0]))
+    return table
+
+
+def _cells(point: SweptPoint, difference: PairedDifference, *, is_first: bool) -> tuple[str, ...]:
+    rate, values = point.rate, group_values(point.results)
+    inside = values["inside"] or {}
+    replan, jump_m, jump_rad = (inside.get(f"{key}") for key in _INSIDE)
+    return (
+        f"{rate.successes}/{rate.n}",
+        percent(rate.value),
+        _range(rate.interval, signed=False),
+        "-" if is_first or difference.value is None else f"{100 * difference.value:+.1f} {_range(difference.interval)}",
+        "starved" if point.is_starved else percent(values["underrun_share"]),
+        "-" if replan is None else f"{replan:.1f}",
+        "-" if jump_m is None else f"{1000 * jump_m:.1f} {jump_rad:.3f}",
+        str(rate.errors),
+    )
+
+
+_COLUMNS = ("k/n", "rate", "95 % CI", "to first\n(95 % CI)", "under-\nrun", "replan\nsteps", "seam\nmm, rad", "errors")
+_INSIDE = ("replan_interval_steps", "seam_jump_m_mean", "seam_jump_rad_mean")
+
+
+def _range(interval: tuple[float, float] | None, *, signed: bool = True) -> str:
+    if interval is None:
+        return "-"
+    low, high = (100 * bound for bound in interval)
+    return f"({low:+.1f} to {high:+.1f})" if signed else f"{low:.1f}-{high:.1f} %"

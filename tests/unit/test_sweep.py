@@ -1,0 +1,175 @@
+"""Sweeps: which points there are, how they compare, what is written and drawn."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, split_axes
+from ray_eval.errors import ConfigError
+from ray_eval.report.figures import draw_queue_lengths, draw_success, horizontal_key, mean_lengths
+from ray_eval.report.paired import PairedDifference, paired_difference
+from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text
+from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome
+
+BASE = ["suite=fake", "policy=random", "execution.mode=async"]
+
+
+def test_a_comma_outside_brackets_makes_an_axis():
+    plain, axes = split_axes(["suite=fake", "tasks=[0,1]", "init_states=[0,1],[2]", "execution.latency.steps=0,4"])
+    assert plain == ["suite=fake", "tasks=[0,1]"]
+    assert axes == {"init_states": ("[0,1]", "[2]"), "execution.latency.steps": ("0", "4")}
+
+
+def test_every_combination_is_a_point_and_the_first_axis_changes_slowest():
+    plan = plan_sweep(None, [*BASE, "execution.latency.steps=0,4", "execution.aggregate=average,latest_only"])
+    found = [(p.config.execution.latency.steps, p.config.execution.aggregate) for p in plan.points]
+    assert found == [(0, "average"), (0, "latest_only"), (4, "average"), (4, "latest_only")]
+    assert plan.points[3].folder == "points/3-latency.steps=4-aggregate=latest_only"
+
+
+@pytest.mark.parametrize("key", ["policy=random,noop", "protocol=openpi,lerobot", "seed=1,2", "tasks=[0],[1,2]"])
+def test_any_key_can_be_swept(key):
+    words = [word for word in BASE if word.partition("=")[0] != key.partition("=")[0]]
+    assert len(plan_sweep(None, [*words, key]).points) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "execution.latency.steps=0,2,4,8"),
+        (["workers=1,2"], "which are one"),
+        (["seed=1,1"], "values that differ"),
+        (["seed=1,"], "values that differ"),
+        (["seed=1,2", "seed=3,4"], "got it twice"),
+        (["seed=3", "seed=1,2"], "got it twice"),
+        (["execution.latency.stebs=1,2"], "Did you mean 'steps'"),
+        ([f"seed={','.join(map(str, range(1001)))}"], "at most 1000"),
+    ],
+)
+def test_a_mistaken_sweep_is_answered_with_what_to_write(words, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_sweep(None, [*BASE, *words])
+
+
+def test_a_sweeps_folder_reads_back_to_its_plan(tmp_path):
+    plan = plan_sweep("latency", ["execution.latency.ms=0,120", "protocol=openpi,lerobot", "protocol.settle_steps=3"])
+    create_sweep(plan, tmp_path / "sweep")
+    assert read_sweep(tmp_path / "sweep") == plan
+    assert read_sweep(tmp_path / "sweep", ["workers=7"]).points[2].config.workers == 7
+    with pytest.raises(ConfigError, match="--resume"):
+        create_sweep(plan, tmp_path / "sweep")
+    with pytest.raises(ConfigError, match="expected a sweep's folder"):
+        read_sweep(tmp_path)
+
+
+def result(init_state_id: int, outcome: Outcome, underrun_steps: int = 0, lengths: tuple[int, ...] = (2, 1)):
+    spec = EpisodeSpec("fake", 0, init_state_id, env_seed=0, max_steps=10)
+    inside = Inside(queue_lengths=lengths, request_span_steps=4, seams=1, seam_jump_m_sum=0.01, seam_jump_m_max=0.01)
+    return EpisodeResult(spec, outcome, steps=10, requests=3, underrun_steps=underrun_steps, inside=inside)
+
+
+S, F, E = Outcome.SUCCESS, Outcome.FAILURE, Outcome.ERROR
+
+
+def by_id(*outcomes: Outcome) -> dict[str, EpisodeResult]:
+    results = [result(index, outcome) for index, outcome in enumerate(outcomes)]
+    return {r.spec.episode_id: r for r in results}
+
+
+def test_only_episodes_that_both_ended_are_paired():
+    found = paired_difference(by_id(S, S, F, E, S, F), by_id(S, F, S, S, E))
+    assert (found.both, found.only_first, found.only_second, found.neither) == (1, 1, 1, 0)
+
+
+TABLE_III = {
+    (36, 12, 2, 0): (0.0569, 0.3404),
+    (20, 12, 2, 16): (0.0562, 0.3292),
+    (36, 14, 0, 0): (0.1528, 0.4167),
+    (35, 14, 0, 1): (0.1461, 0.4175),
+    (18, 14, 0, 18): (0.1441, 0.3963),
+    (1, 97, 1, 1): (0.8736, 0.9850),
+    (0, 30, 0, 0): (0.8395, 1.0),
+    (54, 0, 0, 0): (-0.0664, 0.0664),
+    (30, 0, 0, 24): (-0.0358, 0.0358),
+}
+"""Both, only one, only the other, neither: limits of the difference. Source: Newcombe 1998, table III, method 10."""
+
+
+@pytest.mark.parametrize(("table", "limits"), TABLE_III.items())
+def test_the_interval_of_a_paired_difference_is_newcombes(table, limits):
+    both, only_one, only_other, neither = table
+    assert PairedDifference(both, only_other, only_one, neither).interval == pytest.approx(limits, abs=1e-4)
+
+
+def test_pairs_that_agree_make_the_interval_narrower_than_unpaired_ones():
+    low, high = PairedDifference(15, 0, 0, 15).interval
+    apart_low, apart_high = PairedDifference(8, 7, 7, 8).interval
+    assert high - low < 0.7 * (apart_high - apart_low)
+
+
+counts = st.integers(0, 60)
+
+
+@given(counts, counts, counts, counts)
+def test_a_paired_interval_holds_its_difference_and_turns_with_it(both, first, second, neither):
+    one = PairedDifference(both, first, second, neither)
+    if not one.n:
+        assert (one.value, one.interval) == (None, None)
+        return
+    low, high = one.interval
+    assert -1 - 1e-9 <= low <= one.value <= high <= 1 + 1e-9
+    other = PairedDifference(both, second, first, neither).interval
+    assert other == pytest.approx((-high, -low))
+
+
+AXES = {"execution.chunk_size_threshold": ("0", "0.5"), "execution.latency.steps": ("0", "16")}
+
+
+def points() -> list[SweptPoint]:
+    outcomes = {("0", "0"): (S, S, S), ("0", "16"): (F, F, F), ("0.5", "0"): (S, F, S), ("0.5", "16"): (S, E)}
+    return [
+        SweptPoint(
+            dict(zip(AXES, values, strict=True)),
+            planned=3,
+            results=tuple(result(i, o, 10 if values == ("0", "16") else 2) for i, o in enumerate(which)),
+        )
+        for values, which in outcomes.items()
+    ]
+
+
+def test_a_sweeps_summary_tells_every_point_with_its_difference_to_the_first():
+    summary = json.loads(sweep_summary_text(AXES, points()))
+    assert summary["is_complete"] is False
+    assert [point["success_rate"] for point in summary["points"]] == [1.0, 0.0, 0.666667, 1.0]
+    assert [point["difference_to_first"]["value"] for point in summary["points"]] == [0.0, -1.0, -0.333333, 0.0]
+    assert [point["is_starved"] for point in summary["points"]] == [False, True, False, False]
+    assert summary["points"][0]["underrun_share"] == 0.2
+    assert summary["points"][0]["inside"]["replan_interval_steps"] == 2.0
+    assert math.isclose(summary["points"][0]["inside"]["seam_jump_m_mean"], 0.01)
+    assert len(sweep_csv_text(points()).splitlines()) == 5
+
+
+def test_the_latency_goes_along_the_horizontal_axis():
+    assert horizontal_key(AXES) == "execution.latency.steps"
+    assert horizontal_key({"policy": ("a", "b"), "seed": ("1", "2")}) == "seed"
+    assert horizontal_key({"policy": ("a", "b")}) == "policy"
+
+
+def test_queue_lengths_are_averaged_over_the_episodes_that_still_go_on():
+    results = [result(0, S, lengths=(4, 3)), result(1, F, lengths=(2, 1, 0))]
+    assert mean_lengths(results) == [3.0, 2.0, 0.0]
+
+
+def test_figures_are_the_same_bytes_for_the_same_results(tmp_path):
+    for name in ("first", "second"):
+        draw_success(AXES, points(), tmp_path / f"{name}-success", "random on fake")
+        draw_queue_lengths(points(), tmp_path / f"{name}-queue")
+    for kind in ("success.png", "success.svg", "queue.png", "queue.svg"):
+        first, second = ((tmp_path / f"{name}-{kind}").read_bytes() for name in ("first", "second"))
+        assert first == second
+    svg = (tmp_path / "first-success.svg").read_text()
+    for text in ("success rate (%)", "chunk size threshold", "800 ms", "Wilson", "random on fake"):
+        assert text in svg
