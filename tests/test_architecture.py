@@ -37,6 +37,8 @@ OWNERS = {
     "mujoco": ("envs/",),
     "robosuite": ("envs/",),
     "libero": ("envs/",),
+    "numba": ("envs/",),
+    "llvmlite": ("envs/",),
     "gymnasium": ("envs/",),
     "torch": ("policies/", "serving/"),
     "scipy": ("report/",),

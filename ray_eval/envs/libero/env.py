@@ -128,9 +128,9 @@ class LiberoEnv:
         Raises:
             EpisodeError: the simulation diverged.
         """
-        reward = self._simulation.step(action)
+        result = self._simulation.step(action)
         self._history.append(self._frame())
-        return StepResult(reward=reward, is_success=self._simulation.is_success())
+        return result
 
     def simulator_state(self) -> FloatArray:
         """[time, qpos, qvel] as float64, a copy."""

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ray_eval.envs.libero.control_step import ControlStep
 from ray_eval.envs.libero.model_cache import ModelCache
 from ray_eval.envs.libero.snapshot import SceneSnapshot, SnapshotRecorder
 from ray_eval.envs.libero.task_env import make_task_env
 from ray_eval.errors import EpisodeError
-from ray_eval.types import FloatArray
+from ray_eval.types import FloatArray, StepResult
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Simulation:
         self.env: Any = _construct(bddl_path, models)
         """LIBERO's environment, without the wrapper `ControlEnv`."""
         self._recorder = SnapshotRecorder(self.env)
+        self._control_step = ControlStep(self.env, self._recorder)
 
     @property
     def controller(self) -> Any:
@@ -55,20 +57,17 @@ class Simulation:
         if init_state is not None:
             self._check_size(init_state)
             self._set_init_state(init_state)
+        self._control_step.bind()
 
-    def step(self, action: FloatArray) -> float:
-        """The env's reward of one control step.
+    def step(self, action: FloatArray) -> StepResult:
+        """One control step's reward, and whether the goal holds on the poses that its last substep left.
 
         Raises:
             EpisodeError: the simulation diverged.
         """
-        _, reward, _, _ = self.env.step(action)
+        result = self._control_step.run(action)
         self._check_finite()
-        return float(reward)
-
-    def is_success(self) -> bool:
-        """Whether the goal holds, judged on the poses that the last substep left."""
-        return bool(self.env._check_success())  # noqa: SLF001 -- LIBERO's judge
+        return result
 
     def state(self) -> FloatArray:
         """[time, qpos, qvel], a copy."""
@@ -77,6 +76,7 @@ class Simulation:
 
     def close(self) -> None:
         """Frees the simulation."""
+        self._control_step.release()
         self.env.close()
 
     def _set_init_state(self, init_state: FloatArray) -> None:

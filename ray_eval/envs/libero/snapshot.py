@@ -62,25 +62,48 @@ def take_snapshot(model: Any, data: Any) -> SceneSnapshot:
 
 
 class SnapshotRecorder:
-    """Keeps the latest snapshot of a robosuite env, taken by an observable of that env."""
+    """Keeps the latest snapshot of a robosuite env, taken by an observable of that env or when it is told to."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
         self._latest: SceneSnapshot
-        env.add_observable(self._observable(env.control_freq))
+        self._observable = self._make_observable(env.control_freq)
+        env.add_observable(self._observable)
 
     @property
     def latest(self) -> SceneSnapshot:
         """The snapshot behind what plain LIBERO returned last."""
         return self._latest
 
-    def _observable(self, control_freq: float) -> Any:
+    def take(self) -> None:
+        """Takes a snapshot of the present."""
+        sim = self._env.sim
+        self._latest = take_snapshot(sim.model._model, sim.data._data)  # noqa: SLF001 -- there is no public way
+
+    def instants(self, timestep: float, substep_count: int) -> list[int]:
+        """Substeps of the next control step, counted from 1, after which robosuite would take a snapshot.
+
+        The observable's timer runs on as `Observable.update` would let it in that step, so that control steps with
+        and without updates of observables may alternate. It samples at its first update after the period's end.
+        """
+        observable, instants = self._observable, []
+        elapsed, is_sampled = observable._time_since_last_sample, observable._sampled  # noqa: SLF001 -- kept privately
+        for substep in range(1, substep_count + 1):
+            elapsed += timestep
+            if not is_sampled:
+                instants.append(substep)
+            is_sampled = elapsed < observable._sampling_timestep  # noqa: SLF001
+            if not is_sampled:
+                elapsed %= observable._sampling_timestep  # noqa: SLF001
+        observable._time_since_last_sample, observable._sampled = elapsed, is_sampled  # noqa: SLF001
+        return instants
+
+    def _make_observable(self, control_freq: float) -> Any:
         """An observable whose timer runs like a camera's and whose value nobody collects."""
         from robosuite.utils.observables import Observable, sensor
 
         def record(_obs_cache: dict[str, Any]) -> float:
-            sim = self._env.sim
-            self._latest = take_snapshot(sim.model._model, sim.data._data)  # noqa: SLF001 -- there is no public way
+            self.take()
             return 0.0
 
         return Observable(

@@ -1,0 +1,165 @@
+"""Machine code: how it is compiled and kept, and how it calls libmujoco and the BLAS behind `np.dot` by address."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ray_eval.envs.libero.model_cache import default_folder
+from ray_eval.types import Array
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MUJOCO_FUNCTIONS: Final = (
+    "mj_step1",
+    "mj_step2",
+    "mj_fwdActuation",
+    "mj_fwdAcceleration",
+    "mj_fwdConstraint",
+    "mj_jacSite",
+)
+"""What is called of libmujoco, in the order in which the addresses are given."""
+GEMV_NAMES: Final = ("scipy_cblas_dgemv64_", "scipy_cblas_dgemv", "cblas_dgemv64_", "cblas_dgemv")
+"""What builds of NumPy call the matrix-vector product."""
+
+ROW_MAJOR, COLUMN_MAJOR, NO_TRANSPOSE = 101, 102, 111
+"""CBLAS's own numbers."""
+
+WORD: Final = ir.IntType(64)
+
+
+NUMPY_MODULES: Final = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
+"""What is linked with NumPy's BLAS, in NumPy 2 and 1."""
+
+
+def addresses() -> Array | None:
+    """(7,) int64: `MUJOCO_FUNCTIONS`, then NumPy's `cblas_dgemv`; None where one of them is not to be found.
+
+    Names are looked up from the extension modules, so that what is found is what they are linked with.
+    """
+    import mujoco  # noqa: F401 -- loads what is looked up in
+
+    found = [_address(["mujoco._functions"], [name]) for name in MUJOCO_FUNCTIONS]
+    found.append(_address(NUMPY_MODULES, GEMV_NAMES))
+    return np.array(found, dtype=np.int64) if all(found) else None
+
+
+def _address(modules: Iterable[str], names: Iterable[str]) -> int | None:
+    """Where the loaded one of the modules, or a library that it depends on, has the first of the names that it has."""
+    library = ctypes.CDLL(next(sys.modules[module].__file__ for module in modules if module in sys.modules))
+    for name in names:
+        if hasattr(library, name):
+            return ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+    return None
+
+
+def compiled(function: F) -> F:
+    """The function as machine code, compiled at its first call and kept on disk for the next process.
+
+    The folder is named by the content of what is compiled, so that code of another release, or of another robosuite,
+    is neither taken nor read. Numba writes files atomically. Where the folder cannot be made, Numba finds its own.
+    """
+    kept_in, folder = numba.config.CACHE_DIR, _cache_folder()
+    numba.config.CACHE_DIR = folder or kept_in
+    try:
+        code: F = numba.njit(cache=True)(function)
+    finally:
+        numba.config.CACHE_DIR = kept_in
+    return code
+
+
+@functools.cache
+def _cache_folder() -> str | None:
+    """An existing folder of this user for the present content of all sources; None where none can be made."""
+    import robosuite.utils.control_utils as law
+
+    digest = hashlib.sha256()
+    for source in (law.__file__, __file__, Path(__file__).with_name("substeps.py")):
+        digest.update(Path(source).read_bytes())
+    folder = default_folder().with_name("compiled") / digest.hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return str(folder) if os.access(folder, os.W_OK) else None
+
+
+def _call(context: Any, builder: Any, arguments: Any, kinds: list[Any]) -> Any:
+    """Calls the function at `arguments[0]`, which returns nothing, with the others."""
+    kind = ir.FunctionType(ir.VoidType(), kinds)
+    builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+    return context.get_dummy_value()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_stage(_typing: Any, _address: Any, _model: Any, _data: Any) -> Any:
+    """`void (*)(const mjModel*, mjData*)`."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return _call(context, builder, arguments, [WORD] * 2)
+
+    return types.void(types.intp, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_jacobian(
+    _typing: Any, _address: Any, _model: Any, _data: Any, _position: Any, _rotation: Any, _site: Any
+) -> Any:
+    """`mj_jacSite(m, d, jacp, jacr, site)`."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        site = builder.trunc(arguments[5], ir.IntType(32))
+        return _call(context, builder, [*arguments[:5], site], [WORD] * 4 + [ir.IntType(32)])
+
+    return types.void(*[types.intp] * 6), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_gemv(
+    _typing: Any,
+    _address: Any,
+    _order: Any,
+    _rows: Any,
+    _columns: Any,
+    _matrix: Any,
+    _stride: Any,
+    _vector: Any,
+    _out: Any,
+) -> Any:
+    """`out = matrix @ vector` by `cblas_dgemv`, as `np.dot` calls it; order is `ROW_MAJOR` or `COLUMN_MAJOR`."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        function, order, rows, columns, matrix, stride, vector, out = arguments
+        enum, real = ir.IntType(32), ir.DoubleType()
+        one = WORD(1)
+        values = [
+            function,
+            builder.trunc(order, enum),
+            enum(NO_TRANSPOSE),
+            rows,
+            columns,
+            real(1.0),
+            matrix,
+            stride,
+            vector,
+            one,
+            real(0.0),
+            out,
+            one,
+        ]
+        kinds = [enum, enum, WORD, WORD, real, WORD, WORD, WORD, WORD, real, WORD, WORD]
+        return _call(context, builder, values, kinds)
+
+    return types.void(*[types.intp] * 8), generate

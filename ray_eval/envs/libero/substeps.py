@@ -1,0 +1,245 @@
+"""The substeps of one LIBERO control step as machine code: MuJoCo by pointer, robosuite's operational-space law.
+
+Everything here gives the bits of robosuite 1.4.0's own loop. Elementwise arithmetic is IEEE arithmetic in either
+place. Linear algebra goes through the same library by the same call: what robosuite computes in Numba stays a call
+of robosuite's compiled function (SciPy's LAPACK and BLAS), what it computes with `np.dot` is the call of NumPy's
+`cblas_dgemv` that `np.dot` makes, and every matrix has the memory order that robosuite's has.
+
+Source: robosuite 1.4.0 controllers/base_controller.py (update), controllers/osc.py (run_controller),
+robots/single_arm.py (control), robots/manipulator.py (grip_action), models/grippers/panda_gripper.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
+
+from ray_eval.envs.libero.native import COLUMN_MAJOR, ROW_MAJOR, call_gemv, call_jacobian, call_stage, compiled
+from ray_eval.types import Array, FloatArray
+
+STEP1, STEP2, ACTUATION, ACCELERATION, CONSTRAINT, JACOBIAN, GEMV = range(7)
+"""What is where among `native.addresses`."""
+
+
+class Handles(NamedTuple):
+    """Where a simulation and its robot are; valid while that mjModel and mjData live."""
+
+    functions: Array
+    """(7,) `native.addresses`."""
+    model: int
+    """Address of the mjModel."""
+    data: int
+    """Address of the mjData."""
+    solve_count: int
+    """How often the constraint solver runs before the controller, each time from its last solution."""
+    qpos: FloatArray
+    """(nq,) of mjData itself, like the next seven."""
+    qvel: FloatArray
+    """(nv,)"""
+    ctrl: FloatArray
+    """(nu,)"""
+    qfrc_bias: FloatArray
+    """(nv,)"""
+    inertia: FloatArray
+    """The sparse inertia matrix."""
+    site_xpos: FloatArray
+    """(nsite, 3)"""
+    site_xmat: FloatArray
+    """(nsite, 9)"""
+    site: int
+    """The gripper's site that the controller moves."""
+    joint_qpos: Array
+    """(7,) the arm's joints in qpos."""
+    joint_qvel: Array
+    """(7,) the arm's joints in qvel."""
+    inertia_index: Array
+    """(7, 7) where the arm's dense inertia matrix is in the sparse one; negative where it is zero."""
+    torque_ctrl: Array
+    """(7,) the arm's actuators in ctrl."""
+    torque_range: FloatArray
+    """(7, 2) N m."""
+    finger_ctrl: Array
+    """(2,) the gripper's actuators in ctrl."""
+    finger_middle: FloatArray
+    """(2,) ctrl at the command 0."""
+    finger_reach: FloatArray
+    """(2,) what the command 1 adds to it."""
+    finger_speed: FloatArray
+    """(2,) what one substep of closing adds to the drive."""
+    jacobian: FloatArray
+    """(6, nv) scratch: position above orientation."""
+
+
+class ArmState(NamedTuple):
+    """What the controller knows of the arm since its last update, under robosuite's names."""
+
+    ee_pos: FloatArray
+    """(3,) m."""
+    ee_ori_mat: FloatArray
+    """(3, 3)"""
+    ee_pos_vel: FloatArray
+    """(3,) m/s."""
+    ee_ori_vel: FloatArray
+    """(3,) rad/s."""
+    joint_pos: FloatArray
+    """(7,) rad."""
+    joint_vel: FloatArray
+    """(7,) rad/s."""
+    J_pos: FloatArray
+    """(3, 7), columns contiguous, like the next three."""
+    J_ori: FloatArray
+    """(3, 7)"""
+    J_full: FloatArray
+    """(6, 7)"""
+    mass_matrix: FloatArray
+    """(7, 7)"""
+
+    @classmethod
+    def empty(cls) -> ArmState:
+        """Arrays to be filled."""
+        columns = [np.empty((rows, 7), order="F") for rows in (3, 3, 6, 7)]
+        return cls(np.empty(3), np.empty((3, 3)), np.empty(3), np.empty(3), np.empty(7), np.empty(7), *columns)
+
+
+class Drive(NamedTuple):
+    """What one control step steers by."""
+
+    goal_pos: FloatArray
+    """(3,) m."""
+    goal_ori: FloatArray
+    """(3, 3)"""
+    kp: FloatArray
+    """(6,)"""
+    kd: FloatArray
+    """(6,)"""
+    initial_joint: FloatArray
+    """(7,) rad, to which the null space is pulled."""
+    grip_direction: float
+    """Sign of the action's gripper value."""
+    fingers: FloatArray
+    """(2,) the gripper's commands, from -1 to 1; moved in each substep."""
+    torques: FloatArray
+    """(7,) N m, before they are clipped; written in each substep."""
+
+
+@compiled
+def prepare(handles: Handles, arm: ArmState, is_stale: bool) -> None:
+    """Brings mjData and the controller up to date with qpos and qvel, under the old ctrl.
+
+    A stale controller does not look, and so does not run the forward pass that it looks after.
+    """
+    functions, model, data = handles.functions, handles.model, handles.data
+    call_stage(functions[STEP1], model, data)
+    solve_count = max(handles.solve_count - is_stale, 0)
+    if solve_count:
+        call_stage(functions[ACTUATION], model, data)
+        call_stage(functions[ACCELERATION], model, data)
+    for _ in range(solve_count):
+        call_stage(functions[CONSTRAINT], model, data)
+    if not is_stale:
+        look(handles, arm)
+
+
+@compiled
+def look(handles: Handles, arm: ArmState) -> None:
+    """Robosuite's `Controller.update`."""
+    site, jacobian = handles.site, handles.jacobian
+    call_jacobian(
+        handles.functions[JACOBIAN],
+        handles.model,
+        handles.data,
+        jacobian[:3].ctypes.data,
+        jacobian[3:].ctypes.data,
+        site,
+    )
+    for row in range(3):
+        arm.ee_pos[row] = handles.site_xpos[site, row]
+        for column in range(3):
+            arm.ee_ori_mat[row, column] = handles.site_xmat[site, 3 * row + column]
+    multiply(handles.functions[GEMV], jacobian[:3], handles.qvel, arm.ee_pos_vel)
+    multiply(handles.functions[GEMV], jacobian[3:], handles.qvel, arm.ee_ori_vel)
+    for joint in range(7):
+        arm.joint_pos[joint] = handles.qpos[handles.joint_qpos[joint]]
+        column = handles.joint_qvel[joint]
+        arm.joint_vel[joint] = handles.qvel[column]
+        for row in range(3):
+            arm.J_pos[row, joint] = arm.J_full[row, joint] = jacobian[row, column]
+            arm.J_ori[row, joint] = arm.J_full[3 + row, joint] = jacobian[3 + row, column]
+        for row in range(7):
+            index = handles.inertia_index[row, joint]
+            arm.mass_matrix[row, joint] = handles.inertia[index] if index >= 0 else 0.0
+
+
+@compiled
+def multiply(gemv: int, matrix: FloatArray, vector: FloatArray, out: FloatArray) -> None:
+    """`out[:] = np.dot(matrix, vector)` for a C-contiguous matrix, with the bits of NumPy's `np.dot`."""
+    rows, columns = matrix.shape
+    call_gemv(gemv, ROW_MAJOR, rows, columns, matrix.ctypes.data, columns, vector.ctypes.data, out.ctypes.data)
+
+
+@compiled
+def multiply_by_columns(gemv: int, matrix: FloatArray, vector: FloatArray, out: FloatArray) -> None:
+    """`multiply` for a Fortran-contiguous matrix."""
+    rows, columns = matrix.shape
+    call_gemv(gemv, COLUMN_MAJOR, rows, columns, matrix.ctypes.data, rows, vector.ctypes.data, out.ctypes.data)
+
+
+@compiled
+def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
+    """Robosuite's `run_controller`, and the clipped torques to ctrl."""
+    gemv = handles.functions[GEMV]
+    orientation = orientation_error(drive.goal_ori, arm.ee_ori_mat)
+    force, torque, wrench, ours = np.empty(3), np.empty(3), np.empty(6), np.empty(7)
+    for axis in range(3):
+        position = drive.goal_pos[axis] - arm.ee_pos[axis]
+        force[axis] = position * drive.kp[axis] + -arm.ee_pos_vel[axis] * drive.kd[axis]
+        torque[axis] = orientation[axis] * drive.kp[3 + axis] + -arm.ee_ori_vel[axis] * drive.kd[3 + axis]
+    _, lambda_pos, lambda_ori, nullspace = opspace_matrices(arm.mass_matrix, arm.J_full, arm.J_pos, arm.J_ori)
+    multiply_by_columns(gemv, lambda_pos, force, wrench[:3])
+    multiply_by_columns(gemv, lambda_ori, torque, wrench[3:])
+    multiply(gemv, arm.J_full.T, wrench, ours)
+    pull = nullspace_torques(arm.mass_matrix, nullspace, drive.initial_joint, arm.joint_pos, arm.joint_vel)
+    for joint in range(7):
+        value = ours[joint] + handles.qfrc_bias[handles.joint_qvel[joint]] + pull[joint]
+        drive.torques[joint] = value
+        low, high = handles.torque_range[joint]
+        handles.ctrl[handles.torque_ctrl[joint]] = min(max(value, low), high)
+
+
+@compiled
+def grip(handles: Handles, drive: Drive) -> None:
+    """Robosuite's `grip_action`."""
+    for finger in range(2):
+        value = drive.fingers[finger] + handles.finger_speed[finger] * drive.grip_direction
+        value = min(max(value, -1.0), 1.0)
+        drive.fingers[finger] = value
+        ctrl = handles.finger_middle[finger] + handles.finger_reach[finger] * value
+        handles.ctrl[handles.finger_ctrl[finger]] = ctrl
+
+
+@compiled
+def advance(handles: Handles, arm: ArmState, drive: Drive, substep_count: int, is_prepared: bool) -> None:
+    """Runs substeps; the first of them may have been prepared."""
+    for substep in range(substep_count):
+        if substep or not is_prepared:
+            prepare(handles, arm, False)
+        steer(handles, arm, drive)
+        grip(handles, drive)
+        call_stage(handles.functions[STEP2], handles.model, handles.data)
+
+
+def proves_products(functions: Array, draws: np.random.Generator) -> bool:
+    """Whether `multiply` and `multiply_by_columns` give `np.dot`'s bits on this machine, for the shapes used here."""
+    out: Any
+    for rows, columns in ((3, 22), (3, 51), (3, 96), (7, 6), (3, 3)):
+        matrix, vector, out = draws.normal(size=(rows, columns)), draws.normal(size=columns), np.empty(rows)
+        multiply(functions[GEMV], matrix, vector, out)
+        if not np.array_equal(out, np.dot(matrix, vector)):
+            return False
+        matrix = np.asfortranarray(matrix)
+        multiply_by_columns(functions[GEMV], matrix, vector, out)
+        if not np.array_equal(out, np.dot(matrix, vector)):
+            return False
+    return True

@@ -1,0 +1,146 @@
+"""The compiled control step against robosuite's own loop, bit for bit, in one simulation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from plain import INIT_STATE_ID, SEED, turn_on_stove
+
+from ray_eval.envs.libero import control_step, suites
+from ray_eval.envs.libero.model_cache import ModelCache, default_folder
+from ray_eval.envs.libero.simulation import Simulation
+from ray_eval.envs.libero.state import rotation_axis_angle
+
+SETTLE = np.array([0.0] * 6 + [-1.0])
+SAMPLE = [("libero_goal", 7)]
+"""A table with objects, a drawer, and a stove that is turned on."""
+NIGHTLY = [
+    *(("libero_object", task_id) for task_id in (0, 5)),
+    *(("libero_spatial", task_id) for task_id in (3, 5)),
+    *(("libero_goal", task_id) for task_id in (0, 5)),
+    *(("libero_10", task_id) for task_id in (2, 3, 5, 8, 9)),
+    *(("libero_90", task_id) for task_id in (0, 20, 45, 70, 89)),
+]
+CONTROLLER_ARRAYS = ("ee_pos", "ee_ori_mat", "goal_pos", "goal_ori", "mass_matrix", "J_full", "joint_vel", "torques")
+DATA_ARRAYS = ("qacc_warmstart", "ctrl", "sensordata", "xpos", "site_xmat")
+
+
+def build(suite, task_id):
+    return Simulation(suites.task(suite, task_id).bddl_path, ModelCache(default_folder(), 2**33))
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    made = build("libero_goal", 7)
+    yield made
+    made.close()
+
+
+def random_actions(count):
+    draws = np.random.default_rng(0)
+    return np.hstack([draws.uniform(-0.9, 0.9, (count, 6)), draws.choice([-1.0, 1.0, 0.0], (count, 1))])
+
+
+def near_pose(simulation, action):
+    """The action as a pose near the present one, for absolute control."""
+    controller = simulation.controller
+    rotation = rotation_axis_angle(controller.ee_ori_mat)
+    return np.concatenate([controller.ee_pos + 0.03 * action[:3], rotation + 0.1 * action[3:6], action[6:]])
+
+
+def seen(simulation, result):
+    """Everything that somebody can see after a step, as bytes by name."""
+    env, controller = simulation.env, simulation.controller
+    arrays = {
+        "state": simulation.state(),
+        "gripper": env.robots[0].gripper.current_action,
+        "clock": np.array([env.cur_time, env.timestep]),
+        **dataclasses.asdict(simulation.snapshot),
+        **{f"controller.{name}": getattr(controller, name) for name in CONTROLLER_ARRAYS},
+        **{f"data.{name}": getattr(env.sim.data, name) for name in DATA_ARRAYS},
+    }
+    return {"result": result, **{name: array.tobytes() for name, array in arrays.items()}}
+
+
+def play(simulation, actions, is_compiled, *, settle_steps=2, init_state=None, is_absolute=False):
+    """Yields what is seen after each action; `is_compiled` says of each whether it may be compiled."""
+    simulation.reset(SEED, init_state)
+    assert simulation._control_step.is_compiled
+    for _ in range(settle_steps):
+        step(simulation, SETTLE, is_compiled[0])
+    simulation.controller.use_delta = not is_absolute
+    for index, action in enumerate(actions):
+        turn_on_stove(simulation.env, index)
+        result = step(simulation, near_pose(simulation, action) if is_absolute else action, is_compiled[index])
+        yield seen(simulation, result)
+
+
+def step(simulation, action, is_compiled):
+    control = simulation._control_step
+    kept = control._compiled
+    if not is_compiled:
+        control.release()
+    result = simulation.step(action)
+    control._compiled = kept
+    return result
+
+
+def check(simulation, actions, **settings):
+    count = len(actions)
+    ours = list(play(simulation, actions, [True] * count, **settings))
+    robosuites = list(play(simulation, actions, [False] * count, **settings))
+    for mine, theirs in zip(ours, robosuites, strict=True):
+        assert [name for name in theirs if mine[name] != theirs[name]] == []
+    return robosuites
+
+
+@pytest.mark.parametrize(("suite", "task_id"), SAMPLE)
+def test_a_compiled_step_leaves_what_robosuites_loop_leaves(simulation, suite, task_id):
+    init_state = suites.init_states(suite, task_id)[INIT_STATE_ID]
+    steps = check(simulation, random_actions(12), init_state=init_state)
+    assert [one["result"].is_success for one in steps] == [False] * 3 + [True] * 9
+
+
+def test_it_does_so_from_the_first_step_after_a_drawn_state(simulation):
+    check(simulation, random_actions(4), settle_steps=0)
+
+
+def test_it_does_so_under_absolute_control(simulation):
+    init_state = suites.init_states("libero_goal", 7)[INIT_STATE_ID]
+    check(simulation, random_actions(6), init_state=init_state, is_absolute=True)
+
+
+def test_compiled_steps_and_robosuites_may_alternate(simulation):
+    actions = random_actions(6)
+    alternating = list(play(simulation, actions, [True, True, False, False, True, False]))
+    assert alternating == list(play(simulation, actions, [False] * 6))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda env: setattr(env.robots[0].controller, "impedance_mode", "variable"), "impedance is fixed"),
+        (lambda env: setattr(env.sim.model.opt, "integrator", 1), "integrator"),
+        (lambda env: setattr(env, "ignore_done", False), "horizon"),
+    ],
+)
+def test_what_is_not_proven_is_left_to_robosuite(simulation, change, reason):
+    simulation.reset(SEED, None)
+    env = simulation.env
+    kept = env.sim.model.opt.integrator
+    change(env)
+    assert reason in control_step.obstacle(env)
+    env.sim.model.opt.integrator, env.ignore_done = kept, True
+    simulation.reset(SEED, None)
+    assert control_step.obstacle(env) is None
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("suite", "task_id"), NIGHTLY)
+def test_more_tasks_are_left_alike(simulator, suite, task_id):
+    made = build(suite, task_id)
+    try:
+        check(made, random_actions(60), init_state=suites.init_states(suite, task_id)[INIT_STATE_ID])
+        check(made, random_actions(20), init_state=suites.init_states(suite, task_id)[INIT_STATE_ID], is_absolute=True)
+    finally:
+        made.close()
