@@ -205,6 +205,8 @@ class ServingConfig:
         is_address = self.address == AUTO_ADDRESS or _ADDRESS.fullmatch(self.address) is not None
         require(is_address, "serving.address", "auto, unix:/path or host:port", self.address)
         require(1 <= self.replicas <= 64, "serving.replicas", "1 to 64", self.replicas)
+        can_share = self.replicas == 1 or self.address == AUTO_ADDRESS or self.address.endswith(":0")
+        require(can_share, "serving.address", "auto, or port 0, while there are several replicas", self.address)
         pause = self.slowdown_ms
         is_range = pause is None or (len(pause) == 2 and 0 <= pause[0] <= pause[1] <= MAX_LATENCY_MS)
         require(is_range, "serving.slowdown_ms", "null or [low,high] in ms", pause)

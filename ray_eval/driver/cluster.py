@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import ray
 from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
-from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
+from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.actor import PolicyActor
@@ -32,7 +31,8 @@ OBJECT_STORE_BYTES = 256 * 1024 * 1024
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to start with less."""
 _TOKEN_PATH = Path("~/.ray/auth_token").expanduser()
-_ADDRESS_TIMEOUT_S = 10
+Connect = Callable[[], ConnectSection]
+"""What says, in a worker, where the policy is served; asked again at each reconnect."""
 LARGE_MACHINE_CPUS = 4
 """From here on one CPU is left to Ray and the driver; below, they share."""
 
@@ -82,12 +82,13 @@ class Cluster:
     """Every actor that is alive as far as the driver knows."""
 
     def start_policy(
-        self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection
+        self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection, gpus: float = 0.0
     ) -> ActorHandle[Any]:
-        """The policy actor; restarted by Ray when it dies, at the same address where that is fixed."""
+        """A policy actor; restarted by Ray when it dies, at the same address where that is fixed."""
         options = {
             "name": name,
             "num_cpus": batching.threads,
+            "num_gpus": gpus,
             "max_restarts": -1,
             "max_concurrency": 8,
             "runtime_env": {"env_vars": dict(thread_variables(batching.threads))},
@@ -96,7 +97,7 @@ class Cluster:
         self.actors.append(actor)
         return actor
 
-    def start_worker(self, name: str, connect: PolicyAddress, environment: Mapping[str, str]) -> ActorHandle[Any]:
+    def start_worker(self, name: str, connect: Connect, environment: Mapping[str, str]) -> ActorHandle[Any]:
         """A worker actor, its GL and thread variables set before anything is imported there."""
         options = {"name": name, "num_cpus": 1, "runtime_env": {"env_vars": dict(environment)}}
         actor = ray.remote(Worker).options(**options).remote(name, connect)
@@ -109,7 +110,7 @@ class Cluster:
         Raises:
             SetupError: none came in time.
         """
-        return self._answers({name: question})[name]
+        return self.ask_all({name: question})[name]
 
     def wait_for_workers(self, workers: Mapping[str, ActorHandle[Any]]) -> list[dict[str, Any]]:
         """What each worker says of itself, once all are placed.
@@ -117,7 +118,7 @@ class Cluster:
         Raises:
             SetupError: some are not placed in time.
         """
-        return list(self._answers({name: actor.describe.remote() for name, actor in workers.items()}).values())
+        return list(self.ask_all({name: actor.describe.remote() for name, actor in workers.items()}).values())
 
     def canaries(self, workers: Mapping[str, ActorHandle[Any]], *, has_pixels: bool) -> dict[str, Canary]:
         """What each worker's machine makes of fixed inputs, by the worker's name.
@@ -125,9 +126,14 @@ class Cluster:
         Raises:
             SetupError: some do not answer in time, or cannot compute it.
         """
-        return self._answers({name: actor.canary.remote(has_pixels=has_pixels) for name, actor in workers.items()})
+        return self.ask_all({name: actor.canary.remote(has_pixels=has_pixels) for name, actor in workers.items()})
 
-    def _answers(self, questions: Mapping[str, Any]) -> dict[str, Any]:
+    def ask_all(self, questions: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to each question by its name, within the time that a placement may take.
+
+        Raises:
+            SetupError: some did not come in time.
+        """
         timeout_s = self.config.placement_timeout_s
         _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=timeout_s)
         if waiting:
@@ -149,26 +155,6 @@ class Cluster:
             ray.wait(closing, num_returns=len(closing), timeout=5)
         for actor in list(self.actors):
             self.end(actor)
-
-
-class PolicyAddress:
-    """Resolves, in a worker, where the policy actor serves now; asked again at each reconnect."""
-
-    def __init__(self, policy: ActorHandle[Any], infer_timeout_s: float) -> None:
-        self._policy = policy
-        self._infer_timeout_s = infer_timeout_s
-
-    def __call__(self) -> ConnectSection:
-        """The connection.
-
-        Raises:
-            PolicyUnavailable: the policy actor is being restarted; to be asked again.
-        """
-        try:
-            answer: ConnectSection = ray.get(self._policy.connection.remote(), timeout=_ADDRESS_TIMEOUT_S)
-        except ray.exceptions.RayError as error:
-            raise PolicyUnavailable(f"policy actor: expected its address, got {error}") from error
-        return dataclasses.replace(answer, infer_timeout_s=self._infer_timeout_s)
 
 
 @contextlib.contextmanager
@@ -267,7 +253,7 @@ def worker_count(config: EvalConfig, waiting_episodes: int, policy_cpus: int) ->
     if config.workers != "auto":
         fitting = config.workers
     elif ray.is_initialized():
-        fitting = int(ray.available_resources().get("CPU", 1)) - 1
+        fitting = int(ray.available_resources().get("CPU", 1)) - max(1, policy_cpus)
     else:
         fitting = auto_workers(usable_cpus(), psutil.virtual_memory().available, policy_cpus)
     return max(1, min(fitting, waiting_episodes))

@@ -19,11 +19,12 @@ from rich.console import Console
 
 from ray_eval.config import EvalConfig
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
-from ray_eval.driver.cluster import Cluster, PolicyAddress, ray_session, worker_count
+from ray_eval.driver.cluster import Cluster, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
 from ray_eval.driver.latency import CALIBRATED_KEY, ResolvedLatency, resolve_latency
 from ray_eval.driver.plan import plan_of
+from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
 from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.envs import catalogue
@@ -43,8 +44,6 @@ from ray_eval.types import Canary, EpisodeResult, EpisodeSpec, PolicySpec
 
 POLL_S = 0.5
 """Longest wait for a result before signals, deadlines and the view are looked at."""
-SCRIPTED_POLICY_CPUS = 0
-"""CPUs kept free for a policy that only does arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +96,10 @@ def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView)
         SetupError: Ray does not start, or the cluster cannot be joined.
     """
     run_id = f"ray-eval-{secrets.token_hex(4)}"
-    count = worker_count(config, waiting_count, SCRIPTED_POLICY_CPUS)
+    count = worker_count(config, waiting_count, policy_cpus(config))
     with (
         tempfile.TemporaryDirectory(prefix="ray-eval-") as scratch,
-        ray_session(config.ray, run_id, count + 1) as cluster,
+        ray_session(config.ray, run_id, count + actor_cpus(config)) as cluster,
     ):
         yield Session(config, cluster, Path(scratch), progress, waiting_count)
 
@@ -166,7 +165,7 @@ class Session:
         self._waiting_count = waiting_count
         self._parts: Sequence[Part] = ()
         self._served: tuple[PolicySection, BatchingSection] | None = None
-        self._policy: ActorHandle[Any]
+        self._policies: Replicas
         self._calibrated_ms: float | None = None
         self._backend: GlProbe | None = None
         self._described: list[dict[str, Any]] = []
@@ -199,7 +198,7 @@ class Session:
 
     def _set_up(self) -> None:
         self._serve(self._parts[0].config)
-        spec: PolicySpec = self._cluster.ask(self._policy_name, self._policy.spec.remote())
+        spec = self._policies.spec()
         latencies = [self._latency_of(part) for part in self._parts]
         settings = [
             self._settings_of(part, spec, latency.section) for part, latency in zip(self._parts, latencies, strict=True)
@@ -233,21 +232,21 @@ class Session:
         if self._served == (config.policy, batching):
             return
         if self._served is not None:
-            self._cluster.end(self._policy)
+            self._policies.end()
         self._calibrated_ms = None
-        self._policy_name = f"policy-{self._policies_born} {config.policy_type}"
-        self._policy = self._cluster.start_policy(self._policy_name, config.policy, self._listen(), batching)
-        self._connect = PolicyAddress(self._policy, config.serving.infer_timeout_s)
-        for worker in self._workers.values():
-            worker.turn_to.remote(self._connect)
+        indices = range(self._policies_born, self._policies_born + config.serving.replicas)
+        self._policies_born += config.serving.replicas
+        names = [f"policy-{index} {config.policy_type}" for index in indices]
+        self._policies = Replicas(self._cluster, config, names, self._listen)
+        for index, worker in enumerate(self._workers.values()):
+            worker.turn_to.remote(self._policies.address_for(index))
         self._served = (config.policy, batching)
-        self._policies_born += 1
 
-    def _listen(self) -> ListenSection:
+    def _listen(self, name: str) -> ListenSection:
         token = new_token()
         address = self._config.serving.address
         if address == "auto" and _is_one_host():
-            address = f"unix:{self._scratch / f'policy-{self._policies_born}.sock'}"
+            address = f"unix:{self._scratch / name.split(maxsplit=1)[0]}.sock"
         if address.startswith("unix:"):
             return ListenSection(address, token)
         certificate, key = self_signed_certificate()
@@ -262,8 +261,7 @@ class Session:
 
     def _calibrate(self) -> float:
         if self._calibrated_ms is None:
-            question = self._policy.calibrate.remote()
-            self._calibrated_ms = float(self._cluster.ask(f"calibration of {self._policy_name}", question))
+            self._calibrated_ms = self._policies.calibrated_ms()
             self._progress.note(f"calibrated: inference takes {self._calibrated_ms:.1f} ms at batch 1")
         return self._calibrated_ms
 
@@ -295,9 +293,9 @@ class Session:
         warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
-        count = worker_count(self._config, self._waiting_count, SCRIPTED_POLICY_CPUS)
+        count = worker_count(self._config, self._waiting_count, policy_cpus(self._config))
         workers = f"{count} worker{'s'[: count > 1]}"
-        self._progress.note(f"{self._cluster.run_id}: {self._policy_name}, {workers}")
+        self._progress.note(f"{self._cluster.run_id}: {self._policies.names}, {workers}")
         for _ in range(count):
             self._start_worker()
         return self._cluster.wait_for_workers(self._workers)
@@ -324,8 +322,9 @@ class Session:
         suites = self._config.suite
         doing = suites[0] if len(suites) == 1 else f"{suites[0]}+{len(suites) - 1}"
         name = f"worker-{self._workers_born} {doing}"
+        connect = self._policies.address_for(self._workers_born)
         self._workers_born += 1
-        self._workers[name] = self._cluster.start_worker(name, self._connect, self._environment)
+        self._workers[name] = self._cluster.start_worker(name, connect, self._environment)
 
     def _take_up_finished(self, part: Part) -> None:
         finished = part.finished_results()
@@ -339,14 +338,13 @@ class Session:
 
     def _run_episodes(self, stop: StopSignal) -> None:
         self._progress.start(self._view)
-        self._metrics = _MetricsPoll(self._policy)
         while not self._scheduler.is_done and not stop.is_over(holding=bool(self._held)):
             if not stop.is_set:
                 self._lease_all()
             for answer in self._next_answers():
                 self._take(answer)
             self._end_overdue()
-            self._view.policy = self._metrics.latest()
+            self._view.policy = self._policies.metrics()
             self._progress.tick()
 
     def _lease_all(self) -> None:
@@ -416,24 +414,6 @@ class _Held:
     lease: Lease
     started_at: str
     since: float
-
-
-class _MetricsPoll:
-    """The policy actor's metrics, asked for without ever waiting."""
-
-    def __init__(self, policy: ActorHandle[Any]) -> None:
-        self._policy = policy
-        self._asked = policy.metrics.remote()
-        self._latest: Mapping[str, Any] = {}
-
-    def latest(self) -> Mapping[str, Any]:
-        """The newest figures that are here."""
-        done, _ = ray.wait([self._asked], timeout=0)
-        if done:
-            with contextlib.suppress(ray.exceptions.RayError):
-                self._latest = ray.get(self._asked)
-            self._asked = self._policy.metrics.remote()
-        return self._latest
 
 
 def _is_one_host() -> bool:

@@ -1,14 +1,18 @@
 """A stochastic torch policy through whole runs: the same bytes for any number of workers."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import ray_eval
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ("policy=torch", "policy.entrypoint=examples.torch_policy:Mlp")
+REPLICATED = ("serving.batch_size=2", "episodes_per_task=2", "protocol.max_steps=40")
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
 )
@@ -44,6 +48,42 @@ def test_a_stochastic_torch_policy_gives_the_same_bytes_for_one_worker_and_for_s
     assert one == six
     assert json.loads(one)["is_reproducible"]
     assert summary_of(tmp_path / "seed", *words, "workers=1", "seed=1") != one
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_session, tmp_path_factory):
+    return summary_of(tmp_path_factory.mktemp("undisturbed") / "run", *REPLICATED, "workers=2")
+
+
+def test_the_number_of_policy_actors_changes_nothing(ray_session, undisturbed, tmp_path):
+    assert summary_of(tmp_path / "run", *REPLICATED, "workers=3", "serving.replicas=3") == undisturbed
+
+
+def test_when_one_of_two_policy_actors_is_killed_its_workers_turn_to_the_other(ray_session, undisturbed, tmp_path):
+    ledger = tmp_path / "run" / "episodes.jsonl"
+    thread = threading.Thread(target=kill_a_policy_actor, args=(ledger,))
+    thread.start()
+    disturbed = summary_of(tmp_path / "run", *REPLICATED, "workers=2", "serving.replicas=2")
+    thread.join()
+    assert disturbed == undisturbed
+    attempts = {json.loads(line).get("attempt", 1) for line in ledger.read_text().splitlines()}
+    assert attempts == {1}
+
+
+def kill_a_policy_actor(ledger):
+    while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
+        time.sleep(0.02)
+    children = psutil.Process().children(recursive=True)
+    actors = [child for child in children if "ray::PolicyActor" in " ".join(title_of(child))]
+    assert len(actors) >= 2
+    actors[0].kill()
+
+
+def title_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def test_throughput_says_that_it_promises_no_bytes(ray_session, tmp_path):

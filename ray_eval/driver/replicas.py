@@ -1,0 +1,150 @@
+"""The policy actors of a run, one or several that answer alike; workers are spread over them. Runs in the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from ray_eval.config import EvalConfig
+from ray_eval.driver.cluster import Cluster
+from ray_eval.errors import PolicyUnavailable, SetupError
+from ray_eval.sections import ConnectSection, ListenSection, PolicySection, ScriptedPolicy
+from ray_eval.types import PolicySpec
+
+SOLE_TIMEOUT_S = 10.0
+"""How long the only policy actor is given to say where it is."""
+FAILOVER_TIMEOUT_S = 2.0
+"""How long one of several is given before the next is asked."""
+
+
+def policy_cpus(config: EvalConfig) -> int:
+    """CPUs kept free for the policy actors; none for policies that only do arithmetic or ask another server."""
+    is_light = isinstance(config.policy, ScriptedPolicy)
+    return 0 if is_light else config.serving.replicas * config.serving.threads
+
+
+def actor_cpus(config: EvalConfig) -> int:
+    """CPUs that Ray must have for the policy actors to be placed."""
+    return config.serving.replicas * config.serving.threads
+
+
+def gpu_share(section: PolicySection, replicas: int, gpu_count: float) -> float:
+    """GPUs of each policy actor: one, a share of one where they are fewer than the actors, none where none is used."""
+    wants_gpu = getattr(section, "device", "cpu") != "cpu"
+    return min(1.0, gpu_count / replicas) if wants_gpu else 0.0
+
+
+class Replicas:
+    """Policy actors that load the same policy.
+
+    Args:
+        cluster: Where they run.
+        config: Says which policy, how many and how they serve.
+        names: One name per actor, as the dashboard shows it.
+        listen: Where an actor listens, by its name.
+    """
+
+    def __init__(
+        self, cluster: Cluster, config: EvalConfig, names: Sequence[str], listen: Callable[[str], ListenSection]
+    ) -> None:
+        self._cluster = cluster
+        self._infer_timeout_s = config.serving.infer_timeout_s
+        gpus = gpu_share(config.policy, len(names), ray.cluster_resources().get("GPU", 0.0))
+        self._actors: dict[str, ActorHandle[Any]] = {
+            name: cluster.start_policy(name, config.policy, listen(name), config.serving.batching(), gpus)
+            for name in names
+        }
+        self._asked: list[ray.ObjectRef[Any]] = []
+        self._latest: Mapping[str, Any] = {}
+
+    @property
+    def names(self) -> str:
+        """The actors' names, for a person."""
+        return ", ".join(self._actors)
+
+    def spec(self) -> PolicySpec:
+        """What the policy needs and answers.
+
+        Raises:
+            SetupError: an actor cannot be placed or cannot load the policy, or two have loaded different ones.
+        """
+        specs = self._cluster.ask_all({name: actor.spec.remote() for name, actor in self._actors.items()})
+        first: PolicySpec
+        (first_name, first), *others = specs.items()
+        for name, spec in others:
+            if spec != first:
+                raise SetupError(f"{name}: expected the policy of {first_name}, {first}, got {spec}")
+        return first
+
+    def calibrated_ms(self) -> float:
+        """How long the policy takes at batch 1, ms, measured by the first actor."""
+        name, actor = next(iter(self._actors.items()))
+        return float(self._cluster.ask(f"calibration of {name}", actor.calibrate.remote()))
+
+    def address_for(self, worker_index: int) -> PolicyAddress:
+        """Where the worker of that index is to ask."""
+        return PolicyAddress(list(self._actors.values()), worker_index, self._infer_timeout_s)
+
+    def metrics(self) -> Mapping[str, Any]:
+        """The newest sums of the actors' figures that are here; never waits."""
+        done, _ = ray.wait(self._asked, num_returns=len(self._asked), timeout=0) if self._asked else ([], [])
+        if len(done) == len(self._asked):
+            if done:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    self._latest = summed(ray.get(done))
+            self._asked = [actor.metrics.remote() for actor in self._actors.values()]
+        return self._latest
+
+    def end(self) -> None:
+        """Ends the actors at once."""
+        for actor in self._actors.values():
+            self._cluster.end(actor)
+
+
+def summed(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of several policy servers as those of one."""
+    total: dict[str, Any] = {}
+    for each in metrics:
+        for key, value in each.items():
+            if isinstance(value, Mapping):
+                total[key] = Counter(total.get(key, {})) + Counter(value)
+            else:
+                total[key] = total.get(key, 0) + value
+    return total
+
+
+class PolicyAddress:
+    """Resolves, in a worker, where a policy actor serves now; asked again at each reconnect.
+
+    The worker stays with one actor, the one of its index, until that one does not say where it is; then it turns to
+    the next. All answer alike, so that it does not matter which.
+    """
+
+    def __init__(self, actors: Sequence[ActorHandle[Any]], worker_index: int, infer_timeout_s: float) -> None:
+        self._actors = list(actors)
+        self._at = worker_index % len(self._actors)
+        self._infer_timeout_s = infer_timeout_s
+
+    def __call__(self) -> ConnectSection:
+        """The connection.
+
+        Raises:
+            PolicyUnavailable: the policy actors are being restarted; to be asked again.
+        """
+        timeout_s = SOLE_TIMEOUT_S if len(self._actors) == 1 else FAILOVER_TIMEOUT_S
+        errors = []
+        for _ in self._actors:
+            try:
+                answer: ConnectSection = ray.get(self._actors[self._at].connection.remote(), timeout=timeout_s)
+            except ray.exceptions.RayError as error:
+                errors.append(error)
+                self._at = (self._at + 1) % len(self._actors)
+                continue
+            return dataclasses.replace(answer, infer_timeout_s=self._infer_timeout_s)
+        raise PolicyUnavailable(f"policy actor: expected its address, got {errors[0]}") from errors[0]
