@@ -43,6 +43,15 @@ class StagedPolicy(Policy, Protocol):
 
 
 @runtime_checkable
+class RowwisePolicy(Policy, Protocol):
+    """A policy whose rows can fail one by one, because each is computed by itself."""
+
+    def infer_rows(self, observations: Sequence[Observation]) -> list[ActionChunk | Exception]:
+        """As `infer_batch`, with what was raised in the place of a chunk; an EpisodeError or a ContractError."""
+        ...
+
+
+@runtime_checkable
 class Env(Protocol):
     """One simulated task, owned by one thread; observations are made only when asked for."""
 

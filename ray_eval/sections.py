@@ -311,6 +311,94 @@ class LeRobotPolicySection:
         require(bool(self.path), "policy.path", "a checkpoint's folder or an id on the hub", self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteSection:
+    """What every policy on another server is told."""
+
+    addresses: tuple[str, ...] = ()
+    """Servers that answer alike, `host:port` each; the least loaded is asked."""
+    timeout_s: float = 30.0
+    """Longest wait for one answer, reconnects included."""
+    connections: int = 1
+    """Most requests under way at one address."""
+    token_file: str | None = None
+    """File of the token that the servers ask for."""
+    chunk_len: int | None = None
+    """Rows of an answer; null asks the server."""
+    action_dim: int = 7
+    """Columns of an answer, where `chunk_len` is given."""
+    image_size_px: int | None = None
+    """Height and width of the images sent; null takes the protocol's."""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.addresses), "policy.addresses", "one or several, for instance [127.0.0.1:8000]", self.addresses
+        )
+        require(all(map(str.strip, self.addresses)), "policy.addresses", "no empty one", self.addresses)
+        require(0 < self.timeout_s <= 3600, "policy.timeout_s", "above 0, to 3600", self.timeout_s)
+        require(1 <= self.connections <= 4096, "policy.connections", "1 to 4096", self.connections)
+        rows = self.chunk_len
+        require(rows is None or 1 <= rows <= 1000, "policy.chunk_len", "null or 1 to 1000", rows)
+
+
+@dataclass(frozen=True, slots=True)
+class KservePolicySection(RemoteSection):
+    """A server of the Open Inference Protocol over gRPC: ours, or Triton."""
+
+    connections: int = 16
+    """Most requests under way at one address."""
+    model: str | None = None
+    """The model's name at the server; null is the only one of a ray-eval server."""
+    certificate: str | None = None
+    """File of the certificate that the servers must present, PEM; null speaks no TLS."""
+    keys: tuple[str, ...] = ()
+    """Observation keys that the model reads, where the server does not say it itself."""
+    rename: Kwargs = field(default_factory=Kwargs)
+    """The model's names of tensors, by ours (observation keys, `task`, `action`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenpiPolicySection(RemoteSection):
+    """openpi's websocket server, `serve_policy.py` as it stands."""
+
+    keys: tuple[str, ...] = ("observation.images.image", "observation.images.image2", "observation.state")
+    """Observation keys that are sent."""
+    rename: Kwargs = field(default_factory=Kwargs)
+    """The server's names, by ours, where they are not those of openpi's LIBERO configurations."""
+
+
+@dataclass(frozen=True, slots=True)
+class VlaEvalPolicySection(RemoteSection):
+    """A model server of vla-eval, as it stands."""
+
+    connections: int = 256
+    """Most episodes under way; each has a connection of its own."""
+    keys: tuple[str, ...] = ()
+    """Observation keys that are sent; empty sends what the server asks for in its greeting."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeRobotServerPolicySection(RemoteSection):
+    """LeRobot's `async_inference.policy_server`, unchanged; it unpickles what it is sent."""
+
+    trust: bool = False
+    """Whether pickles may be exchanged with the servers: whoever reaches such a server can run code in it."""
+    policy_type: str = "act"
+    """LeRobot's name of the policy's type."""
+    path: str = ""
+    """The checkpoint's folder on the server's machine, or its id on the hub."""
+    device: str = "cpu"
+    """Device that the server is told to use."""
+    keys: tuple[str, ...] = ("observation.images.image", "observation.images.image2", "observation.state")
+    """Observation keys that are sent."""
+    rename: Kwargs = field(default_factory=Kwargs)
+    """The checkpoint's observation keys, by ours."""
+
+    def __post_init__(self) -> None:
+        super(LeRobotServerPolicySection, self).__post_init__()
+        require(bool(self.path), "policy.path", "a checkpoint's folder on the server, or an id on the hub", self.path)
+
+
 PolicySection = (
     OraclePolicy
     | NoopPolicy
@@ -319,6 +407,10 @@ PolicySection = (
     | ReplayPolicy
     | TorchPolicySection
     | LeRobotPolicySection
+    | KservePolicySection
+    | OpenpiPolicySection
+    | VlaEvalPolicySection
+    | LeRobotServerPolicySection
 )
 """Every policy type's own settings."""
 

@@ -22,7 +22,8 @@ EDGES = {
     "driver": {"rollout", "serving", "report", "config", "envs"},
     "rollout": {"envs", "wire"},
     "serving": {"policies", "wire"},
-    "policies": set(),
+    # The adapters of servers that speak our protocol.
+    "policies": {"wire"},
     "envs": set(),
     "report": set(),
     "wire": set(),
@@ -30,7 +31,9 @@ EDGES = {
 }
 OWNERS = {
     "ray": ("rollout/actor", "serving/actor", "driver/"),
-    "grpc": ("serving/", "rollout/client", "wire/"),
+    "grpc": ("serving/", "rollout/client", "wire/", "policies/remote/kserve", "policies/remote/lerobot_server"),
+    "websockets": ("policies/remote/websocket",),
+    "msgpack": ("policies/remote/websocket",),
     "grpc_health": ("serving/", "rollout/client", "wire/"),
     "omegaconf": ("config/",),
     "yaml": ("config/",),

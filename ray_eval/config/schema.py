@@ -22,9 +22,12 @@ from ray_eval.sections import (
     GripperTransform,
     ImageRecipe,
     InitStates,
+    KservePolicySection,
     LeRobotPolicySection,
+    LeRobotServerPolicySection,
     LognormalLatency,
     NoopPolicy,
+    OpenpiPolicySection,
     OraclePolicy,
     PolicySection,
     QueueKind,
@@ -35,6 +38,7 @@ from ray_eval.sections import (
     TorchPolicySection,
     Underrun,
     UniformLatency,
+    VlaEvalPolicySection,
     require,
 )
 
@@ -47,7 +51,14 @@ AUTO_ADDRESS = "auto"
 """Serving address that the run chooses by itself."""
 _ADDRESS = re.compile(r"unix:/.+|[^\s/]+:[0-9]{1,5}")
 
-OPERATIONAL_POLICY_KEYS = ("policy.python",)
+OPERATIONAL_POLICY_KEYS = (
+    "policy.python",
+    "policy.addresses",
+    "policy.timeout_s",
+    "policy.connections",
+    "policy.token_file",
+    "policy.certificate",
+)
 """Keys of a policy's settings that change nothing: what an interpreter brings along is in the policy's `runtime`."""
 
 POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
@@ -59,6 +70,10 @@ POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
         "fake": FakePolicySection,
         "torch": TorchPolicySection,
         "lerobot": LeRobotPolicySection,
+        "kserve": KservePolicySection,
+        "openpi": OpenpiPolicySection,
+        "vla_eval": VlaEvalPolicySection,
+        "lerobot_server": LeRobotServerPolicySection,
     }
 )
 """Policy settings by `policy.type`."""

@@ -14,7 +14,7 @@ from ray.actor import ActorHandle
 from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster
 from ray_eval.errors import PolicyUnavailable, SetupError
-from ray_eval.sections import ConnectSection, ListenSection, PolicySection, ScriptedPolicy
+from ray_eval.sections import ConnectSection, ListenSection, PolicySection, RemoteSection, ScriptedPolicy
 from ray_eval.types import PolicySpec
 
 SOLE_TIMEOUT_S = 10.0
@@ -25,7 +25,7 @@ FAILOVER_TIMEOUT_S = 2.0
 
 def policy_cpus(config: EvalConfig) -> int:
     """CPUs kept free for the policy actors; none for policies that only do arithmetic or ask another server."""
-    is_light = isinstance(config.policy, ScriptedPolicy)
+    is_light = isinstance(config.policy, (ScriptedPolicy, RemoteSection))
     return 0 if is_light else config.serving.replicas * config.serving.threads
 
 
@@ -36,7 +36,7 @@ def actor_cpus(config: EvalConfig) -> int:
 
 def gpu_share(section: PolicySection, replicas: int, gpu_count: float) -> float:
     """GPUs of each policy actor: one, a share of one where they are fewer than the actors, none where none is used."""
-    wants_gpu = getattr(section, "device", "cpu") != "cpu"
+    wants_gpu = not isinstance(section, RemoteSection) and getattr(section, "device", "cpu") != "cpu"
     return min(1.0, gpu_count / replicas) if wants_gpu else 0.0
 
 

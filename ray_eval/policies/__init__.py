@@ -8,17 +8,25 @@ from ray_eval.interfaces import Policy
 from ray_eval.policies.fake import FakePolicy
 from ray_eval.policies.lerobot import LeRobotPolicy
 from ray_eval.policies.oracle import Oracle
+from ray_eval.policies.remote.kserve import KservePolicy
+from ray_eval.policies.remote.lerobot_server import LeRobotServerPolicy
+from ray_eval.policies.remote.openpi import OpenpiPolicy
+from ray_eval.policies.remote.vla_eval import VlaEvalPolicy
 from ray_eval.policies.scripted import Noop, Random, Replay
 from ray_eval.policies.torch_module import load_torch
 from ray_eval.sections import (
     FakePolicySection,
+    KservePolicySection,
     LeRobotPolicySection,
+    LeRobotServerPolicySection,
     NoopPolicy,
+    OpenpiPolicySection,
     OraclePolicy,
     PolicySection,
     RandomPolicy,
     ReplayPolicy,
     TorchPolicySection,
+    VlaEvalPolicySection,
 )
 
 __all__ = ["make_policy"]
@@ -33,6 +41,10 @@ _MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyTyp
         FakePolicySection: lambda section: FakePolicy(section.chunk_len, images=section.images),
         TorchPolicySection: load_torch,
         LeRobotPolicySection: LeRobotPolicy,
+        KservePolicySection: KservePolicy,
+        OpenpiPolicySection: OpenpiPolicy,
+        VlaEvalPolicySection: VlaEvalPolicy,
+        LeRobotServerPolicySection: LeRobotServerPolicy,
     }
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ray_eval.errors import ContractError, EpisodeError, SetupError
-from ray_eval.interfaces import Policy, StagedPolicy
+from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
 from ray_eval.serving.sizes import BatchSizes
 from ray_eval.types import POLICY_STATE_LIMIT_BYTES, ActionChunk, PolicySpec
 
@@ -35,6 +35,8 @@ def answer_rows(policy: Policy, spec: PolicySpec, rows: Sequence[Any], sizes: Ba
         rows: Observations; what `stage` made of them where the policy is a StagedPolicy.
         sizes: Rows of a forward.
     """
+    if isinstance(policy, RowwisePolicy):
+        return [each if isinstance(each, Exception) else _checked(each, spec) for each in policy.infer_rows(rows)]
     try:
         chunks = padded_forward(policy, rows, sizes.rows(len(rows)))
         _check_count(chunks, len(rows), spec)

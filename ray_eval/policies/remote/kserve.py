@@ -1,0 +1,206 @@
+"""Servers of the Open Inference Protocol over gRPC: ours, which say what they read, and others such as Triton."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from ray_eval.errors import ConfigError, ContractError, EpisodeError, PolicyUnavailable, SetupError
+from ray_eval.policies.remote.policy import RemotePolicy, host_and_port, token_of
+from ray_eval.policies.remote.pool import BadAnswerError, LinkBrokenError, Pool
+from ray_eval.sections import ConnectSection, KservePolicySection
+from ray_eval.types import ACTION, Array, Observation, PolicySpec
+from ray_eval.wire import codec
+from ray_eval.wire import open_inference_pb2 as pb
+from ray_eval.wire.channel import call_metadata, open_channel
+from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
+
+_BROKEN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+)
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "UINT8": np.dtype("u1"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+
+
+class KserveLink:
+    """One channel; each address may have many."""
+
+    def __init__(self, section: ConnectSection) -> None:
+        self.address = section.address
+        self._channel = open_channel(section)
+        self._stub = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._credentials = call_metadata(section)
+
+    def call(self, method: str, request: Any, timeout_s: float) -> Any:
+        """The server's answer to one unary call.
+
+        Raises:
+            LinkBrokenError: the server is not there, or did not answer in time.
+            EpisodeError: it answered that it cannot.
+        """
+        try:
+            return getattr(self._stub, method)(
+                request, timeout=timeout_s, metadata=self._credentials, wait_for_ready=False
+            )
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details()
+            if code in _BROKEN:
+                raise LinkBrokenError(f"{code.name}: {details}") from error
+            raise EpisodeError(f"policy server at {self.address}: {code.name}: {details}") from error
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._channel.close()
+
+
+class KservePolicy(RemotePolicy):
+    """A policy behind an Open Inference server; every observation is one ModelInfer."""
+
+    def __init__(self, section: KservePolicySection) -> None:
+        """Asks the model for its metadata.
+
+        Raises:
+            SetupError: no server answers, or none that serves the model.
+            ConfigError: the server does not say what the model reads, and neither does the section.
+        """
+        certificate = _contents(section.certificate)
+        token = token_of(section)
+        self._names = section.rename
+        self._pool = Pool(
+            section.addresses,
+            lambda address, _: KserveLink(
+                ConnectSection(host_and_port(address), token=token, certificate_pem=certificate)
+            ),
+            section.connections,
+            section.timeout_s,
+        )
+        metadata = self._metadata(section)
+        self._inputs = {tensor.name: tensor for tensor in metadata.inputs}
+        self._model = section.model or metadata.name
+        self._theirs = codec.decode_metadata(metadata) if codec.SPEC_PROPERTY in metadata.properties else None
+        self._spec = self._spec_of(section, metadata)
+
+    def _metadata(self, section: KservePolicySection) -> pb.ModelMetadataResponse:
+        request = pb.ModelMetadataRequest(name=section.model or "")
+        try:
+            metadata: pb.ModelMetadataResponse = self._pool.ask(
+                lambda link, timeout_s: link.call("ModelMetadata", request, timeout_s)
+            )
+        except PolicyUnavailable as error:
+            raise SetupError(str(error)) from error
+        except EpisodeError as error:
+            raise SetupError(f"{error}; name the model by policy.model") from error
+        return metadata
+
+    def _spec_of(self, section: KservePolicySection, metadata: pb.ModelMetadataResponse) -> PolicySpec:
+        """The server's own spec, or what the section says of a foreign one, whose noise nobody controls."""
+        if self._theirs is not None:
+            # Its name is the model's, by which requests are addressed; our batches do not reach it as batches.
+            return dataclasses.replace(self._theirs, batch_invariant=True)
+        if section.chunk_len is None or not section.keys:
+            raise ConfigError(
+                f"policy.keys, policy.chunk_len: expected what model {metadata.name!r} reads and answers, because its "
+                f"server does not say it; its inputs are {', '.join(self._inputs) or 'unknown'}"
+            )
+        missing = [key for key in section.keys if self._inputs and self._name(key) not in self._inputs]
+        if missing:
+            raise ConfigError(
+                f"policy.keys: expected names among the model's inputs {', '.join(self._inputs)}, got "
+                f"{self._name(missing[0])!r}; write policy.rename with {missing[0]} in it"
+            )
+        name = metadata.name or section.model or "kserve"
+        return PolicySpec(
+            name,
+            section.keys,
+            section.chunk_len,
+            section.action_dim,
+            image_size_px=section.image_size_px,
+            batch_invariant=True,
+            is_reproducible=False,
+            runtime={"server": metadata.platform or "kserve", "versions": ",".join(metadata.versions)},
+            remarks=(f"policy {name}: noise is not under control: the server does not say that it takes seeds",),
+        )
+
+    def _name(self, key: str) -> str:
+        return str(self._names.get(key, key))
+
+    def _ask(self, link: KserveLink, observation: Observation, timeout_s: float) -> Any:
+        if self._theirs is not None:
+            request = codec.encode_request([observation], self._theirs)
+        else:
+            request = self._foreign_request(observation)
+        return link.call("ModelInfer", request, timeout_s)
+
+    def _chunk(self, actions: Any, address: str) -> Any:
+        """Reads a ModelInferResponse, memory included where the server is ours."""
+        try:
+            if self._theirs is not None:
+                return codec.decode_response(actions, self._theirs)[0]
+            return super()._chunk(self._foreign_actions(actions, address), address)
+        except codec.CodecError as error:
+            raise BadAnswerError(f"policy server at {address}: {error}") from error
+
+    def _foreign_request(self, observation: Observation) -> pb.ModelInferRequest:
+        request = pb.ModelInferRequest(model_name=self._model)
+        for key in self._spec.keys:
+            self._add_input(request, self._name(key), observation.arrays[key])
+        task = self._name(codec.TASK)
+        if task in self._inputs or codec.TASK in self._names:
+            text = observation.task.encode()
+            request.inputs.add(name=task, datatype="BYTES", shape=(1, 1))
+            request.raw_input_contents.append(len(text).to_bytes(4, "little") + text)
+        return request
+
+    def _add_input(self, request: pb.ModelInferRequest, name: str, array: Array) -> None:
+        declared = self._inputs[name].datatype if name in self._inputs else None
+        datatype = declared or ("UINT8" if array.dtype == np.uint8 else "FP32")
+        if datatype not in _DTYPES:
+            raise ContractError(f"policy {self._spec.name!r}: input {name!r}: expected numbers, got {datatype}")
+        request.inputs.add(name=name, datatype=datatype, shape=(1, *array.shape))
+        request.raw_input_contents.append(array.astype(_DTYPES[datatype]).tobytes())
+
+    def _foreign_actions(self, response: pb.ModelInferResponse, address: str) -> Array:
+        wanted = self._name(ACTION)
+        for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=False):
+            if tensor.name == wanted:
+                return _array(tensor, raw, address)
+        got = ", ".join(tensor.name for tensor in response.outputs) or "none with raw contents"
+        raise BadAnswerError(
+            f"policy server at {address}: expected the output {wanted!r}, got {got}; write policy.rename.action=NAME"
+        )
+
+
+def _array(tensor: Any, raw: bytes, address: str) -> Array:
+    """The first row of an output."""
+    dtype = _DTYPES.get(tensor.datatype)
+    if dtype is None or min(tensor.shape, default=0) < 1 or len(raw) != math.prod(tensor.shape) * dtype.itemsize:
+        raise BadAnswerError(
+            f"policy server at {address}: output {tensor.name!r}: expected numbers, as many as its shape says, got "
+            f"{tensor.datatype} {list(tensor.shape)} in {len(raw)} bytes"
+        )
+    array: Array = np.frombuffer(raw, dtype).reshape(tensor.shape)
+    return array[0] if array.ndim > 2 else array
+
+
+def _contents(file: str | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise SetupError(f"policy.certificate {file}: expected a readable file, got {error}") from error
