@@ -321,7 +321,7 @@ def vla_eval_server(**settings):
 
 
 def vla_eval_policy(*addresses, **settings):
-    return make_policy(VlaEvalPolicySection(addresses=addresses, timeout_s=QUICK_S, **settings))
+    return make_policy(VlaEvalPolicySection(addresses=addresses, **{"timeout_s": QUICK_S, **settings}))
 
 
 def values(policy, *observations):
@@ -368,7 +368,7 @@ def test_a_vla_eval_server_that_went_away_takes_its_episodes_along_and_a_new_one
     with vla_eval_server(chunk_size=4) as (_, first), vla_eval_server(chunk_size=4) as (_, second):
         policy = vla_eval_policy(first, second, connections=2)
         episodes = [observation(init_state_id=i) for i in range(3)]
-        assert np.allclose(values(policy, *episodes[:2]), [1.0, 1.0])
+        assert np.allclose([*values(policy, episodes[0]), *values(policy, episodes[1])], [1.0, 1.0])
         assert {session.address for session in policy._sessions.values()} == {first, second}
         assert np.allclose(values(policy, episodes[2]), [1.0])  # in the place of the oldest
         with pytest.raises(EpisodeError, match=r"policy\.connections is too small"):
