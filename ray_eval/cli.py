@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_episode(commands)
     _add_serve(commands)
     _add_list(commands)
+    _add_bench(commands)
     doctor = commands.add_parser("doctor", help="check this machine and say what to mend")
     doctor.set_defaults(command=_doctor, parser=doctor)
     return parser
@@ -148,6 +149,12 @@ def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     listing.add_argument("what", choices=("suites", "tasks", "policies", "protocols", "evaluations"))
     listing.add_argument("suite", nargs="?", help="the suite whose tasks are listed")
     listing.set_defaults(command=_list, parser=listing)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser("bench", help="measure this machine against plain LIBERO", add_help=False)
+    bench.add_argument("options", nargs=argparse.REMAINDER)
+    bench.set_defaults(command=_bench, parser=bench)
 
 
 # --- run ---
@@ -335,6 +342,14 @@ def _list_tasks(suite: str | None) -> int:
     for task_id, instruction in enumerate(instructions(suite)):
         table.add_row(str(task_id), instruction)
     Console().print(table)
+    return EXIT_COMPLETE
+
+
+def _bench(parsed: argparse.Namespace) -> int:
+    require_eval_extra()
+    from ray_eval.bench.command import bench_parser, run_bench
+
+    run_bench(bench_parser().parse_args(parsed.options))
     return EXIT_COMPLETE
 
 

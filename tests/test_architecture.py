@@ -46,7 +46,7 @@ OWNERS = {
     "torch": ("policies/", "serving/"),
     "scipy": ("report/",),
     "matplotlib": ("report/figures",),
-    "rich": ("report/", "cli", "driver/"),
+    "rich": ("report/", "cli", "driver/", "bench/"),
 }
 DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "libero.gl", "libero.versions"}
 

@@ -7,6 +7,7 @@ use it, the baseline of speed. Nothing of `LiberoEnv` is used here.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,11 @@ CAMERAS: Final = ("agentview", "robot0_eye_in_hand")
 
 Observation = Mapping[str, Any]
 """robosuite's dictionary of one observation."""
+
+
+def load_libero() -> None:
+    """Imports LIBERO's environments, which takes seconds, so that nobody's clock has to."""
+    from libero.libero import envs  # noqa: F401
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +95,32 @@ class PlainLibero:
         state: FloatArray = np.array(self.env.get_sim_state())
         return state
 
-    def bare_physics(self, substep_count: int = 25) -> None:
-        """`mj_step` alone, as many times as a control step has substeps; with the last control and no robosuite."""
+    def mark(self) -> None:
+        """Keeps the present as the state from which `bare_physics_s` starts."""
         import mujoco
 
         sim = self.env.env.sim
-        mujoco.mj_step(sim.model._model, sim.data._data, substep_count)  # noqa: SLF001 -- there is no public way
+        model, data = sim.model._model, sim.data._data  # noqa: SLF001 -- there is no public way
+        signature = mujoco.mjtState.mjSTATE_INTEGRATION
+        self._marked = np.empty(mujoco.mj_stateSize(model, signature))
+        mujoco.mj_getState(model, data, self._marked, signature)
+
+    def bare_physics_s(self, substep_count: int = 25) -> float:
+        """Seconds of `mj_step` alone from the marked state, as many as a control step has, on mjData of its own.
+
+        The torques are those of the present, after the step that followed the mark.
+        """
+        import mujoco
+
+        sim = self.env.env.sim
+        model, data = sim.model._model, mujoco.MjData(sim.model._model)  # noqa: SLF001
+        mujoco.mj_setState(model, data, self._marked, mujoco.mjtState.mjSTATE_INTEGRATION)
+        data.ctrl[:] = sim.data.ctrl
+        mujoco.mj_forward(model, data)
+        started = time.perf_counter()
+        for _ in range(substep_count):
+            mujoco.mj_step(model, data)
+        return time.perf_counter() - started
 
     def render(self, camera: str, size_px: int = 256) -> Array:
         """The camera's image of the present, as robosuite's own sensors draw it: rows bottom-up."""

@@ -1,0 +1,152 @@
+"""`ray-eval bench`: its options, its table, its JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from ray_eval.bench.rows import Row
+from ray_eval.bench.tasks import BenchTask
+from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.rollout.actor import installed_versions
+
+PLAIN_WIDTH: Final = 140
+"""Columns of the table where it does not go to a terminal."""
+_SIMULATING: Final = ("step", "reset", "build", "render", "e2e")
+"""Benches that run LIBERO, whose variables must be there before NumPy is loaded."""
+
+
+def _step(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.simulator import bench_step
+
+    return bench_step(_tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 100)
+
+
+def _reset(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.simulator import bench_reset
+
+    return bench_reset(_tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 5)
+
+
+def _build(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.build import bench_build
+
+    return bench_build(_tasks(wanted, "libero_object/0"), wanted.repeats or 3)
+
+
+def _render(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.simulator import bench_render
+
+    return bench_render(_tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 20)
+
+
+def _serve(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.serve import bench_serve
+
+    return bench_serve(wanted.clients, wanted.requests, wanted.repeats or 50)
+
+
+def _pipeline(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.pipeline import bench_pipeline
+
+    (task,) = _tasks(wanted, "fake/0")[:1]
+    return bench_pipeline(task, wanted.steps, wanted.repeats or 20)
+
+
+def _e2e(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.e2e import Workload, bench_e2e
+
+    tasks = _tasks(wanted, "libero_object/0", "libero_object/1")
+    return bench_e2e(Workload(tuple(tasks), wanted.episodes, wanted.steps), wanted.replan)
+
+
+BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]] = {
+    "step": (_step, "a control step without rendering, against bare physics and against LIBERO's"),
+    "reset": (_reset, "a reset, against LIBERO's hard reset"),
+    "build": (_build, "a task's environment in a new process, with the model cache and without"),
+    "render": (_render, "an image of each camera, against robosuite's"),
+    "serve": (_serve, "the server's overhead, and its throughput under many clients"),
+    "pipeline": (_pipeline, "codec, client and queue without a simulator's cost; where an episode's time goes"),
+    "e2e": (_e2e, "episodes per hour, against loops over plain LIBERO"),
+}
+"""Every bench and what it measures."""
+
+
+def bench_parser() -> argparse.ArgumentParser:
+    """The options of `ray-eval bench`."""
+    says = "\n".join(f"  {name:<9} {says}" for name, (_, says) in BENCHES.items())
+    parser = argparse.ArgumentParser(
+        prog="ray-eval bench",
+        description=f"Medians of things measured in turn, and ratios within one run:\n{says}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=tuple(BENCHES))
+    parser.add_argument("--task", action="append", metavar="SUITE/ID", help="a task; may be repeated")
+    parser.add_argument("--repeats", type=int, help="how often each thing is measured (default: by bench)")
+    parser.add_argument("--steps", type=int, default=100, help="steps of an episode: pipeline, e2e (default: 100)")
+    parser.add_argument("--episodes", type=int, default=3, help="episodes of a task: e2e (default: 3)")
+    parser.add_argument("--replan", type=int, nargs="+", default=[5, 10, 50], help="replan_steps: e2e (5 10 50)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
+    parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows, versions and machine there")
+    return parser
+
+
+def run_bench(wanted: argparse.Namespace) -> None:
+    """Measures, shows the table, and writes the JSON where it is asked for."""
+    if wanted.name in _SIMULATING or wanted.task:
+        _enter_worker_environment()
+    rows = BENCHES[wanted.name][0](wanted)
+    _console().print(table_of(wanted.name, rows))
+    if wanted.json is not None:
+        wanted.json.write_text(json.dumps(report_of(wanted.name, rows), indent=1) + "\n", encoding="utf-8")
+
+
+def table_of(name: str, rows: Sequence[Row]) -> Table:
+    """The rows as a person reads them."""
+    table = Table("on", "what", "median", "against", "its median", "ratio", title=f"ray-eval bench {name}")
+    for row in rows:
+        reference = "" if row.reference_value is None else _figure(row.reference_value, row.unit)
+        ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+        table.add_row(row.subject, row.what, _figure(row.value, row.unit), row.reference, reference, ratio)
+    return table
+
+
+def report_of(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """The rows with what they were measured on."""
+    return {
+        "bench": name,
+        "versions": installed_versions(),
+        "machine": {"system": platform.platform(), "cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()},
+        "rows": [row.to_json() for row in rows],
+    }
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:.4g} {unit}".rstrip()
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def _tasks(wanted: argparse.Namespace, *defaults: str) -> list[BenchTask]:
+    return [BenchTask.parse(text) for text in wanted.task or defaults]
+
+
+def _enter_worker_environment() -> None:
+    """Starts this program anew with a worker's variables, which count only before NumPy and GL are loaded."""
+    variables = gl_environment(choose_backend("auto").backend)
+    if any(os.environ.get(name) != value for name, value in variables.items()):
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, "-m", "ray_eval", *sys.argv[1:]], {**os.environ, **variables})  # noqa: S606

@@ -1,0 +1,185 @@
+"""`bench e2e`: the same episodes and actions by `ray-eval run` and by loops like other evaluators', side by side.
+
+Both are programs that start from nothing: imports, Ray, environments and the first episodes are in the figures.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ray_eval.bench.rows import Row
+from ray_eval.bench.tasks import ENV_SEED, BenchTask
+from ray_eval.errors import SetupError
+from ray_eval.report.ledger import LEDGER_NAME
+
+WORKERS: Final = 2
+"""Workers of ray-eval, and loops beside them."""
+POLL_S: Final = 0.05
+"""How exactly the end of an episode is seen in the ledger."""
+TIMEOUT_S: Final = 3600.0
+"""After this a side is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The episodes that both sides run."""
+
+    tasks: tuple[BenchTask, ...]
+    """Tasks of one suite."""
+    episodes_per_task: int
+    """The first so many init states of each."""
+    step_count: int
+    """Actions of an episode."""
+
+    @property
+    def names(self) -> list[str]:
+        """Every episode, task by task."""
+        return [
+            f"{task.suite}/{task.task_id}/{init_state_id}"
+            for task in self.tasks
+            for init_state_id in range(self.episodes_per_task)
+        ]
+
+    def __str__(self) -> str:
+        """As tables name it."""
+        count = len(self.names)
+        return f"{self.tasks[0].suite}, {len(self.tasks)} tasks, {count} episodes of {self.step_count} steps"
+
+    def record(self, folder: Path) -> None:
+        """Writes each episode's actions where the replay policy looks for them."""
+        for task in self.tasks:
+            for init_state_id in range(self.episodes_per_task):
+                path = folder / task.suite / str(task.task_id) / f"{init_state_id}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, task.actions(self.step_count, init_state_id).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """When one side's episodes were done, in seconds from its start, in order."""
+
+    times_s: tuple[float, ...]
+    """One per episode."""
+
+    @property
+    def per_hour(self) -> float:
+        """Episodes per hour from the start to the last one's end."""
+        return len(self.times_s) / self.times_s[-1] * 3600
+
+    @property
+    def steady_per_hour(self) -> float:
+        """Episodes per hour from the first one's end to the last one's: without the start."""
+        return (len(self.times_s) - 1) / (self.times_s[-1] - self.times_s[0]) * 3600
+
+
+def bench_e2e(workload: Workload, replan_steps: Sequence[int]) -> list[Row]:
+    """Episodes per hour at each number of replanned steps, and the time to the first episode."""
+    with tempfile.TemporaryDirectory(prefix="ray-eval-bench-") as scratch:
+        actions = Path(scratch) / "actions"
+        workload.record(actions)
+        reference = _reference(workload, actions)
+        rows = []
+        for steps in replan_steps:
+            ours = _ours(workload, actions, steps, Path(scratch) / f"run-{steps}")
+            rows += _rows(workload, steps, ours, reference)
+        return rows
+
+
+def _rows(workload: Workload, replan: int, ours: Finished, reference: Finished) -> list[Row]:
+    subject, count = f"{workload}, replan {replan}", len(workload.names)
+    loops = f"{WORKERS} loops over LIBERO"
+    first = ours.times_s[0]
+    rows = [
+        Row(subject, "episodes per hour", ours.per_hour, "1/h", count, loops, reference.per_hour),
+        Row(subject, "first episode done", first, "s", 1, loops, reference.times_s[0]),
+    ]
+    if count > WORKERS:
+        steady = ours.steady_per_hour, reference.steady_per_hour
+        rows.append(Row(subject, "after the first", steady[0], "1/h", count - 1, loops, steady[1]))
+    return rows
+
+
+def _reference(workload: Workload, actions: Path) -> Finished:
+    """Loops side by side, each with its share of the tasks, or of the episodes where there is one task."""
+    names = workload.names
+    if len(workload.tasks) >= WORKERS:
+        shares = [[name for name in names if _index(workload, name) % WORKERS == loop] for loop in range(WORKERS)]
+    else:
+        shares = [names[loop::WORKERS] for loop in range(WORKERS)]
+    command = [sys.executable, "-m", "ray_eval.bench.reference_loop", str(actions)]
+    started = time.perf_counter()
+    times: list[float] = []
+    with tempfile.TemporaryFile("w+") as output:
+        loops = [
+            subprocess.Popen([*command, *share], stdout=output, stderr=subprocess.DEVNULL) for share in shares if share
+        ]
+        try:
+            while len(times) < len(names):
+                _check_running([loop.poll() for loop in loops], time.perf_counter() - started, "reference loops")
+                output.seek(0)
+                done = output.read().count("finished ")
+                times += [time.perf_counter() - started] * (done - len(times))
+                time.sleep(POLL_S)
+        finally:
+            for loop in loops:
+                loop.terminate()
+                loop.wait()
+    return Finished(tuple(times))
+
+
+def _index(workload: Workload, name: str) -> int:
+    return next(i for i, task in enumerate(workload.tasks) if name.startswith(f"{task.suite}/{task.task_id}/"))
+
+
+def _ours(workload: Workload, actions: Path, replan_steps: int, out: Path) -> Finished:
+    first = workload.tasks[0]
+    words = [
+        "policy=replay", f"policy.path={actions}", f"policy.chunk_len={max(replan_steps, 10)}", "policy.images=true",
+        f"suite={first.suite}", f"tasks=[{','.join(str(task.task_id) for task in workload.tasks)}]",
+        f"episodes_per_task={workload.episodes_per_task}", "protocol=openpi", f"protocol.env_seed={ENV_SEED}",
+        f"protocol.replan_steps={replan_steps}", f"protocol.max_steps={workload.step_count}", f"workers={WORKERS}",
+        "ray.dashboard=false",
+    ]  # fmt: skip
+    started = time.perf_counter()
+    times: list[float] = []
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ray_eval", "run", *words, "--out", str(out)], stdout=output, stderr=output
+        )
+        try:
+            while len(times) < len(workload.names):
+                is_over = process.poll() is not None
+                done = _recorded_episodes(out)
+                times += [time.perf_counter() - started] * (done - len(times))
+                if is_over and done < len(workload.names):
+                    output.seek(0)
+                    raise SetupError(f"bench e2e: expected {len(workload.names)} episodes, got {output.read()[-1000:]}")
+                time.sleep(POLL_S)
+            process.wait(timeout=60)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(timeout=60)
+    return Finished(tuple(times))
+
+
+def _recorded_episodes(out: Path) -> int:
+    path = out / LEDGER_NAME
+    return path.read_bytes().count(b'{"kind": "episode"') if path.exists() else 0
+
+
+def _check_running(codes: Sequence[int | None], elapsed_s: float, what: str) -> None:
+    broken = [code for code in codes if code not in (None, os.EX_OK)]
+    if broken or elapsed_s > TIMEOUT_S:
+        raise SetupError(f"bench e2e: expected the {what} to finish, got exit codes {list(codes)} at {elapsed_s:.0f} s")

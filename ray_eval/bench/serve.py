@@ -1,0 +1,97 @@
+"""`bench serve`: what the gRPC server adds to a forward, and what it makes of many clients at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from ray_eval.bench.policies import TimedPolicy, observation_of, served
+from ray_eval.bench.rows import Row, interleaved, median_ms, timed
+from ray_eval.errors import ContractError
+from ray_eval.rollout.client import PolicyClient
+from ray_eval.sections import ConnectSection
+from ray_eval.types import STATE
+
+FORWARD_MS: Final = 20.0
+"""Time of a forward, besides its rows."""
+ROW_MS: Final = 0.5
+"""Time that each row adds."""
+KEYS: Final = (STATE,)
+"""What many clients send: with images their own encoding would be what is measured."""
+
+
+def bench_serve(client_counts: Sequence[int], requests_per_client: int, repeats: int) -> list[Row]:
+    """Overhead at batch 1, then throughput at each number of clients."""
+    rows = [_overhead(repeats)]
+    for count in client_counts:
+        rows += _throughput(count, requests_per_client)
+    return rows
+
+
+def _overhead(repeats: int) -> Row:
+    policy = TimedPolicy(FORWARD_MS, ROW_MS)
+    observation = observation_of(1)
+    with served(FORWARD_MS, ROW_MS) as server, _client(server.address) as client:
+        ids = iter(range(10 * repeats + 10))
+        durations = interleaved(
+            {
+                "served": lambda: timed(lambda: client.infer(observation, f"overhead/{next(ids)}").result()),
+                "bare": lambda: timed(lambda: policy.infer_batch([observation])),
+            },
+            repeats,
+            warmups=3,
+        )
+    found = {name: median_ms(values) for name, values in durations.items()}
+    what = f"request, two images, overhead {found['served'] - found['bare']:.2f} ms"
+    return Row("1 client", what, found["served"], "ms", repeats, "bare forward", found["bare"])
+
+
+def _throughput(client_count: int, requests_per_client: int) -> list[Row]:
+    with served(FORWARD_MS, ROW_MS, KEYS) as server:
+        started = time.perf_counter()
+        with ThreadPoolExecutor(client_count) as threads:
+            seeds = [range(i * requests_per_client, (i + 1) * requests_per_client) for i in range(client_count)]
+            answered = sum(threads.map(lambda own: _ask_all(server.address, own), seeds))
+        wall_s = time.perf_counter() - started
+    total, totals = client_count * requests_per_client, server.totals
+    _check_counts(total, answered, totals["requests"])
+    # At best every forward takes a request of every client.
+    bound = client_count / (FORWARD_MS + ROW_MS * client_count) * 1000
+    ideal_ms = FORWARD_MS * totals["batches"] + ROW_MS * total
+    idle_ms, wall_ms = totals["idle_while_queued_ms"], wall_s * 1000
+    subject = f"{client_count} client{'s'[: client_count > 1]}, state only"
+    return [
+        Row(subject, "answers", total / wall_s, "1/s", total, "one batch of all clients at a time", bound),
+        Row(subject, "time its forwards have to take", ideal_ms, "ms", total, "wall time", wall_ms),
+        Row(subject, "device idle while requests waited", idle_ms, "ms", total, "wall time", wall_ms),
+        Row(subject, "rows of a forward", total / totals["batches"], "", total, "clients", float(client_count)),
+    ]
+
+
+def _check_counts(sent: int, answered: int, computed: int) -> None:
+    """None lost, none answered by another's chunk (`_ask_all` sees to that), none computed twice.
+
+    Raises:
+        ContractError: the counts differ.
+    """
+    if not sent == answered == computed:
+        raise ContractError(f"bench serve: expected {sent} answers, each computed once, got {answered} of {computed}")
+
+
+def _ask_all(address: str, seeds: Sequence[int]) -> int:
+    """One client's requests, one after the other; how many were answered with their own chunk."""
+    answered = 0
+    observation = observation_of(0, KEYS)
+    with _client(address) as client:
+        for seed in seeds:
+            chunk = client.infer(dataclasses.replace(observation, noise_seed=seed), f"bench/{seed}").result()
+            answered += bool((chunk.actions == seed).all())
+    return answered
+
+
+def _client(address: str) -> contextlib.closing[PolicyClient]:
+    return contextlib.closing(PolicyClient(lambda: ConnectSection(address)))

@@ -1,0 +1,42 @@
+"""The benches that run LIBERO, on the smallest counts: structure and ratios, never a clock."""
+
+import pytest
+
+from ray_eval.bench.build import bench_build
+from ray_eval.bench.e2e import Workload, bench_e2e
+from ray_eval.bench.simulator import bench_render, bench_reset, bench_step
+from ray_eval.bench.tasks import BenchTask
+
+TASK = BenchTask("libero_object", 0)
+
+
+def check(rows, references):
+    assert [row.reference for row in rows] == references
+    assert all(row.ratio > 0 for row in rows)
+
+
+def test_a_step_is_compared_with_bare_physics_and_with_liberos():
+    check(bench_step([TASK], repeats=2), ["25 x mj_step", "LIBERO's, cameras off", "25 x mj_step"])
+
+
+@pytest.mark.nightly
+def test_an_image_is_compared_with_robosuites():
+    rows = bench_render([TASK], repeats=2)
+    check(rows, ["robosuite's", "robosuite's"])
+    assert [row.what for row in rows] == ["agentview image", "robot0_eye_in_hand image"]
+
+
+@pytest.mark.nightly
+def test_a_reset_is_compared_with_liberos():
+    check(bench_reset([TASK], repeats=1), ["LIBERO's hard reset, cameras off", "LIBERO's hard reset, both cameras"])
+
+
+@pytest.mark.nightly
+def test_a_build_is_compared_with_one_without_the_cache():
+    check(bench_build([TASK], repeats=1), ["build without", "LIBERO's", "LIBERO's"])
+
+
+@pytest.mark.nightly
+def test_whole_runs_are_compared_with_loops_over_libero():
+    rows = bench_e2e(Workload((TASK,), episodes_per_task=2, step_count=10), [10])
+    check(rows, ["2 loops over LIBERO", "2 loops over LIBERO"])

@@ -1,0 +1,98 @@
+"""The benches on small counts: every row is there, with what it is compared with; no clock is asserted."""
+
+import json
+
+import pytest
+
+from ray_eval.bench.command import BENCHES, bench_parser, run_bench, table_of
+from ray_eval.bench.e2e import Finished, Workload
+from ray_eval.bench.pipeline import bench_pipeline
+from ray_eval.bench.policies import TimedPolicy, observation_of
+from ray_eval.bench.rows import Row, interleaved
+from ray_eval.bench.serve import _check_counts, bench_serve
+from ray_eval.bench.tasks import BenchTask
+from ray_eval.errors import ConfigError, ContractError
+
+
+def test_a_ratio_is_the_figure_over_the_references():
+    assert Row("s", "w", 3.0, "ms", 1, "r", 6.0).ratio == 0.5
+    assert Row("s", "w", 3.0, "ms", 1).ratio is None
+
+
+def test_measurements_are_taken_in_turn_and_the_warm_up_is_left_out():
+    called = []
+
+    def measure(name, value):
+        called.append(name)
+        return value
+
+    found = interleaved({"a": lambda: measure("a", 1.0), "b": lambda: measure("b", 2.0)}, repeats=2, warmups=1)
+    assert called == ["a", "b"] * 3
+    assert found == {"a": [1.0, 1.0], "b": [2.0, 2.0]}
+
+
+def test_a_timed_policy_answers_each_request_with_its_own_seed():
+    chunks = TimedPolicy(0, 0).infer_batch([observation_of(3), observation_of(5)])
+    assert [chunk.actions[0, 0] for chunk in chunks] == [3, 5]
+
+
+def test_serving_says_what_it_is_compared_with_and_loses_no_request():
+    rows = bench_serve([3], requests_per_client=4, repeats=2)
+    assert [row.reference for row in rows] == [
+        "bare forward",
+        "one batch of all clients at a time",
+        "wall time",
+        "wall time",
+        "clients",
+    ]
+    assert all(row.ratio is not None for row in rows)
+    assert rows[1].repeats == 12
+    assert 1 <= rows[4].value <= 3
+
+
+@pytest.mark.parametrize("counts", [(12, 11, 12), (12, 12, 13), (12, 12, 11)])
+def test_a_lost_or_repeated_answer_ends_the_bench(counts):
+    with pytest.raises(ContractError, match="expected 12 answers"):
+        _check_counts(*counts)
+
+
+def test_the_parts_of_an_episode_add_up_to_the_whole():
+    rows = bench_pipeline(BenchTask("fake", 0), step_count=20, repeats=2)
+    parts = [row for row in rows if row.reference == "whole episode"]
+    assert {row.what for row in parts} >= {"env.reset", "env.step", "env.observe"}
+    assert sum(row.ratio for row in parts) == pytest.approx(1)
+    assert len([row for row in rows if row.subject.startswith("codec")]) == 4
+
+
+def test_the_rates_of_a_side_come_from_when_its_episodes_were_done():
+    finished = Finished((10.0, 20.0, 30.0))
+    assert finished.per_hour == pytest.approx(360)
+    assert finished.steady_per_hour == pytest.approx(360)
+
+
+def test_a_workload_records_the_actions_that_both_sides_execute(tmp_path):
+    workload = Workload((BenchTask("libero_object", 0), BenchTask("libero_object", 1)), 2, 5)
+    workload.record(tmp_path)
+    recorded = [path.relative_to(tmp_path).with_suffix("").as_posix() for path in sorted(tmp_path.rglob("*.npy"))]
+    assert recorded == workload.names
+
+
+def test_a_task_is_written_with_its_suite():
+    assert str(BenchTask.parse("libero_10/2")) == "libero_10 2"
+    with pytest.raises(ConfigError, match="suite/task_id"):
+        BenchTask.parse("libero_10")
+
+
+def test_the_command_shows_a_table_and_writes_json(tmp_path, capsys):
+    path = tmp_path / "rows.json"
+    run_bench(bench_parser().parse_args(["pipeline", "--repeats", "1", "--steps", "10", "--json", str(path)]))
+    assert "whole episode" in capsys.readouterr().out
+    report = json.loads(path.read_text())
+    assert report["bench"] == "pipeline"
+    assert all({"subject", "what", "value", "unit", "reference", "ratio"} <= row.keys() for row in report["rows"])
+
+
+def test_every_bench_is_named_in_the_help_and_fits_a_table():
+    text = bench_parser().format_help()
+    assert all(says in text for _, says in BENCHES.values())
+    assert table_of("step", [Row("s", "w", 1.0, "ms", 1)]).row_count == 1
