@@ -135,12 +135,13 @@ def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve = commands.add_parser("serve", help="serve a policy over gRPC, without Ray")
-    serve.add_argument("policy", metavar="POLICY", help="a policy preset, see ray-eval list policies")
+    serve.add_argument("policy", metavar="POLICY", help="a preset (ray-eval list policies), or a YAML file")
     serve.add_argument("words", nargs="*", metavar="policy.key=value", help="overrides")
     serve.add_argument("--address", help=f"host:port or unix:/path (default: serving.address, else {SERVE_ADDRESS})")
     serve.add_argument("--token-file", type=Path, metavar="FILE", help="file of the bearer token that calls must carry")
     serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate, PEM")
     serve.add_argument("--private-key", type=Path, metavar="FILE", help="key of the certificate, PEM")
+    serve.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input is closed")
     serve.set_defaults(command=_serve, parser=serve)
 
 
@@ -287,8 +288,10 @@ def _episode(parsed: argparse.Namespace) -> int:
 
 def _serve(parsed: argparse.Namespace) -> int:
     from ray_eval.sections import ListenSection
-    from ray_eval.serving.standalone import serve_section
+    from ray_eval.serving.standalone import serve_section, stop_with_stdin
 
+    if parsed.stop_with_stdin:
+        stop_with_stdin()
     section, serving = load_policy(parsed.policy, parsed.words)
     listen = ListenSection(
         address=_serve_address(parsed.address, serving.address),

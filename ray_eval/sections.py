@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ray_eval.errors import ConfigError
@@ -413,6 +415,23 @@ PolicySection = (
     | LeRobotServerPolicySection
 )
 """Every policy type's own settings."""
+
+POLICY_TYPES: Mapping[str, type[PolicySection]] = MappingProxyType(
+    {
+        "oracle": OraclePolicy,
+        "noop": NoopPolicy,
+        "random": RandomPolicy,
+        "replay": ReplayPolicy,
+        "fake": FakePolicySection,
+        "torch": TorchPolicySection,
+        "lerobot": LeRobotPolicySection,
+        "kserve": KservePolicySection,
+        "openpi": OpenpiPolicySection,
+        "vla_eval": VlaEvalPolicySection,
+        "lerobot_server": LeRobotServerPolicySection,
+    }
+)
+"""Policy settings by `policy.type`."""
 
 
 @dataclass(frozen=True, slots=True)

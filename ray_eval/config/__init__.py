@@ -98,7 +98,7 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
 
 
 def load_policy(name: str, overrides: Sequence[str] = ()) -> tuple[PolicySection, ServingConfig]:
-    """A policy preset with `policy.key=value` and `serving.key=value` on top, for a server without a run.
+    """A policy, by its preset's name or as a file, with `policy.key=value` and `serving.key=value` on top.
 
     Raises:
         ConfigError: something cannot be served as written.
@@ -107,7 +107,9 @@ def load_policy(name: str, overrides: Sequence[str] = ()) -> tuple[PolicySection
     for key in (*said.presets, *said.values):
         if key not in ("policy", "serving") or key in said.presets:
             raise ConfigError(f"{key}: expected policy.key=value or serving.key=value here, got {key}")
-    values = merged(load_preset("policies", name), said.values.get("policy", {}))
+    is_file_name = Path(name).suffix in {".yaml", ".yml"}
+    preset = read_file(Path(name)) if is_file_name else load_preset("policies", name)
+    values = merged(preset, said.values.get("policy", {}))
     serving: ServingConfig = read_section(ServingConfig, said.values.get("serving", {}), "serving")
     policy: PolicySection = read(PolicySection, values, "policy")
     return policy, serving

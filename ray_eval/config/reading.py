@@ -16,9 +16,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ray_eval.config.schema import POLICY_TYPES, MaxSteps
+from ray_eval.config.schema import MaxSteps
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.sections import Kwargs, PolicySection, shown
+from ray_eval.sections import POLICY_TYPES, Kwargs, PolicySection, shown
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.[0-9]+")

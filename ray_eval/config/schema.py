@@ -13,32 +13,22 @@ from typing import Any, Literal
 from ray_eval.errors import ConfigError
 from ray_eval.sections import (
     MAX_LATENCY_MS,
+    POLICY_TYPES,
     BatchingSection,
     Control,
     Determinism,
     ExecutionMode,
-    FakePolicySection,
     GlBackend,
     GripperTransform,
     ImageRecipe,
     InitStates,
-    KservePolicySection,
-    LeRobotPolicySection,
-    LeRobotServerPolicySection,
     LognormalLatency,
-    NoopPolicy,
-    OpenpiPolicySection,
-    OraclePolicy,
     PolicySection,
     QueueKind,
-    RandomPolicy,
-    ReplayPolicy,
     SettleAction,
     StateFormat,
-    TorchPolicySection,
     Underrun,
     UniformLatency,
-    VlaEvalPolicySection,
     require,
 )
 
@@ -60,23 +50,6 @@ OPERATIONAL_POLICY_KEYS = (
     "policy.certificate",
 )
 """Keys of a policy's settings that change nothing: what an interpreter brings along is in the policy's `runtime`."""
-
-POLICY_TYPES: Mapping[str, type[PolicySection]] = types.MappingProxyType(
-    {
-        "oracle": OraclePolicy,
-        "noop": NoopPolicy,
-        "random": RandomPolicy,
-        "replay": ReplayPolicy,
-        "fake": FakePolicySection,
-        "torch": TorchPolicySection,
-        "lerobot": LeRobotPolicySection,
-        "kserve": KservePolicySection,
-        "openpi": OpenpiPolicySection,
-        "vla_eval": VlaEvalPolicySection,
-        "lerobot_server": LeRobotServerPolicySection,
-    }
-)
-"""Policy settings by `policy.type`."""
 
 
 class MaxSteps(dict[str, int]):
@@ -213,6 +186,8 @@ class ServingConfig:
     """Policy actors, one per GPU where there are GPUs; workers are spread over them."""
     infer_timeout_s: float = field(default=60.0, metadata=OPERATIONAL)
     """Longest wait for one answer, reconnects included."""
+    load_timeout_s: float = field(default=1800.0, metadata=OPERATIONAL)
+    """Longest wait for a policy that is read from files to be loaded, its actor's placement included."""
     slowdown_ms: tuple[float, ...] | None = field(default=None, metadata=OPERATIONAL)
     """[low, high]: a random pause before each forward, to see that no result depends on how fast a policy answers."""
 
@@ -225,6 +200,7 @@ class ServingConfig:
         pause = self.slowdown_ms
         is_range = pause is None or (len(pause) == 2 and 0 <= pause[0] <= pause[1] <= MAX_LATENCY_MS)
         require(is_range, "serving.slowdown_ms", "null or [low,high] in ms", pause)
+        require(0 < self.load_timeout_s <= 86_400, "serving.load_timeout_s", "above 0, to 86400", self.load_timeout_s)
         self.batching()
         require(0 < self.infer_timeout_s <= 3600, "serving.infer_timeout_s", "above 0, to 3600", self.infer_timeout_s)
 

@@ -104,13 +104,13 @@ class Cluster:
         self.actors.append(actor)
         return actor
 
-    def ask(self, name: str, question: Any) -> Any:
-        """The answer to one question, within the time that a placement may take.
+    def ask(self, name: str, question: Any, timeout_s: float | None = None) -> Any:
+        """The answer to one question, within `timeout_s` or the time that a placement may take.
 
         Raises:
             SetupError: none came in time.
         """
-        return self.ask_all({name: question})[name]
+        return self.ask_all({name: question}, timeout_s)[name]
 
     def wait_for_workers(self, workers: Mapping[str, ActorHandle[Any]]) -> list[dict[str, Any]]:
         """What each worker says of itself, once all are placed.
@@ -128,13 +128,13 @@ class Cluster:
         """
         return self.ask_all({name: actor.canary.remote(has_pixels=has_pixels) for name, actor in workers.items()})
 
-    def ask_all(self, questions: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to each question by its name, within the time that a placement may take.
+    def ask_all(self, questions: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        """The answer to each question by its name, within `timeout_s` or the time that a placement may take.
 
         Raises:
             SetupError: some did not come in time.
         """
-        timeout_s = self.config.placement_timeout_s
+        timeout_s = timeout_s or self.config.placement_timeout_s
         _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=timeout_s)
         if waiting:
             late = [name for name, question in questions.items() if question in waiting]

@@ -55,6 +55,8 @@ class Replicas:
     ) -> None:
         self._cluster = cluster
         self._infer_timeout_s = config.serving.infer_timeout_s
+        # What is there at once is only placed.
+        self._load_timeout_s = config.serving.load_timeout_s if hasattr(config.policy, "path") else None
         gpus = gpu_share(config.policy, len(names), ray.cluster_resources().get("GPU", 0.0))
         self._actors: dict[str, ActorHandle[Any]] = {
             name: cluster.start_policy(name, config.policy, listen(name), config.serving.batching(), gpus)
@@ -74,7 +76,8 @@ class Replicas:
         Raises:
             SetupError: an actor cannot be placed or cannot load the policy, or two have loaded different ones.
         """
-        specs = self._cluster.ask_all({name: actor.spec.remote() for name, actor in self._actors.items()})
+        questions = {name: actor.spec.remote() for name, actor in self._actors.items()}
+        specs = self._cluster.ask_all(questions, self._load_timeout_s)
         first: PolicySpec
         (first_name, first), *others = specs.items()
         for name, spec in others:

@@ -7,9 +7,11 @@ import dataclasses
 from typing import Any
 
 from ray_eval.errors import RayEvalError
+from ray_eval.interfaces import Policy
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
-from ray_eval.serving.server import serve_in_thread
+from ray_eval.serving.hosting import HostedServer, interpreter_of, serve_in_child
+from ray_eval.serving.server import RunningServer, serve_in_thread
 from ray_eval.serving.timing import SlowedPolicy, calibrated_ms
 from ray_eval.types import PolicySpec
 
@@ -27,13 +29,20 @@ class PolicyActor:
         self._stack = contextlib.ExitStack()
         self._failure: RayEvalError | None = None
         try:
-            loaded, sizes = load_policy(policy, batching)
-            if batching.slowdown_ms is not None:
-                loaded = SlowedPolicy(loaded, batching.slowdown_ms)
-            self._policy = loaded
-            self._server = self._stack.enter_context(serve_in_thread(loaded, self._listen, sizes))
+            self._policy, self._server = self._hosted(policy, batching)
         except RayEvalError as error:
+            self._stack.close()
             self._failure = error
+
+    def _hosted(self, section: PolicySection, batching: BatchingSection) -> tuple[Policy, RunningServer | HostedServer]:
+        """The policy and its server, here or in the interpreter that the policy is to run in."""
+        if interpreter_of(section) is not None:
+            child = self._stack.enter_context(serve_in_child(section, self._listen, batching))
+            return child.policy(), child
+        policy, sizes = load_policy(section, batching)
+        if batching.slowdown_ms is not None:
+            policy = SlowedPolicy(policy, batching.slowdown_ms)
+        return policy, self._stack.enter_context(serve_in_thread(policy, self._listen, sizes))
 
     def __repr__(self) -> str:
         """What the Ray dashboard shows."""
@@ -47,7 +56,7 @@ class PolicyActor:
         """
         if self._failure is not None:
             raise self._failure
-        return self._server.server.spec
+        return self._server.spec
 
     def connection(self) -> ConnectSection:
         """How a worker reaches the server as it stands now."""

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import hmac
 import importlib.metadata
+import json
 import logging
 import sys
 import threading
@@ -198,7 +199,9 @@ class PolicyServer:
 
     async def _model_metadata(self, request: pb.ModelMetadataRequest, _context: Context) -> pb.ModelMetadataResponse:
         self._check_model(request.name)
-        return codec.encode_metadata(self._spec)
+        metadata = codec.encode_metadata(self._spec)
+        metadata.properties[codec.METRICS_PROPERTY] = json.dumps(dataclasses.asdict(self.metrics()))
+        return metadata
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         observations = codec.decode_request(request, self._spec, self._max_rows)
@@ -302,6 +305,11 @@ class RunningServer:
     """Where it listens."""
     server: PolicyServer
     """The server; its coroutines belong to its own thread's event loop."""
+
+    @property
+    def spec(self) -> PolicySpec:
+        """What it declares."""
+        return self.server.spec
 
     def metrics(self) -> dict[str, Any]:
         """`BatcherMetrics` as a dictionary."""

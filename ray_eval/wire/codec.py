@@ -39,6 +39,8 @@ ENVIRONMENT_NAMES = f"{ENVIRONMENT_STATE}.names"
 """Tensor of the names beside the privileged state; left out where they are unknown."""
 SPEC_PROPERTY = "ray_eval.policy_spec"
 """Property of the model's metadata that carries the PolicySpec as JSON."""
+METRICS_PROPERTY = "ray_eval.metrics"
+"""Property of the metadata that carries the server's totals so far, as JSON."""
 PLATFORM = "ray_eval"
 """Platform that the model's metadata names."""
 

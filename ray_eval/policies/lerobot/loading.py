@@ -20,6 +20,7 @@ from ray_eval.policies.lerobot.checkpoint import (
     WEIGHTS_NAME,
     Checkpoint,
 )
+from ray_eval.policies.torch_module import import_torch, pick_device
 from ray_eval.sections import LeRobotPolicySection
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
     if section.temporal_ensemble == "off" and getattr(config, "temporal_ensemble_coeff", None) is not None:
         config.temporal_ensemble_coeff = None
         config.n_action_steps = config.chunk_size
-    config.device = device_of(section)
+    config.device = pick_device(import_torch(), section.device)
     config.pretrained_path = checkpoint.folder
     if getattr(config, "pretrained_backbone_weights", None) is not None:
         # The weights of a backbone come with the checkpoint's; nothing is downloaded to be overwritten.
@@ -142,22 +143,6 @@ def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
     if section.dtype != "checkpoint" and hasattr(config, "dtype"):
         config.dtype = section.dtype
     return config
-
-
-def device_of(section: LeRobotPolicySection) -> str:
-    """`cpu` or `cuda`.
-
-    Raises:
-        SetupError: CUDA is asked for and not there.
-    """
-    import torch
-
-    has_cuda = torch.cuda.is_available()
-    if section.device == "cuda" and not has_cuda:
-        raise SetupError(
-            "policy.device=cuda: expected a CUDA device that torch sees, got none; write policy.device=cpu"
-        )
-    return "cuda" if has_cuda and section.device != "cpu" else "cpu"
 
 
 def _policy_class(checkpoint: Checkpoint) -> Any:

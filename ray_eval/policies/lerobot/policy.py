@@ -15,6 +15,7 @@ from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.loading import lerobot_version, load
 from ray_eval.policies.lerobot.noise import draw_noise, is_deterministic, noise_shape
 from ray_eval.policies.lerobot.ranges import training_ranges
+from ray_eval.policies.torch_module import runtime_of
 from ray_eval.sections import LeRobotPolicySection
 from ray_eval.types import ACTION, IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
 
@@ -196,8 +197,7 @@ class LeRobotPolicy:
             runtime={
                 "type": self._name,
                 "lerobot": lerobot_version(),
-                "torch": str(torch.__version__),
-                "device": torch.cuda.get_device_name() if loaded.device == "cuda" else "cpu",
+                **runtime_of(torch, loaded.device),
                 **commit,
             },
             ranges=training_ranges(loaded.statistics, self._wiring),
