@@ -134,6 +134,7 @@ class HostedServer:
             self._process.wait()
         if self._watcher.is_alive():
             self._watcher.join()
+        self._let_go()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _ask(self) -> pb.ModelMetadataResponse | None:
@@ -148,7 +149,7 @@ class HostedServer:
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [self._python, "-m", "ray_eval", "serve", *self._arguments],
+            [self._python, "-P", "-m", "ray_eval", "serve", *self._arguments],  # -P: not the present folder's ray_eval
             stdin=subprocess.PIPE,  # the child ends when this end of the pipe is closed, however this process ends
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -161,16 +162,24 @@ class HostedServer:
         self._reader.start()
         return process
 
+    def _let_go(self) -> None:
+        """Closes this end of the pipes of a child that has ended."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._reader.join(timeout=ASK_TIMEOUT_S)
+
     def _read(self, output: IO[str]) -> None:
-        for line in output:
-            self._output.append(line.rstrip())
-            sys.stderr.write(f"[policy {self._python}] {line}")
+        with output:
+            for line in output:
+                self._output.append(line.rstrip())
+                sys.stderr.write(f"[policy {self._python}] {line}")
 
     def _watch(self) -> None:
         pause_s = 1.0
         while True:
             began = time.monotonic()
             code = self._process.wait()
+            self._let_go()
             if self._is_closing.is_set():
                 return
             pause_s = 1.0 if time.monotonic() - began > STEADY_S else pause_s
