@@ -25,7 +25,6 @@ from typing import IO, Any
 
 import grpc
 
-import ray_eval
 from ray_eval.errors import EpisodeError, SetupError
 from ray_eval.sections import POLICY_TYPES, BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.listening import UNIX_PREFIX, check_listen
@@ -49,6 +48,7 @@ LONGEST_PAUSE_S = 30.0
 """Longest pause before a child that died is started again; the first is a second, doubled each time."""
 STEADY_S = 60.0
 """A child that lived this long died of something else than its start: the next pause is the first one again."""
+_PACKAGE = Path(__file__).resolve().parents[1]
 KEPT_LINES = 60
 """Lines of the child's output that an error message can draw on."""
 
@@ -307,7 +307,7 @@ def _environment(folder: Path) -> dict[str, str]:
     sources = folder / "python"
     if not sources.exists():
         sources.mkdir()
-        (sources / "ray_eval").symlink_to(Path(ray_eval.__file__).resolve().parent)
+        (sources / "ray_eval").symlink_to(_PACKAGE)
     own = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONPATH")}
     path = os.pathsep.join([str(sources), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**own, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
