@@ -129,6 +129,7 @@ def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     episode.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     episode.add_argument("episode_id", metavar="EPISODE_ID", help="for instance libero_object/3/17")
     episode.add_argument("--video", type=Path, metavar="FILE", help="write what the agentview camera sees, for people")
+    episode.add_argument("--trace", type=Path, metavar="FILE", help="write a row per control step, as Parquet")
     episode.add_argument("--pdb", action="store_true", help="stop in the debugger where it breaks")
     episode.set_defaults(command=_episode, parser=episode)
 
@@ -283,7 +284,7 @@ def _episode(parsed: argparse.Namespace) -> int:
     require_eval_extra()
     from ray_eval.driver.episode import run_again
 
-    return run_again(parsed.run, parsed.episode_id, video=parsed.video, is_debugged=parsed.pdb)
+    return run_again(parsed.run, parsed.episode_id, video=parsed.video, trace=parsed.trace, is_debugged=parsed.pdb)
 
 
 def _serve(parsed: argparse.Namespace) -> int:

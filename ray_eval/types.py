@@ -208,6 +208,28 @@ class Outcome(enum.StrEnum):
     """Something of ours, or the machine, broke; says nothing about the policy."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StepRecord:
+    """One control step as the queue saw it."""
+
+    step: int
+    """The control step."""
+    queue_length: int
+    """Actions queued when the step's action is taken."""
+    action: FloatArray
+    """(A,) float64: the native action that was executed."""
+    source: int | None
+    """Index of the request whose chunk the action is from; None on an underrun."""
+    label: int | None
+    """The step that the action was planned for; None on an underrun."""
+    is_aggregated: bool
+    """Whether chunks overlapped there."""
+    is_captured: bool
+    """Whether an observation was captured for a request before this step."""
+    is_filtered: bool
+    """Whether an observation was captured before this step and left out by the filter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inside:
     """What happened between the chunk queue and the simulator in one episode."""

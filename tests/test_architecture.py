@@ -46,6 +46,7 @@ OWNERS = {
     "torch": ("policies/", "serving/"),
     "scipy": ("report/",),
     "matplotlib": ("report/figures",),
+    "pyarrow": ("report/trace",),
     "rich": ("report/", "cli", "driver/", "bench/"),
 }
 DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "libero.gl", "libero.versions"}

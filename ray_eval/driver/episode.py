@@ -18,6 +18,7 @@ from ray_eval.envs.libero.gl import choose_backend, gl_environment
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
 from ray_eval.report.ledger import read_ledger, result_of
+from ray_eval.report.trace import write_trace
 from ray_eval.report.video import video_writer
 from ray_eval.rollout.actor import Rollout, RolloutSettings
 from ray_eval.rollout.episode import StepListener
@@ -25,19 +26,30 @@ from ray_eval.rollout.latency import CONTROL_HZ
 from ray_eval.sections import ListenSection
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.credentials import new_token
-from ray_eval.types import EpisodeResult, Outcome
+from ray_eval.types import EpisodeResult, Outcome, StepRecord
 
 SAME, DIFFERENT = 0, 1
 """Exit codes: the trajectory is the recorded one, or it is not."""
 
 
-def run_again(folder: Path, episode_id: str, *, video: Path | None = None, is_debugged: bool = False) -> int:
+def run_again(
+    folder: Path, episode_id: str, *, video: Path | None = None, trace: Path | None = None, is_debugged: bool = False
+) -> int:
     """Runs the episode and says whether its trajectory is the recorded one.
+
+    Args:
+        folder: the run's folder.
+        episode_id: the episode.
+        video: file of what the agentview camera sees.
+        trace: Parquet file of what the queue held and what was executed, a row per control step.
+        is_debugged: whether to stop in the debugger where it breaks.
 
     Raises:
         ConfigError: the ledger has no such episode.
         LedgerError: the folder holds no run.
+        SetupError: the trace cannot be written.
     """
+    records: list[StepRecord] = []
     ledger = read_ledger(folder)
     config = load_config(ledger.header["config"])
     recorded = _recorded(ledger.episodes, episode_id)
@@ -47,10 +59,13 @@ def run_again(folder: Path, episode_id: str, *, video: Path | None = None, is_de
         _listener(video) as on_step,
         _debugger(is_enabled=is_debugged),
     ):
-        result = rollout.episode(recorded.spec, 1, settings, on_step=on_step).run()
+        result = rollout.episode(recorded.spec, 1, settings, on_step=on_step, on_record=records.append).run()
     print(f"{episode_id}: {result.outcome}, {result.steps} steps, {result.wall_s:.1f} s")
     if video is not None:
         print(f"video: {video}")
+    if trace is not None:
+        write_trace(trace, records, episode_id)
+        print(f"trace: {trace}, {len(records)} steps")
     return _compare(recorded, result)
 
 

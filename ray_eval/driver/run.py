@@ -85,7 +85,14 @@ def run(config: EvalConfig, *, resume: Path | None = None, console: Console | No
         part = Part(config, plan, folder)
         with open_session(config, part.waiting_count, progress) as session:
             is_interrupted = session.execute([part])
-        return part.evaluation(is_interrupted=is_interrupted)
+        evaluation = part.evaluation(is_interrupted=is_interrupted)
+    if config.execution.mode != "sync":
+        # Only here: drawing takes a second to be loaded.
+        from ray_eval.report.figures import draw_queue_lengths
+        from ray_eval.report.sweep import SweptPoint
+
+        draw_queue_lengths([SweptPoint({}, len(plan), evaluation.results)], out / "queue")
+    return evaluation
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ import numpy as np
 from ray_eval.errors import ContractError
 from ray_eval.interfaces import Env
 from ray_eval.rollout.chunk_queue import ObservationFilter, Pending, Planned, make_queue
-from ray_eval.rollout.inside import InsideRecorder, StepRecord, TraceListener
+from ray_eval.rollout.inside import InsideRecorder, TraceListener
 from ray_eval.rollout.latency import LatencyModel
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import Control, QueueRules
-from ray_eval.types import STATE, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome
+from ray_eval.types import STATE, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome, StepRecord
 
 
 class PendingAnswer(Pending, Protocol):

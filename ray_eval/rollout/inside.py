@@ -4,36 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from ray_eval.envs.actions import DELTA_SCALE_M, DELTA_SCALE_RAD
 from ray_eval.sections import Control
-from ray_eval.types import FloatArray, Inside
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """One control step as the queue saw it."""
-
-    step: int
-    """The control step."""
-    queue_length: int
-    """Actions queued when the step's action is taken."""
-    action: FloatArray
-    """(A,) float64: the native action that was executed."""
-    source: int | None
-    """Index of the request whose chunk the action is from; None on an underrun."""
-    label: int | None
-    """The step that the action was planned for; None on an underrun."""
-    is_aggregated: bool
-    """Whether chunks overlapped there."""
-    is_captured: bool
-    """Whether an observation was captured for a request before this step."""
-    is_filtered: bool
-    """Whether an observation was captured before this step and left out by the filter."""
-
+from ray_eval.types import FloatArray, Inside, StepRecord
 
 TraceListener = Callable[[StepRecord], None]
 """Called after every step."""

@@ -1,5 +1,6 @@
 """The command line from outside: exit codes, what is printed, kills, signals and resumes."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from ray_eval.driver.folder import RunFolder
@@ -251,11 +254,28 @@ def test_a_port_that_is_taken_is_said():
 def test_an_episode_runs_again_without_ray_to_the_recorded_trajectory(tmp_path):
     out = tmp_path / "run"
     words = ("policy=random", "suite=fake", "tasks=[1]", "init_states=[2]", "protocol.max_steps=40", "workers=1")
+    words += ("execution.mode=async", "execution.latency.uniform.low_ms=50", "execution.latency.uniform.high_ms=300")
     assert ray_eval("run", *words, "--out", out).returncode == 0
-    again = ray_eval("episode", out, "fake/1/2", "--video", tmp_path / "x.mp4")
+    again = ray_eval("episode", out, "fake/1/2", "--video", tmp_path / "x.mp4", "--trace", tmp_path / "x.parquet")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "trajectory: the recorded one" in again.stdout
     assert (tmp_path / "x.mp4").stat().st_size > 1000
+    check_trace(tmp_path / "x.parquet", read_ledger(out).episodes["fake/1/2"])
+    assert (out / "queue.png").stat().st_size > 1000
     unknown = ray_eval("episode", out, "fake/1/3")
     assert unknown.returncode == 2
     assert "Did you mean 'fake/1/2'" in unknown.stderr
+
+
+def check_trace(path: Path, record: dict) -> None:
+    """The trace tells the episode of the ledger: its queue, its underruns, its executed actions."""
+    columns = pq.read_table(path).to_pydict()
+    assert columns["step"] == list(range(record["steps"]))
+    assert columns["queue_length"] == record["inside"]["queue_lengths"]
+    assert sum(columns["is_underrun"]) == record["underrun_steps"] > 0
+    assert sum(columns["is_captured"]) == record["requests"]
+    actions = np.array(columns["action"], dtype="<f8")
+    assert hashlib.sha256(actions.tobytes()).hexdigest() == record["actions_sha256"]
+    assert sorted(set(columns["source"]) - {None}) == list(
+        range(max(s for s in columns["source"] if s is not None) + 1)
+    )

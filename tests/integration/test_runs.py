@@ -11,6 +11,7 @@ import pytest
 
 import ray_eval
 from ray_eval.cli import main
+from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 
@@ -171,3 +172,73 @@ def test_nothing_is_left_in_the_session_after_a_run(ray_session, tmp_path):
     assert actor_processes("Worker") == []
     assert ray_session.available_resources()["CPU"] == 4
     assert read_ledger(tmp_path / "run").header["provenance"]["workers"] == 1
+
+
+SLOW = "serving.slowdown_ms=[0,60]"
+FAST_SWEEP = ("execution.mode=async", "execution.latency.steps=0,5", "execution.chunk_size_threshold=0,0.8")
+FEW = ("episodes_per_task=1", "protocol.max_steps=40")
+
+
+def sweep(out: Path, *words: str):
+    plan = plan_sweep(RANDOM, [*FEW, *FAST_SWEEP, *words])
+    create_sweep(plan, out)
+    return run_sweep(plan, out)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    names = [*sorted(out.glob("points/*/summary.json")), *sorted(out.glob("summary.json")), *sorted(out.glob("*.png"))]
+    return {str(path.relative_to(out)): path.read_bytes() for path in names}
+
+
+def test_a_sweep_gives_the_same_bytes_for_other_workers_and_a_policy_that_answers_when_it_likes(ray_session, tmp_path):
+    one = sweep(tmp_path / "one", "workers=1")
+    assert one.is_complete
+    assert len(files(one.out)) == 7
+    for name, words in (("three", ("workers=3",)), ("slow", ("workers=2", SLOW))):
+        assert files(sweep(tmp_path / name, *words).out) == files(one.out)
+    # One session: every point's episodes were run by the same workers.
+    workers = {record["worker"] for path in one.out.glob("points/*") for record in records(path, "episode")}
+    assert workers == {"worker-0 fake"}
+
+
+def test_a_sweep_that_was_stopped_goes_on_to_the_same_bytes(ray_session, tmp_path):
+    whole = sweep(tmp_path / "whole", "workers=2")
+    plan = plan_sweep(RANDOM, [*FEW, *FAST_SWEEP])
+    create_sweep(plan, tmp_path / "stopped")
+    # As if it had been killed behind the first point and in the middle of the second.
+    for index, kept in ((0, 99), (1, 2)):
+        source, target = whole.out / plan.points[index].folder, tmp_path / "stopped" / plan.points[index].folder
+        lines = (source / LEDGER_NAME).read_text().splitlines(keepends=True)
+        (target / LEDGER_NAME).write_text("".join(lines[: kept + 1]))
+    resumed = run_sweep(read_sweep(tmp_path / "stopped", ["workers=1"]), tmp_path / "stopped")
+    assert resumed.is_complete
+    # A sweep in which nothing waits is drawn again without Ray; a finished point's own summary is the old one's.
+    assert (resumed.out / "summary.json").read_bytes() == (whole.out / "summary.json").read_bytes()
+    assert run_sweep(plan, resumed.out).is_complete
+
+
+def test_a_sweep_over_policies_loads_each_once_for_the_same_workers(ray_session, tmp_path):
+    base = {"suite": "fake", "policy": {"type": "fake"}}
+    plan = plan_sweep(base, [*FEW, "policy.chunk_len=2,3", "seed=0,1", "workers=1"])
+    create_sweep(plan, tmp_path / "sweep")
+    result = run_sweep(plan, tmp_path / "sweep")
+    assert [point.rate.successes for point in result.points] == [3, 3, 3, 3]
+    assert [point.results[0].requests for point in result.points][::2] != [0, 0]
+    assert result.points[0].results[0].requests > result.points[2].results[0].requests
+
+
+def test_a_calibrated_latency_is_frozen_into_the_run(ray_session, tmp_path):
+    words = (*FEW, "tasks=[0]", "execution.mode=async", "execution.latency.calibrated=true", "policy.images=false")
+    slow = evaluate(tmp_path / "slow", *words, "serving.slowdown_ms=[60,60]")
+    header = read_ledger(slow.out).header
+    latency_ms = header["identity"]["environment.calibrated_latency_ms"]
+    # At least the pause, which is two steps.
+    assert latency_ms >= 60
+    first_arrival = next(i for i, n in enumerate(slow.results[0].inside.queue_lengths) if n)
+    assert first_arrival == -(-latency_ms * 20 // 1000)
+    before = (slow.out / "summary.json").read_bytes()
+    lines = (slow.out / LEDGER_NAME).read_text().splitlines(keepends=True)
+    (slow.out / LEDGER_NAME).write_text(lines[0])
+    # The policy is fast now; measured again the latency would be one step.
+    evaluate(slow.out, *words, resume=True)
+    assert (slow.out / "summary.json").read_bytes() == before

@@ -8,10 +8,10 @@ import pytest
 
 from ray_eval.envs import make_env
 from ray_eval.rollout.episode import Episode
-from ray_eval.rollout.inside import InsideRecorder, StepRecord, rotation_between
+from ray_eval.rollout.inside import InsideRecorder, rotation_between
 from ray_eval.rollout.latency import FixedLatency
 from ray_eval.sections import EnvSettings, ObservationRecipe, QueueRules
-from ray_eval.types import STATE, ActionChunk, EpisodeSpec, Observation
+from ray_eval.types import STATE, ActionChunk, EpisodeSpec, Observation, StepRecord
 
 SPEC = EpisodeSpec("fake", 0, 0, env_seed=0, max_steps=30)
 
