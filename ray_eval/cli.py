@@ -43,6 +43,13 @@ A key with several values, separated by commas, is swept; every combination is a
   ray-eval sweep --resume runs/aggregations workers=4
 """
 
+_TUNE_EPILOG = """\
+Keys with several values, separated by commas, are searched; without any, threshold, aggregation and actions per chunk.
+The search uses the last init states of every task, the result the ones of the configuration. Examples:
+  ray-eval tune latency execution.latency.ms=190 episodes_per_task=20
+  ray-eval tune latency execution.chunk_size_threshold=0,0.5,1 execution.underrun=hold,noop --trials 6 --tune-states 4
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
@@ -85,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
     _add_sweep(commands)
+    _add_tune(commands)
     _add_episode(commands)
     _add_serve(commands)
     _add_list(commands)
@@ -122,6 +130,22 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     sweep.add_argument("--resume", metavar="DIR", type=Path, help="go on with the sweep in DIR, or draw it again")
     sweep.add_argument("--dry-run", action="store_true", help="print the points; run nothing")
     sweep.set_defaults(command=_sweep, parser=sweep)
+
+
+def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tune = commands.add_parser(
+        "tune",
+        help="find the execution settings that suit a policy at a latency, by Ray Tune",
+        epilog=_TUNE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    tune.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=a,b,c", help="a configuration, and overrides")
+    tune.add_argument("--out", metavar="DIR", type=Path, help="folder of the results (default: under runs/)")
+    tune.add_argument("--trials", metavar="N", type=int, default=20, help="most settings tried (default: %(default)s)")
+    tune.add_argument(
+        "--tune-states", metavar="N", type=int, default=5, help="init states per task to tune on (default: %(default)s)"
+    )
+    tune.set_defaults(command=_tune, parser=tune)
 
 
 def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -228,6 +252,15 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
     title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
     if evaluation.results:
         console.print(result_table(title, evaluation.results, instructions))
+    if config.execution.mode == "realtime":
+        pacings = [result.pacing for result in evaluation.results if result.pacing is not None]
+        rates = sorted(pacing.achieved_fps for pacing in pacings)
+        held = (
+            f"{rates[0]:.1f} to {rates[-1]:.1f} fps, {sum(p.missed_ticks for p in pacings)} ticks missed"
+            if rates
+            else "no rate"
+        )
+        console.print(f"by the clock: {held} of {config.execution.fps} asked for; this number depends on the machine")
     console.print(f"results: {evaluation.out}", highlight=False, soft_wrap=True)
     if evaluation.is_interrupted:
         missing = len(evaluation.plan) - len(evaluation.results)
@@ -275,6 +308,39 @@ def _sweep(parsed: argparse.Namespace) -> int:
         return EXIT_COMPLETE
     console.print(f"not complete; go on with: ray-eval sweep --resume {out}", highlight=False, soft_wrap=True)
     return EXIT_INTERRUPTED if result.is_interrupted else EXIT_INCOMPLETE
+
+
+# --- tune ---
+
+
+def _tune(parsed: argparse.Namespace) -> int:
+    require_eval_extra()
+    from ray_eval.driver.sweep import default_sweep_folder, split_axes
+    from ray_eval.driver.tune import DEFAULT_SPACE, tune
+    from ray_eval.report.sweep import sweep_table, trials_table
+
+    for option, value in (("--trials", parsed.trials), ("--tune-states", parsed.tune_states)):
+        if value < 1:
+            raise ConfigError(f"{option}: expected at least 1, got {value}")
+    source, words = _source_and_words(parsed.words)
+    plain, space = split_axes(words)
+    config = load_config(source, plain)
+    console = _console()
+    result = tune(
+        config,
+        space or DEFAULT_SPACE,
+        parsed.out or default_sweep_folder(config, "tune"),
+        trial_count=parsed.trials,
+        states_per_task=parsed.tune_states,
+        console=console,
+    )
+    if result.is_interrupted:
+        return EXIT_INTERRUPTED
+    console.print(trials_table(result.trials))
+    console.print(sweep_table("on the reported init states", result.points))
+    best = " ".join(f"{key}={value}" for key, value in result.best.items())
+    console.print(f"best: {best}\nresults: {result.out}", highlight=False, soft_wrap=True)
+    return EXIT_COMPLETE if all(point.rate.n == point.planned for point in result.points) else EXIT_INCOMPLETE
 
 
 # --- the others ---

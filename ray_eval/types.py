@@ -253,6 +253,16 @@ class Inside:
 
 
 @dataclass(frozen=True, slots=True)
+class Pacing:
+    """How well a machine held a rate of wall-clock time in one episode."""
+
+    achieved_fps: float
+    """Control steps per second."""
+    missed_ticks: int
+    """Steps that began more than half a period late."""
+
+
+@dataclass(frozen=True, slots=True)
 class EpisodeResult:
     """One line of the ledger: what happened in an episode's last attempt."""
 
@@ -286,6 +296,8 @@ class EpisodeResult:
     """SHA-256 of the last [time, qpos, qvel] alone."""
     inside: Inside | None = None
     """What happened at the queue; None for an error, and in ledgers that do not tell."""
+    pacing: Pacing | None = None
+    """How the rate was held, in realtime; None in virtual time."""
     infer_ms: tuple[float, ...] = field(default=(), compare=False)
     """Round-trip time of each request, in milliseconds."""
     wall_s: float = field(default=0.0, compare=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,16 +51,15 @@ PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policie
 DEFAULT_PROTOCOL = "openpi"
 """Protocol of a configuration that names none."""
 
-ASYNC_KEYS = (
-    "actions_per_chunk",
-    "chunk_size_threshold",
-    "aggregate",
-    "underrun",
-    "queue",
-    "similarity_atol",
-    "latency",
-)
-"""Keys of `execution` that only async knows."""
+QUEUE_KEYS = ("actions_per_chunk", "chunk_size_threshold", "aggregate", "underrun", "queue", "similarity_atol")
+"""Keys of `execution` that say how the chunk queue works while the world goes on."""
+
+MODE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "sync": (),
+    "async": (*QUEUE_KEYS, "latency"),
+    "realtime": (*QUEUE_KEYS, "fps"),
+}
+"""Keys of `execution` beside `mode`, by mode."""
 
 ASYNC_DEFAULTS: Mapping[str, Any] = {
     "chunk_size_threshold": 0.5,
@@ -67,7 +67,10 @@ ASYNC_DEFAULTS: Mapping[str, Any] = {
     "underrun": "hold",
     "queue": "virtual",
 }
-"""What async takes for keys that nobody set."""
+"""What async and realtime take for keys that nobody set."""
+
+CONTROL_HZ = 20
+"""Control steps per second of LIBERO's own time."""
 
 
 @dataclass(frozen=True)
@@ -242,14 +245,20 @@ def _resolve_mode(
     """
     protocol, execution = dict(values["protocol"]), dict(values.get("execution", {}))
     mode = execution.get("mode", "sync")
+    if not isinstance(mode, str):
+        # The schema says what is wrong with it.
+        return protocol, execution
     overruled = "mode" in said.get("execution", {})
     for layer in (said,) if overruled else (said, file):
         _refuse_other_mode(mode, layer)
-    if mode == "async":
-        protocol["replan_steps"] = None
-        defaults = {key: value for key, value in ASYNC_DEFAULTS.items() if execution.get(key) in (None, "null")}
-        return protocol, {**execution, **defaults, "latency": _latency(execution.get("latency"))}
-    return protocol, {key: value for key, value in execution.items() if key not in ASYNC_KEYS}
+    kept = {key: value for key, value in execution.items() if key in ("mode", *MODE_KEYS.get(mode, execution))}
+    if mode == "sync":
+        return protocol, kept
+    protocol["replan_steps"] = None
+    defaults = {key: value for key, value in ASYNC_DEFAULTS.items() if execution.get(key) in (None, "null")}
+    if mode == "realtime":
+        return protocol, {**defaults, "fps": CONTROL_HZ, **{k: v for k, v in kept.items() if v not in (None, "null")}}
+    return protocol, {**kept, **defaults, "latency": _latency(execution.get("latency"))}
 
 
 def _latency(section: Any) -> Any:
@@ -260,17 +269,24 @@ def _latency(section: Any) -> Any:
 
 
 def _refuse_other_mode(mode: str, layer: Mapping[str, Any]) -> None:
-    if mode == "async" and _is_set(layer.get("protocol"), "replan_steps"):
+    if mode != "sync" and _is_set(layer.get("protocol"), "replan_steps"):
         raise ConfigError(
-            "protocol.replan_steps: expected nothing in async mode, where the chunk queue decides when to ask; "
+            f"protocol.replan_steps: expected nothing in {mode} mode, where the chunk queue decides when to ask; "
             "drop it, or set execution.mode=sync"
         )
-    for key in ASYNC_KEYS if mode == "sync" else ():
-        if _is_set(layer.get("execution"), key):
-            raise ConfigError(
-                f"execution.{key}: expected nothing in sync mode, where the simulator waits for the policy; "
-                f"drop it, or set execution.mode=async"
-            )
+    section = layer.get("execution")
+    for key in dict.fromkeys(itertools.chain(*MODE_KEYS.values())):
+        if mode in MODE_KEYS and key not in MODE_KEYS[mode] and _is_set(section, key):
+            others = " or ".join(f"execution.mode={other}" for other, keys in MODE_KEYS.items() if key in keys)
+            reason = _REASONS[mode]
+            raise ConfigError(f"execution.{key}: expected nothing in {mode} mode, {reason}; drop it, or set {others}")
+
+
+_REASONS: Mapping[str, str] = {
+    "sync": "where the simulator waits for the policy",
+    "async": "which knows no clock",
+    "realtime": "where latency is what it is",
+}
 
 
 def _is_set(section: Any, key: str) -> bool:

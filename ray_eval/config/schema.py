@@ -139,10 +139,11 @@ class LatencyConfig:
 
 @dataclass(frozen=True)
 class ExecutionConfig:
-    """How chunks become actions. All but `mode` belong to async and are null in sync."""
+    """How chunks become actions. All but `mode` are null in sync; `latency` is async's, `fps` realtime's."""
 
     mode: ExecutionMode = field(default="sync", metadata=IDENTITY)
-    """sync: the simulator stands still while the policy thinks; async: it does not, in virtual time."""
+    """sync: the simulator stands still while the policy thinks; async: it does not, in virtual time; realtime: it
+    does not, by the clock, so that results depend on the machine."""
     actions_per_chunk: int | None = field(default=None, metadata=IDENTITY)
     """Most rows kept of a chunk; null keeps all."""
     chunk_size_threshold: float | None = field(default=None, metadata=IDENTITY)
@@ -158,8 +159,15 @@ class ExecutionConfig:
     this (L2) to the last one sent; null sends every one, LeRobot has 1."""
     latency: LatencyConfig = field(default_factory=LatencyConfig, metadata=IDENTITY)
     """Virtual latency; 0 steps in async unless said."""
+    fps: int | None = field(default=None, metadata=IDENTITY)
+    """Control steps per second of wall-clock time (realtime); LIBERO's own 20 unless said."""
 
     def __post_init__(self) -> None:
+        require(self.fps is None or 15 <= self.fps <= 60, "execution.fps", "15 to 60", self.fps)
+        if self.mode == "realtime" and self.underrun == "wait":
+            raise ConfigError(
+                "execution.underrun: expected hold or noop in realtime mode, where the world waits for nobody, got wait"
+            )
         threshold = self.chunk_size_threshold
         require(threshold is None or 0 <= threshold <= 1, "execution.chunk_size_threshold", "0 to 1", threshold)
         rows = self.actions_per_chunk

@@ -96,7 +96,13 @@ def _rollout(config: EvalConfig, identity: Mapping[str, Any]) -> Iterator[tuple[
         stack.callback(policy.close)
         spec = policy.spec()
         latency = resolve_latency(config.execution.latency, identity, policy.calibrate)
-        settings = RolloutSettings("again", env_settings(config, spec), queue_rules(config, spec), latency.section)
+        settings = RolloutSettings(
+            "again",
+            env_settings(config, spec),
+            queue_rules(config, spec),
+            latency.section,
+            fps=config.execution.fps,
+        )
         rollout = Rollout(policy.connection)
         stack.callback(rollout.close)
         yield rollout, settings

@@ -88,6 +88,15 @@ def _check_budgets(config: EvalConfig) -> None:
             )
 
 
+def stored_init_states(suite: str, task_id: int) -> int:
+    """How many init states a task has.
+
+    Raises:
+        ConfigError: the suite or the task is not known.
+    """
+    return catalogue.init_state_count(suite, task_id)
+
+
 def suite_names() -> tuple[str, ...]:
     """Every suite that can be run."""
     return catalogue.suites()

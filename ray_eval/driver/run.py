@@ -178,9 +178,15 @@ class Session:
         self._described: list[dict[str, Any]] = []
         self._workers: dict[str, ActorHandle[Any]] = {}
         self._held: dict[ray.ObjectRef[Any], _Held] = {}
+        self.policy_spec: PolicySpec
         self._policies_born = 0
         self._workers_born = 0
         self._parts_begun = 0
+
+    @property
+    def workers(self) -> Mapping[str, ActorHandle[Any]]:
+        """The workers by name, once something was executed."""
+        return self._workers
 
     def execute(self, parts: Sequence[Part]) -> bool:
         """Runs parts that have one policy to their summaries; whether it was interrupted.
@@ -206,6 +212,7 @@ class Session:
     def _set_up(self) -> None:
         self._serve(self._parts[0].config)
         spec = self._policies.spec()
+        self.policy_spec = spec
         latencies = [self._latency_of(part) for part in self._parts]
         settings = [
             self._settings_of(part, spec, latency.section) for part, latency in zip(self._parts, latencies, strict=True)
@@ -219,7 +226,9 @@ class Session:
         provenance = _provenance(self._described, remarks)
         admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
         for part, given, latency in zip(self._parts, settings, latencies, strict=True):
-            header = make_header(part.config, {**environment, **latency.identity}, provenance)
+            # By the clock the same run again gives other episodes.
+            timed = {} if given.fps is None else {"is_reproducible": False}
+            header = make_header(part.config, {**environment, **latency.identity, **timed}, provenance)
             part.open(dataclasses.replace(given, canaries=admitted), header)
             self._take_up_finished(part)
 
@@ -283,7 +292,8 @@ class Session:
         run_id = f"{self._cluster.run_id}.{self._parts_begun}"
         self._parts_begun += 1
         memory_bytes = round(part.config.limits.worker_memory_gb * 1e9)
-        return RolloutSettings(run_id, env_settings(part.config, spec), rules, latency, memory_bytes)
+        fps = part.config.execution.fps
+        return RolloutSettings(run_id, env_settings(part.config, spec), rules, latency, fps, memory_bytes)
 
     def _find_backend(self, spec: PolicySpec) -> str | None:
         """Settles the GL backend; the renderer's own name where the policy looks at what it draws."""

@@ -140,22 +140,22 @@ def _check_that_points_differ(points: Sequence[Point]) -> None:
         seen[identity] = point
 
 
-def default_sweep_folder(config: EvalConfig) -> Path:
+def default_sweep_folder(config: EvalConfig, kind: str = "sweep") -> Path:
     """A fresh name under `runs/`."""
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{stamp}-sweep-{config.policy_type}"
+    return Path("runs") / f"{stamp}-{kind}-{config.policy_type}"
 
 
-def create_sweep(plan: SweepPlan, out: Path) -> None:
-    """Makes the sweep's folder, with a folder and a configuration for each point.
+def create_sweep(plan: SweepPlan, out: Path, *, exist_ok: bool = False) -> None:
+    """Makes the sweep's folder, with a folder and a configuration for each point that has none yet.
 
     Raises:
-        ConfigError: the folder exists.
+        ConfigError: the folder exists, and must not.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not exist_ok and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: expected no such folder, found one; go on with it by --resume {out}")
     for point in plan.points:
-        (out / point.folder).mkdir(parents=True)
+        (out / point.folder).mkdir(parents=True, exist_ok=exist_ok)
         write_atomically(out / point.folder / CONFIG_NAME, to_yaml(point.config.resolved()))
     points = [{"folder": point.folder, "values": point.values} for point in plan.points]
     write_atomically(out / MANIFEST_NAME, json.dumps({"axes": plan.axes, "points": points}, indent=2) + "\n")
@@ -188,14 +188,19 @@ def run_sweep(plan: SweepPlan, out: Path, console: Console | None = None) -> Swe
     """
     progress = ProgressView(console or Console(quiet=True))
     with contextlib.ExitStack() as stack:
-        parts = [_open_part(stack, out, point) for point in plan.points]
+        parts = [open_part(stack, out, point) for point in plan.points]
         is_interrupted = _run_parts(parts, progress)
-        points = tuple(_swept(point, part) for point, part in zip(plan.points, parts, strict=True))
+        points = tuple(swept(point, part) for point, part in zip(plan.points, parts, strict=True))
+    write_sweep(plan, points, out)
+    return SweepResult(out, points, is_interrupted)
+
+
+def write_sweep(plan: SweepPlan, points: Sequence[SweptPoint], out: Path) -> None:
+    """Writes the summary, the table and the figures of a sweep's folder."""
     write_atomically(out / "summary.json", sweep_summary_text(plan.axes, points))
     write_atomically(out / "points.csv", sweep_csv_text(points))
     draw_success(plan.axes, points, out / "success", title_of(plan))
     draw_queue_lengths(points, out / "queue")
-    return SweepResult(out, points, is_interrupted)
 
 
 def title_of(plan: SweepPlan) -> str:
@@ -204,7 +209,8 @@ def title_of(plan: SweepPlan) -> str:
     return f"{config.policy_type} on {', '.join(config.suite)}"
 
 
-def _open_part(stack: contextlib.ExitStack, out: Path, point: Point) -> Part:
+def open_part(stack: contextlib.ExitStack, out: Path, point: Point) -> Part:
+    """The point's part with its folder, held until the stack is left."""
     folder = stack.enter_context(contextlib.closing(RunFolder(out / point.folder, is_resume=True)))
     return Part(point.config, plan_of(point.config), folder)
 
@@ -226,7 +232,8 @@ def _by_policy(parts: Sequence[Part]) -> Iterator[list[Part]]:
         yield [part for part in parts if part.config.policy == policy]
 
 
-def _swept(point: Point, part: Part) -> SweptPoint:
+def swept(point: Point, part: Part) -> SweptPoint:
+    """The point with what its part has found so far."""
     header = part.header
     return SweptPoint(
         values=point.values,

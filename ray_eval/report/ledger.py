@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import LedgerError
-from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome
+from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome, Pacing
 
 SCHEMA_VERSION = 1
 """Version of the ledger's layout; a ledger of another version is refused."""
@@ -71,6 +71,7 @@ def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode
         "outcome": str(result.outcome),
         **{name: getattr(result, name) for name in _COUNTS},
         "inside": None if result.inside is None else dataclasses.asdict(result.inside),
+        "pacing": None if result.pacing is None else dataclasses.asdict(result.pacing),
         "infer_ms_p50": round(statistics.median(result.infer_ms), 3) if result.infer_ms else None,
         "wall_s": round(result.wall_s, 3),
         "worker": attempt.worker,
@@ -98,6 +99,7 @@ def result_of(record: Mapping[str, Any]) -> EpisodeResult:
         task=record["task"],
         **{name: record[name] for name in _COUNTS},
         inside=_inside_of(record.get("inside")),
+        pacing=Pacing(**record["pacing"]) if record.get("pacing") else None,
         wall_s=record["wall_s"],
         canary=record["canary"],
         error=record["error"],

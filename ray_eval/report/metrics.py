@@ -138,6 +138,19 @@ def group_values(group: Sequence[EpisodeResult]) -> dict[str, Any]:
         },
         "underrun_share": _ratio(sum(result.underrun_steps for result in counted), rate.steps),
         "inside": inside_values(counted),
+        **_pacing_values(counted),
+    }
+
+
+def _pacing_values(counted: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """How the rate was held; nothing in virtual time."""
+    pacings = [result.pacing for result in counted if result.pacing is not None]
+    if not pacings:
+        return {}
+    return {
+        "achieved_fps_min": rounded(min(pacing.achieved_fps for pacing in pacings)),
+        "achieved_fps_mean": rounded(math.fsum(pacing.achieved_fps for pacing in pacings) / len(pacings)),
+        "missed_ticks": sum(pacing.missed_ticks for pacing in pacings),
     }
 
 

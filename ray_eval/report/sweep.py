@@ -151,3 +151,20 @@ def _range(interval: tuple[float, float] | None, *, signed: bool = True) -> str:
         return "-"
     low, high = (100 * bound for bound in interval)
     return f"({low:+.1f} to {high:+.1f})" if signed else f"{low:.1f}-{high:.1f} %"
+
+
+def trials_table(trials: Sequence[Mapping[str, Any]], most_rows: int = 12) -> Table:
+    """The best trials of a search, on the init states that it was made on."""
+    table = Table(
+        title=f"best of {len(trials)} trials, on the tuning init states", title_justify="left", box=box.SIMPLE
+    )
+    figures = ("rungs", "episodes", "success_rate", "mean_steps")
+    keys = [key for key in trials[0] if key not in (*figures, "score")]
+    for key in (*keys, *figures):
+        table.add_column(
+            re.sub(r"[._](?=[^._]+$)", "\n", key.removeprefix("execution.")), justify="right", no_wrap=True
+        )
+    for trial in trials[:most_rows]:
+        rate, steps = percent(trial["success_rate"]), f"{trial['mean_steps']:.1f}"
+        table.add_row(*(str(trial[key]) for key in (*keys, "rungs", "episodes")), rate, steps)
+    return table

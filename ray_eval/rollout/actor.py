@@ -19,7 +19,8 @@ from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, StepListener, error_result
 from ray_eval.rollout.inside import TraceListener
-from ray_eval.rollout.latency import make_latency
+from ray_eval.rollout.latency import EndlessLatency, make_latency
+from ray_eval.rollout.pacing import Pacer
 from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
 from ray_eval.types import IMAGE_KEYS, Canary, EpisodeResult, EpisodeSpec
 
@@ -39,6 +40,8 @@ class RolloutSettings:
     """The chunk queue's rules."""
     latency: LatencySection = field(default_factory=StepsLatency)
     """Virtual latency of inference."""
+    fps: int | None = None
+    """Control steps per second of wall-clock time, with the latency that inference really has; None in virtual time."""
     memory_bytes: int = 2_500_000_000
     """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
     canaries: tuple[str, ...] = ()
@@ -89,9 +92,10 @@ class Rollout:
             self._client,
             spec,
             settings.rules,
-            make_latency(settings.latency),
+            make_latency(settings.latency) if settings.fps is None else EndlessLatency(),
             request_prefix=f"{settings.run_id}/{spec.episode_id}/{attempt}",
             control=settings.env.control,
+            pacer=None if settings.fps is None else Pacer(settings.fps),
             on_step=on_step,
             on_record=on_record,
         )

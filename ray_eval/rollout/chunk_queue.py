@@ -31,6 +31,11 @@ class Pending(Protocol):
         """The answer, waited for if need be; raises what the request raised."""
         ...
 
+    @property
+    def is_done(self) -> bool:
+        """Whether `result` need not wait."""
+        ...
+
     def cancel(self) -> None:
         """Gives the request up."""
         ...
@@ -160,6 +165,15 @@ class ChunkQueue:
             Exception: whatever the request raised, at its arrival step and not before.
         """
         if self._expected is not None and step >= self._expected.arrival_step:
+            self._merge_expected(step)
+
+    def arrive_by_itself(self, step: int) -> None:
+        """Merges the outstanding chunk if it is physically here, in realtime.
+
+        Raises:
+            Exception: whatever the request raised.
+        """
+        if self._expected is not None and self._expected.pending.is_done:
             self._merge_expected(step)
 
     def wants_chunk(self) -> bool:

@@ -112,6 +112,11 @@ class Pending(Generic[Value]):
         """From sending to the answer's arrival, repeats included, in milliseconds; NaN while it is not here."""
         return (self._finished_at - self._started_at) * 1000
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the present try has ended, with an answer or with an error that `result` may still cure."""
+        return bool(self._call.done())
+
     def cancel(self) -> None:
         """Gives the answer up; the server forgets the request unless its forward has begun."""
         self._is_cancelled = True

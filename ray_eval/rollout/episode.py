@@ -15,6 +15,7 @@ from ray_eval.interfaces import Env
 from ray_eval.rollout.chunk_queue import ObservationFilter, Pending, Planned, make_queue
 from ray_eval.rollout.inside import InsideRecorder, TraceListener
 from ray_eval.rollout.latency import LatencyModel
+from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import Control, QueueRules
 from ray_eval.types import STATE, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome, StepRecord
@@ -54,6 +55,7 @@ class Episode:
         *,
         request_prefix: str,
         control: Control = "delta",
+        pacer: Pacer | None = None,
         on_step: StepListener | None = None,
         on_record: TraceListener | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class Episode:
         self._rules = rules
         self._request_prefix = request_prefix
         self._on_step = on_step or (lambda _env: None)
+        self._pacer = pacer
         self._on_record = on_record or (lambda _record: None)
         self._queue = make_queue(rules)
         self._filter = None if rules.similarity_atol is None else ObservationFilter(rules.similarity_atol)
@@ -93,7 +96,7 @@ class Episode:
 
     def _run_steps(self) -> bool:
         for step in range(self._spec.max_steps):
-            self._queue.arrive(step)
+            self._arrive(step)
             is_wanted = self._queue.wants_chunk()
             is_captured = is_wanted and self._request(step)
             queue_length = len(self._queue)
@@ -115,6 +118,13 @@ class Episode:
             if is_success:
                 return True
         return False
+
+    def _arrive(self, step: int) -> None:
+        if self._pacer is None:
+            self._queue.arrive(step)
+        else:
+            self._pacer.tick()
+            self._queue.arrive_by_itself(step)
 
     def _request(self, step: int) -> bool:
         """Captures an observation and sends it, unless the filter leaves it out."""
@@ -184,6 +194,7 @@ class Episode:
             trajectory_sha256=self._trajectory_hash.hexdigest(),
             final_state_sha256=hashlib.sha256(_little_endian(self._env.simulator_state())).hexdigest(),
             inside=self._inside.figures(),
+            pacing=None if self._pacer is None else self._pacer.pacing(),
             infer_ms=tuple(answer.elapsed_ms for answer in self._answers if not np.isnan(answer.elapsed_ms)),
             wall_s=wall_s,
         )

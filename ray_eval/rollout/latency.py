@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Protocol
@@ -35,6 +36,14 @@ class FixedLatency:
     def draw(self, episode: EpisodeSpec, request_index: int) -> int:  # noqa: ARG002 - the seam's signature
         """The number given."""
         return self._steps
+
+
+class EndlessLatency:
+    """None that ever passes in virtual time: realtime looks at the answers themselves."""
+
+    def draw(self, episode: EpisodeSpec, request_index: int) -> int:  # noqa: ARG002 - the seam's signature
+        """More steps than any episode has."""
+        return sys.maxsize
 
 
 class DrawnLatency:

@@ -12,6 +12,7 @@ import pytest
 import ray_eval
 from ray_eval.cli import main
 from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep
+from ray_eval.driver.tune import tune
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 
@@ -26,7 +27,14 @@ ASYNC = ("execution.mode=async", "execution.latency.steps=4")
 def ray_session():
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1", num_gpus=0)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        num_gpus=0,
+    )
     yield ray
     ray.shutdown()
 
@@ -242,3 +250,32 @@ def test_a_calibrated_latency_is_frozen_into_the_run(ray_session, tmp_path):
     # The policy is fast now; measured again the latency would be one step.
     evaluate(slow.out, *words, resume=True)
     assert (slow.out / "summary.json").read_bytes() == before
+
+
+def test_tuning_finds_the_setting_that_works_and_reports_it_on_other_init_states(ray_session, tmp_path):
+    # Four steps late a chunk of five still brings its last action in time; one of four never does.
+    base = ray_eval.load_config(
+        SOLVER,
+        [
+            "policy.chunk_len=8",
+            "execution.mode=async",
+            "execution.latency.steps=4",
+            "execution.actions_per_chunk=4",
+            "episodes_per_task=2",
+            "workers=2",
+            "protocol.max_steps=60",
+        ],
+    )
+    space = {"execution.actions_per_chunk": ("2", "4", "8"), "execution.chunk_size_threshold": ("0.5", "1")}
+    result = tune(base, space, tmp_path / "tuned", trial_count=6, states_per_task=2)
+    assert result.best["execution.actions_per_chunk"] == "8"
+    given, best = result.points
+    assert (given.is_starved, given.rate.successes, best.rate.successes) == (True, 0, 6)
+    assert len(result.trials) == 6
+    # Those that never act are stopped at the first rung or fail at the last; the best went all the way.
+    assert (result.trials[0]["rungs"], result.trials[0]["episodes"], result.trials[0]["success_rate"]) == (2, 6, 1.0)
+    assert {record["init_state_id"] for record in records(tmp_path / "tuned" / "points" / "1-best", "episode")} == {
+        0,
+        1,
+    }
+    assert (tmp_path / "tuned" / "trials.csv").read_text().count("\n") == 7
