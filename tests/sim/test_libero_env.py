@@ -124,9 +124,14 @@ def test_a_history_renders_each_step_once():
     assert np.array_equal(first[0], first[1])
     env.step(env.noop_action())
     second = env.observe()[IMAGE]
-    env.close()
     assert np.array_equal(second[0], first[1])
     assert env.render_count == 2
+    for _ in range(4):
+        env.step(env.noop_action())
+    env.observe()
+    env.picture()
+    env.close()
+    assert env.render_count == 4, "steps 0, 1, 4 and 5 were seen; 2 and 3 were not"
 
 
 def test_absolute_control_begins_after_settling_and_its_noop_keeps_the_pose():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from ray_eval.envs.history import FrameHistory
 
@@ -45,3 +46,15 @@ def test_each_frame_is_made_once_and_only_when_asked_for():
     frames.observe()
     frames.observe()
     assert made == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("n_obs_steps", "replan_steps"), [(1, 1), (1, 5), (2, 1), (2, 5), (3, 2)])
+def test_exactly_the_distinct_steps_of_the_observations_are_made(n_obs_steps, replan_steps):
+    frames, made = history(n_obs_steps)
+    seen = set()
+    for step in range(20):
+        frames.append(step)
+        if step % replan_steps == 0:
+            seen.update(frames.observe()["key"].ravel().tolist())
+    assert made == sorted(seen)
+    assert seen == {max(0, step - back) for step in range(0, 20, replan_steps) for back in range(n_obs_steps)}
