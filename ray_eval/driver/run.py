@@ -302,7 +302,11 @@ class Session:
             return None
         if self._backend is None:
             choose = ray.remote(num_cpus=0)(choose_backend)
-            self._backend = self._cluster.ask("the GL probe", choose.remote(self._config.render.gl))
+            count = worker_count(self._config, self._waiting_count, policy_cpus(self._config))
+            probe = choose.remote(self._config.render.gl, count)
+            self._backend = self._cluster.ask("the GL probe", probe)
+            for reason in self._backend.passed_over:
+                self._progress.note(f"warning: {reason}; rendering by {self._backend.backend}")
         self._environment = gl_environment(self._backend.backend)
         return self._backend.renderer if needs_images(spec) else None
 

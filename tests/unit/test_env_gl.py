@@ -27,6 +27,13 @@ def test_a_renderer_that_does_not_answer_in_time_is_killed_and_named():
         gl.probe("osmesa", timeout_s=0.01)
 
 
+def test_where_egl_does_not_render_osmesa_does_and_the_reason_is_told():
+    found = gl.choose_backend("auto", egl_device_id=99)
+    assert found.backend == "osmesa"
+    (reason,) = found.passed_over
+    assert reason.startswith("GL backend egl: expected an image")
+
+
 def test_a_device_that_is_not_there_is_a_setup_error_with_a_remedy():
     with pytest.raises(SetupError, match="apt-get install -y libegl1"):
         gl.choose_backend("egl", egl_device_id=99)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -27,6 +28,9 @@ APT_COMMANDS: Final[dict[Backend, str]] = {
     "osmesa": "apt-get install -y libosmesa6 libgl1 libglib2.0-0",
 }
 """What a bare Debian or Ubuntu lacks; libgl1 and libglib2.0-0 are for OpenCV, which robosuite imports."""
+
+MOST_PROCESSES: Final = 16
+"""Processes of one probe at most; 0.7 s of CPU each, and what hangs with more workers hangs with these."""
 
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _SCENE: Final = """
@@ -53,6 +57,8 @@ class GlProbe:
     """SHA-256 of the drawn image."""
     wall_s: float
     """Time until the last process had answered."""
+    passed_over: tuple[str, ...] = ()
+    """Why the backends that would have been preferred do not render."""
 
 
 def gl_environment(backend: Backend, egl_device_id: int = 0, render_threads: int = 0) -> dict[str, str]:
@@ -76,21 +82,21 @@ def gl_environment(backend: Backend, egl_device_id: int = 0, render_threads: int
 def probe(backend: Backend, processes: int = 1, timeout_s: float = 60.0, egl_device_id: int = 0) -> GlProbe:
     """Renders one small image in each of several processes at once.
 
-    Several at once because EGL on some GPUs hangs only then (mujoco#3444).
+    Several at once because EGL on some GPUs hangs only then (mujoco#3444); at most `MOST_PROCESSES`.
 
     Raises:
         SetupError: a process failed, did not answer in time, or drew another image than the others.
     """
     environment = {**os.environ, **gl_environment(backend, egl_device_id)}
     started = time.monotonic()
-    running = [_start(environment) for _ in range(processes)]
+    running = [_start(environment) for _ in range(min(processes, MOST_PROCESSES))]
     try:
         answers = [_answer(process, backend, started + timeout_s) for process in running]
     finally:
         for process in running:
             _kill(process)
     if any(answer != answers[0] for answer in answers):
-        raise SetupError(f"GL backend {backend}: expected the same image from {processes} processes, got {answers}")
+        raise SetupError(f"GL backend {backend}: expected the same image from {len(answers)} processes, got {answers}")
     renderer, pixels_sha256 = answers[0]
     return GlProbe(backend, renderer, pixels_sha256, time.monotonic() - started)
 
@@ -107,9 +113,11 @@ def choose_backend(wanted: GlBackend, processes: int = 1, timeout_s: float = 60.
     failures: list[str] = []
     for backend in backends:
         try:
-            return probe(backend, processes, timeout_s, egl_device_id)
+            found = probe(backend, processes, timeout_s, egl_device_id)
         except SetupError as error:
             failures.append(str(error))
+        else:
+            return dataclasses.replace(found, passed_over=tuple(failures))
     command = APT_COMMANDS["osmesa" if wanted == "auto" else backends[0]]
     raise SetupError("\n".join([*failures, f"Nothing renders here; on Debian or Ubuntu: {command}"]))
 
