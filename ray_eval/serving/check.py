@@ -1,53 +1,56 @@
 """`python -m ray_eval.serving.check`: whether serving works on this machine; needs neither Ray nor a simulator.
 
-A small policy is served in this process and asked by threads that send two camera images each, on CUDA where torch
-finds it, else with NumPy on the CPU. Exits with 1 if an answer is lost or is not the asker's own.
+In one call: the proof that a row's bytes are its own, the time of a forward by its size, the cost of a request beside
+it, and loads of many clients in processes of their own; on CUDA where torch finds it, else on the CPU, with torch or
+without. Exits with 1 if the proof fails, or if an answer is lost, computed twice or not the asker's own.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import itertools
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ray_eval.errors import SetupError
 from ray_eval.interfaces import Policy
-from ray_eval.sections import BatchingSection, ConnectSection, ListenSection
-from ray_eval.serving.server import RunningServer, serve_in_thread
+from ray_eval.policies.staging import StagedRow, Stager
+from ray_eval.policies.torch_module import import_torch, pick_device, runtime_of
+from ray_eval.sections import BatchingSection, ListenSection
+from ray_eval.serving.determinism import largest_useful_batch, prove
+from ray_eval.serving.load import Load, measure, observation
+from ray_eval.serving.server import serve_in_thread
+from ray_eval.serving.sizes import BatchSizes
 from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, ActionChunk, Array, Observation, PolicySpec
-from ray_eval.wire import codec
-from ray_eval.wire.channel import open_channel
-from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
 
 IMAGE_SIZE_PX = 256
 CHUNK_LEN = 10
 ACTION_DIM = 7
-WARM_UP_COUNT = 20
-BARE_FORWARD_COUNT = 50
-TRY_TIMEOUT_S = 60.0
+WARM_UP_COUNT = 3
+LEAST_COUNT, TIMED_COUNT, LONGEST_MS = 5, 50, 1000.0
+"""Forwards behind a median: the first number at least, the second at most, and no more after so long."""
+PROVED_BATCH_SIZE = 8
+"""Rows of the forwards in the proof."""
+BOUND_BASE_MS, BOUND_ROW_MS = 20.0, 0.5
+"""Forward of the policy that shows how busy a device is kept: so long, and so much longer per row."""
 
 
-def spec_of(name: str) -> PolicySpec:
-    """The spec of both policies below.
-
-    It declares `batch_invariant`, so that requests share forwards; nobody compares these actions bit by bit.
-    """
-    keys = (IMAGE, WRIST_IMAGE, STATE)
-    return PolicySpec(name, keys, CHUNK_LEN, ACTION_DIM, image_size_px=IMAGE_SIZE_PX, batch_invariant=True)
+def spec_of(name: str, *, image_size_px: int, batch_invariant: bool = False) -> PolicySpec:
+    """The spec of the policies below."""
+    keys = (IMAGE, WRIST_IMAGE, STATE) if image_size_px else (STATE,)
+    size_px = image_size_px or None
+    return PolicySpec(name, keys, CHUNK_LEN, ACTION_DIM, image_size_px=size_px, batch_invariant=batch_invariant)
 
 
-def tagged(rows: Array, observations: Sequence[Observation]) -> list[ActionChunk]:
+def tagged(rows: Array, seeds: Sequence[int]) -> list[ActionChunk]:
     """Chunks of (B, chunk_len x action_dim) values, the first of each replaced by the request's seed."""
-    actions = rows.reshape(len(observations), CHUNK_LEN, ACTION_DIM).astype(np.float32)
-    actions[:, 0, 0] = [observation.noise_seed for observation in observations]
+    actions = rows.reshape(len(seeds), CHUNK_LEN, ACTION_DIM).astype(np.float32)
+    actions[:, 0, 0] = seeds
     return [ActionChunk(row) for row in actions]
 
 
@@ -55,21 +58,23 @@ class NumpyPolicy:
     """A linear layer over both images' means."""
 
     def __init__(self) -> None:
-        self.spec = spec_of("numpy")
+        self.spec = spec_of("numpy", image_size_px=IMAGE_SIZE_PX)
         self._weights = np.random.default_rng(0).normal(size=(6, CHUNK_LEN * ACTION_DIM))
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """One chunk per observation."""
         means = [[row.arrays[key].mean(axis=(0, 1)) for key in (IMAGE, WRIST_IMAGE)] for row in observations]
-        return tagged(np.tanh(np.reshape(means, (len(observations), 6)) @ self._weights / 255), observations)
+        values = np.tanh(np.reshape(means, (len(observations), 6)) @ self._weights / 255)
+        return tagged(values, [row.noise_seed for row in observations])
 
 
 class TorchPolicy:
-    """Two convolutions and a linear layer over both images, on the CUDA device."""
+    """Two convolutions and a linear layer over both images, its rows brought to the device while it computes."""
 
-    def __init__(self, torch: Any) -> None:
-        self.spec = spec_of("torch")
+    def __init__(self, torch: Any, device: str) -> None:
+        self.spec = spec_of("torch", image_size_px=IMAGE_SIZE_PX)
         self._torch = torch
+        self._stager = Stager(torch, device)
         torch.manual_seed(0)
         layers = torch.nn
         self._net = layers.Sequential(
@@ -79,130 +84,187 @@ class TorchPolicy:
             layers.GELU(),
             layers.Flatten(),
             layers.Linear(256 * 8 * 8, CHUNK_LEN * ACTION_DIM),
-        ).to("cuda")
+        ).to(device)
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """One chunk per observation, in one forward."""
+        return self.infer_staged([self.stage(row) for row in observations])
+
+    def stage(self, row: Observation) -> StagedRow:
+        """Both images, on their way to the device."""
+        return self._stager.put([row.arrays[IMAGE], row.arrays[WRIST_IMAGE]], row.noise_seed)
+
+    def infer_staged(self, rows: Sequence[StagedRow]) -> list[ActionChunk]:
+        """One chunk per row, in one forward."""
         torch = self._torch
-        images = np.stack(
-            [np.concatenate([row.arrays[key] for key in (IMAGE, WRIST_IMAGE)], -1) for row in observations]
-        )
         with torch.inference_mode():
-            pixels = torch.from_numpy(images).to("cuda").permute(0, 3, 1, 2).float() / 255
-            return tagged(self._net(pixels).cpu().numpy(), observations)
+            pixels = torch.cat(self._stager.stack(rows), -1).permute(0, 3, 1, 2).float() / 255
+            return tagged(self._net(pixels).float().cpu().numpy(), [row.noise_seed for row in rows])
 
 
-def make_policy() -> Policy:
-    """The torch policy where there is CUDA, else the NumPy one."""
+class SleepingPolicy:
+    """Sleeps as long as a device would compute, and answers with the seed."""
+
+    def __init__(self, base_ms: float = BOUND_BASE_MS, row_ms: float = BOUND_ROW_MS, image_size_px: int = 0) -> None:
+        self.spec = spec_of("sleeping", image_size_px=image_size_px, batch_invariant=True)
+        self._base_ms = base_ms
+        self._row_ms = row_ms
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """One chunk per observation, after the time of a forward of that size."""
+        time.sleep((self._base_ms + self._row_ms * len(observations)) / 1000)
+        return tagged(np.zeros((len(observations), CHUNK_LEN * ACTION_DIM)), [row.noise_seed for row in observations])
+
+
+def make_policy() -> tuple[Policy, str]:
+    """The torch policy where there is torch, on CUDA where there is that, else the NumPy one; and what computes it."""
     try:
-        torch = importlib.import_module("torch")
-    except ImportError:
-        return NumpyPolicy()
-    return TorchPolicy(torch) if torch.cuda.is_available() else NumpyPolicy()
+        torch = import_torch()
+    except SetupError:
+        return NumpyPolicy(), "NumPy on the CPU"
+    device = pick_device(torch, "auto")
+    runtime = runtime_of(torch, device)
+    return TorchPolicy(torch, device), f"torch {runtime['torch']} on {runtime['device']}"
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What a number of clients measured."""
+class Overhead:
+    """What a request costs beside the forward, at batch 1."""
 
-    clients: int
-    requests: int
-    lost: int
-    mean_batch: float
-    max_batch: int
-    per_s: float
+    bare_ms: float
+    """Median forward of one observation without any server."""
     round_trip_ms: float
-    idle_share: float
+    """Median round trip of a sole client with two images."""
+
+    @property
+    def ms(self) -> float:
+        """The difference of the medians."""
+        return self.round_trip_ms - self.bare_ms
 
 
-def observation(seed: int) -> Observation:
-    """A request with two random images."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (2, IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3), dtype=np.uint8)
-    return Observation(
-        {IMAGE: images[0], WRIST_IMAGE: images[1], STATE: np.zeros(8, np.float32)}, "check", noise_seed=seed
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the check found."""
+
+    machine: str
+    """What computes the policy."""
+    proof: str
+    """How the determinism proof ended."""
+    is_proved: bool
+    """Whether it was passed."""
+    forward_ms: dict[int, float]
+    """Median time of a bare forward by its rows."""
+    largest_useful: int
+    """The batch that throughput mode would be limited to."""
+    overhead: Overhead
+    """Cost of a request."""
+    loads: list[Load] = field(default_factory=list)
+    """Loads on this machine's policy, in throughput mode, so through buckets."""
+    bound: list[Load] = field(default_factory=list)
+    """Loads on the sleeping policy, which shows how busy a device is kept."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the proof was passed, and nothing was lost or computed twice."""
+        loads = [*self.loads, *self.bound]
+        return self.is_proved and not any(load.lost or load.computed != load.requests for load in loads)
+
+
+def forward_ms(policy: Policy, row_count: int) -> float:
+    """The median time of a forward of so many observations, without any server."""
+    rows = [observation(seed, policy.spec.image_size_px or 0) for seed in range(row_count)]
+    for _ in range(WARM_UP_COUNT):
+        policy.infer_batch(rows)
+    times: list[float] = []
+    while len(times) < LEAST_COUNT or (len(times) < TIMED_COUNT and sum(times) < LONGEST_MS):
+        times.append(_timed_ms(lambda: policy.infer_batch(rows)))
+    return statistics.median(times)
+
+
+def overhead(policy: Policy, requests: int) -> Overhead:
+    """The cost of a request beside a forward, by one client in a process of its own."""
+    bare_ms = forward_ms(policy, 1)
+    with serve_in_thread(policy, ListenSection("127.0.0.1:0"), BatchingSection()) as running:
+        load = measure(running, 1, requests, policy.spec.image_size_px or 0)
+    return Overhead(bare_ms, load.round_trip_ms)
+
+
+def loads(policy: Policy, batching: BatchingSection, clients: Sequence[int], requests: int) -> list[Load]:
+    """One load per number of clients, on one server."""
+    with serve_in_thread(policy, ListenSection("127.0.0.1:0"), batching) as running:
+        return [measure(running, count, requests, policy.spec.image_size_px or 0) for count in clients]
+
+
+def bound(clients: int, requests: int) -> Load:
+    """How busy a device is kept by so many clients, requests without images, so that clients need little CPU."""
+    return loads(SleepingPolicy(), BatchingSection(), [clients], requests)[0]
+
+
+def examine(clients: Sequence[int], requests: int) -> Report:
+    """The whole check."""
+    policy, machine = make_policy()
+    proof, is_proved = f"passed in forwards of {PROVED_BATCH_SIZE} rows", True
+    try:
+        prove(policy, BatchingSection(batch_size=PROVED_BATCH_SIZE))
+    except SetupError as error:
+        proof, is_proved = f"REFUSED: {error}", False
+    free = BatchingSection(determinism="throughput")
+    largest = largest_useful_batch(policy, free, time.perf_counter)
+    batching = BatchingSection(determinism="throughput", max_batch_size=largest)
+    return Report(
+        machine,
+        proof,
+        is_proved,
+        {rows: forward_ms(policy, rows) for rows in BatchSizes(free, policy.spec).buckets()},
+        largest,
+        overhead(policy, requests),
+        loads(policy, batching, clients, requests),
+        [bound(64, 4 * requests)],
     )
 
 
-def bare_forward_ms(policy: Policy) -> float:
-    """The median time of a forward of one observation, without any server."""
-    batch = [observation(0)]
-    times = [_timed(lambda: policy.infer_batch(batch))[1] for _ in range(WARM_UP_COUNT + BARE_FORWARD_COUNT)]
-    return statistics.median(times[WARM_UP_COUNT:])
-
-
-def measure(running: RunningServer, spec: PolicySpec, clients: int, requests: int) -> Load:
-    """The figures of so many clients that send so many requests together."""
-    before = running.server.metrics()
-    started = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        counts = [requests // clients + (i < requests % clients) for i in range(clients)]
-        answers = list(
-            itertools.chain.from_iterable(pool.map(lambda i: _ask(running.address, spec, i, counts[i]), range(clients)))
-        )
-    wall_s = time.perf_counter() - started
-    after = running.server.metrics()
-    sizes = {size: count - before.batch_sizes.get(size, 0) for size, count in after.batch_sizes.items()}
-    return Load(
-        clients=clients,
-        requests=requests,
-        lost=requests - sum(is_right for is_right, _ in answers),
-        mean_batch=(after.requests - before.requests) / max(1, after.batches - before.batches),
-        max_batch=max((size for size, count in sizes.items() if count), default=0),
-        per_s=requests / wall_s,
-        round_trip_ms=statistics.median(elapsed_ms for _, elapsed_ms in answers),
-        idle_share=(after.idle_while_queued_ms - before.idle_while_queued_ms) / 1000 / wall_s,
-    )
-
-
-def _ask(address: str, spec: PolicySpec, client: int, count: int) -> list[tuple[bool, float]]:
-    """Whether each answer was the asker's own, and its round trip in milliseconds."""
-    with open_channel(ConnectSection(address)) as channel:
-        stub = GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
-        row = observation(client)
-        return [_ask_once(stub, row, spec, f"check/{time.monotonic_ns()}/{client}/{i}") for i in range(count)]
-
-
-def _ask_once(
-    stub: GRPCInferenceServiceStub, row: Observation, spec: PolicySpec, request_id: str
-) -> tuple[bool, float]:
-    request = codec.encode_request([row], spec, request_id)
-    response, elapsed_ms = _timed(lambda: stub.ModelInfer(request, timeout=TRY_TIMEOUT_S))
-    (chunk,) = codec.decode_response(response, spec)
-    return bool(chunk.actions[0, 0] == row.noise_seed) and response.id == request_id, elapsed_ms
-
-
-def _timed(call: Any) -> tuple[Any, float]:
-    started = time.perf_counter()
-    value = call()
-    return value, (time.perf_counter() - started) * 1000
-
-
-def table(policy: Policy, bare_ms: float, loads: Sequence[Load]) -> Iterator[str]:
+def table(report: Report) -> Iterator[str]:
     """The lines of the report."""
-    yield f"policy {policy.spec.name!r}: bare forward {bare_ms:.2f} ms; each request has two {IMAGE_SIZE_PX} px images"
-    yield "clients  requests  lost  mean batch  largest  requests/s  round trip ms  overhead ms  idle while queued"
-    for load in loads:
-        yield (
-            f"{load.clients:7d}  {load.requests:8d}  {load.lost:4d}  {load.mean_batch:10.2f}  {load.max_batch:7d}"
-            f"  {load.per_s:10.1f}  {load.round_trip_ms:13.2f}  {load.round_trip_ms - bare_ms:11.2f}"
-            f"  {load.idle_share:17.1%}"
-        )
+    yield f"policy: {report.machine}; each request has two {IMAGE_SIZE_PX} px images"
+    yield f"determinism proof: {report.proof}"
+    yield f"largest useful batch: {report.largest_useful}"
+    yield "rows  forward ms  rows/s"
+    for rows, ms in report.forward_ms.items():
+        yield f"{rows:4d}  {ms:10.2f}  {1000 * rows / ms:6.0f}"
+    cost = report.overhead
+    yield (
+        f"batch 1: bare forward {cost.bare_ms:.2f} ms, round trip {cost.round_trip_ms:.2f} ms, "
+        f"overhead {cost.ms:.2f} ms per request"
+    )
+    yield "clients  requests  lost  computed  mean batch  largest  requests/s  round trip ms  busy  idle while queued"
+    yield from (_row(load) for load in report.loads)
+    yield f"a policy that sleeps {BOUND_BASE_MS:g} ms + {BOUND_ROW_MS:g} ms per row; busy is its share of the bound"
+    yield from (_row(load) for load in report.bound)
+
+
+def _row(load: Load) -> str:
+    return (
+        f"{load.clients:7d}  {load.requests:8d}  {load.lost:4d}  {load.computed:8d}  {load.mean_batch:10.2f}"
+        f"  {load.max_batch:7d}  {load.per_s:10.1f}  {load.round_trip_ms:13.2f}  {load.busy_share:4.0%}"
+        f"  {load.idle_share:17.2%}"
+    )
+
+
+def _timed_ms(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return (time.perf_counter() - started) * 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the check and prints its table; 0 if nothing was lost."""
+    """Runs the check and prints its table; 0 if all is as it should be."""
     parser = argparse.ArgumentParser(prog="python -m ray_eval.serving.check", description=__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="numbers of clients, one load each")
     parser.add_argument("--requests", type=int, default=400, help="requests of each load")
     options = parser.parse_args(arguments)
-    policy = make_policy()
-    bare_ms = bare_forward_ms(policy)
-    with serve_in_thread(policy, ListenSection("127.0.0.1:0"), BatchingSection()) as running:
-        measure(running, policy.spec, 1, WARM_UP_COUNT)
-        loads = [measure(running, policy.spec, clients, options.requests) for clients in options.clients]
-    print("\n".join(table(policy, bare_ms, loads)))
-    return 1 if any(load.lost for load in loads) else 0
+    report = examine(options.clients, options.requests)
+    print("\n".join(table(report)))
+    return 0 if report.is_good else 1
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def _orders(count: int, row_count: int, is_reproducible: bool) -> list[tuple[str
     """Which rows each trial forward has, in which order; padding follows them."""
     together = list(range(count))
     if not is_reproducible:
-        return [("asked for the first time", together)]
+        return [("asked for the first time", together[:1])]
     orders = [("asked for the first time", together), ("asked again", together)]
     if count > 1:
         orders += [

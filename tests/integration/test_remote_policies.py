@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
+import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import anyio
 import grpc
@@ -18,10 +21,12 @@ from vla_eval.model_servers.serve import serve_async
 from vla_eval.specs import GRIPPER_CLOSE_POS, IMAGE_RGB, LANGUAGE, POSITION_DELTA, ROTATION_AA
 from websockets.asyncio.server import serve
 
+import ray_eval
 from ray_eval.errors import ConfigError, ContractError, EpisodeError, PolicyUnavailable, SetupError
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import trial_observation
 from ray_eval.policies.fake import FakePolicy
+from ray_eval.policies.remote.lerobot_wire import read_actions
 from ray_eval.policies.remote.websocket import pack, unpack
 from ray_eval.sections import (
     BatchingSection,
@@ -480,6 +485,19 @@ def test_an_answer_under_another_name_or_of_another_shape_is_named(triton):
             kserve(triton, keys=(IMAGE, STATE), **settings).infer_batch([row])
 
 
+class Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+def test_what_lerobots_server_sends_is_read_without_running_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for hostile in (pickle.dumps([Bomb()]), pickle.dumps({"actions": 1}), b"no pickle"):
+        with pytest.raises(pickle.UnpicklingError):
+            read_actions(hostile)
+    assert not (tmp_path / "exploded").exists()
+
+
 def test_pickles_are_exchanged_only_with_trust():
     with pytest.raises(ConfigError, match=r"policy\.trust: expected true.*unpickles whatever reaches it"):
         make_policy(LeRobotServerPolicySection(addresses=("127.0.0.1:1",), path="x"))
@@ -489,3 +507,41 @@ def test_the_observation_of_a_poor_client_is_still_a_contract_error():
     listen = ListenSection("127.0.0.1:0")
     with serve_in_thread(FakePolicy(), listen, BatchingSection()) as server, pytest.raises(ContractError):
         kserve(server.address).infer_batch([Observation({}, "")])
+
+
+# --- whole runs ---
+
+RUN_WARNINGS = ("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+REAL = pytest.param("libero_object", marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])
+
+
+def run_of(tmp_path, suite, *words):
+    short = ("tasks=[0]", "episodes_per_task=1", "protocol.max_steps=20", "workers=1")
+    evaluation = ray_eval.evaluate(None, [f"suite={suite}", *short, *words, f"out={tmp_path / 'run'}"])
+    (result,) = evaluation.results
+    assert result.error is None
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    header = json.loads((tmp_path / "run" / "episodes.jsonl").read_text().splitlines()[0])
+    return result, summary, header
+
+
+@pytest.mark.filterwarnings(*RUN_WARNINGS)
+@pytest.mark.parametrize("suite", ["fake", REAL])
+def test_workers_drive_an_openpi_server_and_the_run_says_whose_noise_it_is(loop, openpi, tmp_path, suite):
+    result, summary, header = run_of(tmp_path, suite, "policy=openpi", f"policy.addresses=[{openpi.address}]")
+    # The protocol executes five of ten, and the policy was asked once to learn its shape and once to try it.
+    assert (result.requests, len(openpi.seen)) == (-(-result.steps // 5), result.requests + 2)
+    assert openpi.seen[-1]["observation/image"].shape == (224, 224, 3)
+    assert not summary["is_reproducible"]
+    assert "draws its own noise" in " ".join(header["provenance"]["remarks"])
+
+
+@pytest.mark.filterwarnings(*RUN_WARNINGS)
+@pytest.mark.parametrize("suite", ["fake", REAL])
+def test_workers_drive_vla_evals_model_server_step_by_step(tmp_path, suite):
+    with vla_eval_server(chunk_size=4) as (model, address):
+        words = ("policy=vla_eval", "protocol=vla_eval", f"policy.addresses=[{address}]")
+        result, summary, _ = run_of(tmp_path, suite, *words)
+        assert result.requests == result.steps
+        assert max(model.calls.values()) == -(-result.steps // 4)
+        assert not summary["is_reproducible"]
