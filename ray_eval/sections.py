@@ -235,6 +235,10 @@ class Kwargs(dict[str, Any]):
     """Keyword arguments of a user's own function: texts as they were written, or values of JSON's types."""
 
 
+class Names(dict[str, str]):
+    """Another's names, by ours; ours may have dots."""
+
+
 @dataclass(frozen=True, slots=True)
 class TorchPolicySection:
     """A user's own torch policy: made by a factory, or a TorchScript or `torch.export` file without code."""
@@ -355,7 +359,7 @@ class KservePolicySection(RemoteSection):
     """File of the certificate that the servers must present, PEM; null speaks no TLS."""
     keys: tuple[str, ...] = ()
     """Observation keys that the model reads, where the server does not say it itself."""
-    rename: Kwargs = field(default_factory=Kwargs)
+    rename: Names = field(default_factory=Names)
     """The model's names of tensors, by ours (observation keys, `task`, `action`)."""
 
 
@@ -365,7 +369,7 @@ class OpenpiPolicySection(RemoteSection):
 
     keys: tuple[str, ...] = ("observation.images.image", "observation.images.image2", "observation.state")
     """Observation keys that are sent."""
-    rename: Kwargs = field(default_factory=Kwargs)
+    rename: Names = field(default_factory=Names)
     """The server's names, by ours, where they are not those of openpi's LIBERO configurations."""
 
 
@@ -393,7 +397,7 @@ class LeRobotServerPolicySection(RemoteSection):
     """Device that the server is told to use."""
     keys: tuple[str, ...] = ("observation.images.image", "observation.images.image2", "observation.state")
     """Observation keys that are sent."""
-    rename: Kwargs = field(default_factory=Kwargs)
+    rename: Names = field(default_factory=Names)
     """The checkpoint's observation keys, by ours."""
 
     def __post_init__(self) -> None:

@@ -16,9 +16,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ray_eval.config.schema import MaxSteps
+from ray_eval.config.schema import MaxSteps, flattened
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.sections import POLICY_TYPES, Kwargs, PolicySection, shown
+from ray_eval.sections import POLICY_TYPES, Kwargs, Names, PolicySection, shown
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.[0-9]+")
@@ -70,6 +70,8 @@ def read(expected: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 - one l
         return _read_max_steps(value, where)
     if expected is Kwargs:
         return _read_kwargs(value, where)
+    if expected is Names:
+        return _read_names(value, where)
     if dataclasses.is_dataclass(expected):
         return read_section(typing.cast("type", expected), value, where)
     return _SCALARS[expected](value, where)
@@ -175,6 +177,13 @@ def _read_kwargs(value: Any, where: str) -> Kwargs:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected a mapping of arguments, got {shown(value)}; write {where}.NAME=VALUE")
     return Kwargs({str(key): inner for key, inner in value.items()})
+
+
+def _read_names(value: Any, where: str) -> Names:
+    """Names by dotted names, which a file or the command line may have taken for nested keys."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of names, got {shown(value)}; write {where}.OURS=THEIRS")
+    return Names({key: _read_text(name, _join(where, key)) for key, name in flattened(value)})
 
 
 def _read_int(value: Any, where: str) -> int:

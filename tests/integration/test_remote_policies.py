@@ -31,9 +31,9 @@ from ray_eval.policies.remote.websocket import pack, unpack
 from ray_eval.sections import (
     BatchingSection,
     KservePolicySection,
-    Kwargs,
     LeRobotServerPolicySection,
     ListenSection,
+    Names,
     OpenpiPolicySection,
     VlaEvalPolicySection,
 )
@@ -451,7 +451,7 @@ def triton():
     server.stop(0).wait()
 
 
-RENAMED = Kwargs({IMAGE: "PIXELS", STATE: "STATE", "action": "OUT"})
+RENAMED = Names({IMAGE: "PIXELS", STATE: "STATE", "action": "OUT"})
 
 
 def test_a_model_of_triton_is_asked_by_its_own_names_and_the_run_says_that_noise_is_not_under_control(triton):
@@ -478,7 +478,7 @@ def test_what_a_foreign_server_does_not_say_is_asked_of_the_user(triton, setting
 def test_an_answer_under_another_name_or_of_another_shape_is_named(triton):
     row = observation(keys=(IMAGE, STATE))
     for settings, said in (
-        ({"rename": Kwargs({**RENAMED, "action": "ELSE"}), "chunk_len": 2}, "expected the output 'ELSE', got OUT"),
+        ({"rename": Names({**RENAMED, "action": "ELSE"}), "chunk_len": 2}, "expected the output 'ELSE', got OUT"),
         ({"rename": RENAMED, "chunk_len": 3}, r"expected actions of shape \(3, 7\), got \(2, 7\)"),
     ):
         with pytest.raises(EpisodeError, match=said):
