@@ -326,10 +326,10 @@ def test_a_policy_alone_for_a_server():
 
 def test_another_servers_names_are_given_by_ours_dots_and_all(tmp_path):
     words = ("policy=kserve", "policy.addresses=[h:1]", "policy.rename.observation.state=STATE", "policy.rename.task=T")
-    config = load(*words)
+    config = load_config(None, ["suite=fake", *words])
     assert config.policy.rename == {"observation.state": "STATE", "task": "T"}
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config.resolved()))
     assert load_config(path) == config
-    moved = load(*words, "policy.connections=2")
+    moved = load_config(None, ["suite=fake", *words, "policy.connections=2"])
     assert moved.identity() == config.identity()
