@@ -90,7 +90,8 @@ class Scheduler:
         """The next episode for a worker that holds none; None while nothing waits.
 
         A worker stays on its task while there is work; then it takes the task that nobody works on and has the
-        longest way to go, then the one with most left.
+        longest way to go, then helps where most is left for each of those who work there, itself included. The order
+        follows from the plan and from who asks when.
 
         Raises:
             RayEvalError: the worker holds a lease already.
@@ -139,7 +140,8 @@ class Scheduler:
         if not self._waiting:
             return None
         busy = Counter(task for name, task in self._task_of.items() if name != worker)
-        return max(self._waiting, key=lambda task: (-busy[task], self._steps_left(task)))
+        # What nobody works on must be built by somebody; helping elsewhere costs one more build.
+        return max(self._waiting, key=lambda task: (not busy[task], self._steps_left(task) / (busy[task] + 1)))
 
     def _steps_left(self, task: TaskKey) -> int:
         return sum(job.spec.max_steps for job in self._waiting[task])

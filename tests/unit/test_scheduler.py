@@ -154,3 +154,12 @@ def test_the_same_episode_of_two_plans_has_attempts_of_its_own():
         attempts.append((lease.part, lease.attempt))
         scheduler.finish(lease.lease_id, success(lease))
     assert attempts == [(0, 2), (1, 1)]
+
+
+def test_a_worker_without_work_helps_where_most_is_left_for_each():
+    plan = [EpisodeSpec("fake", 0, index, env_seed=0, max_steps=10) for index in range(40)]
+    plan += [EpisodeSpec("fake", 1, index, env_seed=0, max_steps=10) for index in range(12)]
+    scheduler = Scheduler(plan)
+    taken = [scheduler.lease(f"worker-{index}").spec.task_id for index in range(5)]
+    # 39 or 11 left for two; 38 for three; 37 for four against 11 for two.
+    assert taken == [0, 1, 0, 0, 0]
