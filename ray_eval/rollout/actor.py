@@ -14,13 +14,14 @@ from typing import Any
 from ray_eval.envs import make_env
 from ray_eval.envs.catalogue import FAKE_SUITE
 from ray_eval.envs.libero.canary import run_canary
-from ray_eval.errors import SetupError
+from ray_eval.errors import ContractError, EpisodeError, SetupError
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, StepListener, error_result
 from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
+from ray_eval.rollout.preflight import remarks
 from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
 from ray_eval.types import IMAGE_KEYS, Canary, EpisodeResult, EpisodeSpec
 
@@ -100,6 +101,23 @@ class Rollout:
             on_record=on_record,
         )
 
+    def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
+        """What looks wrong in an episode's first observation and the policy's answer to it.
+
+        Raises:
+            SetupError: the policy cannot answer a real observation.
+            EpisodeError: the simulator or the policy server broke.
+        """
+        episode = self.episode(spec, 0, settings)
+        try:
+            observation, actions = episode.first_answer()
+        except ContractError as error:
+            raise SetupError(f"preflight, one real observation of {spec.episode_id}: {error}") from error
+        except EpisodeError:
+            self._envs.discard(spec.suite, spec.task_id, settings.env)
+            raise
+        return remarks(observation, actions, self._client.spec(), settings.env.control)
+
     def close(self) -> None:
         """Frees the simulators and hangs up."""
         self._envs.close()
@@ -127,6 +145,15 @@ class Worker:
         if has_pixels not in self._canaries:
             self._canaries[has_pixels] = run_canary(has_pixels=has_pixels)
         return self._canaries[has_pixels]
+
+    def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
+        """What looks wrong when the policy sees its first real observation; none of it stops a run.
+
+        Raises:
+            SetupError: the policy cannot answer it.
+            EpisodeError: the simulator or the policy server broke.
+        """
+        return self._rollout.preflight(spec, settings)
 
     def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
         """Asks another policy from now on."""

@@ -18,7 +18,7 @@ from ray_eval.rollout.latency import LatencyModel
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import Control, QueueRules
-from ray_eval.types import STATE, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome, StepRecord
+from ray_eval.types import STATE, Array, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome, StepRecord
 
 
 class PendingAnswer(Pending, Protocol):
@@ -77,6 +77,17 @@ class Episode:
         self._last_action: FloatArray | None = None
         self._steps = 0
         self._reward_sum = 0.0
+
+    def first_answer(self) -> tuple[Observation, Array]:
+        """The observation of step 0 and the (H, A) answer to it, executed by nobody.
+
+        Raises:
+            EpisodeError: the env or the policy server broke.
+            ContractError: the env or the policy broke its contract.
+        """
+        self._env.reset(self._spec)
+        observation = self._observation(0, 0)
+        return observation, self._policy.infer(observation, f"{self._request_prefix}/0").result().actions
 
     def run(self) -> EpisodeResult:
         """The episode's result: a success or a failure.
