@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS_STAMP := $(VENV)/.installed-tests
+LEROBOT := .venv-lerobot
 
-.PHONY: setup run test nightly lint format clean
+.PHONY: setup run test nightly lerobot lint format clean
 
 setup: $(STAMP)
 	@scripts/install_gl.sh
@@ -19,15 +20,24 @@ $(TESTS_STAMP): $(STAMP) scripts/install_tests.sh
 	@scripts/install_tests.sh $(VENV)
 	@touch $@
 
+# LeRobot's own code in an environment of its own, for the tests that compare with it
+ifndef RAY_EVAL_LEROBOT_PYTHON
+lerobot: $(LEROBOT)/.installed
+endif
+
+$(LEROBOT)/.installed: constraints-lerobot.txt scripts/install_lerobot.sh scripts/torchvision_without_kernels.py
+	@PYTHON="$(PYTHON)" scripts/install_lerobot.sh $(LEROBOT)
+	@touch $@
+
 # ten tasks of libero_object on real LIBERO, one episode each, by the scripted expert
 run: setup
 	@$(BIN)/ray-eval run first_light
 
-test: setup $(TESTS_STAMP)
+test: setup $(TESTS_STAMP) lerobot
 	@$(BIN)/python -m pytest -q -m "not nightly and not gpu"
 
 # what takes longer than a change should wait for
-nightly: setup $(TESTS_STAMP)
+nightly: setup $(TESTS_STAMP) lerobot
 	@$(BIN)/python -m pytest -q -m "nightly" --timeout 7200
 
 lint: setup
@@ -40,4 +50,4 @@ format: setup
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(LEROBOT) build *.egg-info

@@ -9,6 +9,8 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 
 IMAGE, WRIST, STATE, ACTION = "observation.images.image", "observation.images.image2", "observation.state", "action"
+SMALL_PX = 96
+"""Size of images where the checkpoint is not to take LIBERO's 256 px, so that tests cost little."""
 SIZE_PX = 256
 
 
@@ -61,7 +63,7 @@ SMALL_ACT = {
     "n_vae_encoder_layers": 1,
     "pretrained_backbone_weights": None,
 }
-SMALL_UNET = {"down_dims": (32, 64), "num_train_timesteps": 20, "num_inference_steps": 4, "crop_shape": (224, 224)}
+SMALL_UNET = {"down_dims": (32, 64), "num_train_timesteps": 20, "num_inference_steps": 4, "crop_shape": (80, 80)}
 
 
 def act(folder: Path) -> None:
@@ -70,19 +72,19 @@ def act(folder: Path) -> None:
 
 def act_ensemble(folder: Path) -> None:
     settings = {"chunk_size": 12, "n_action_steps": 1, "temporal_ensemble_coeff": 0.01}
-    save(folder, "act", IMAGE, **settings, **SMALL_ACT)
+    save(folder, "act", IMAGE, size_px=SMALL_PX, **settings, **SMALL_ACT)
 
 
 def act_renamed(folder: Path) -> None:
     names = ("observation.images.front", "observation.images.wrist")
-    save(folder, "act", *names, size_px=128, chunk_size=10, n_action_steps=10, **SMALL_ACT)
+    save(folder, "act", *names, size_px=SMALL_PX, chunk_size=10, n_action_steps=10, **SMALL_ACT)
 
 
 def act_old(folder: Path) -> None:
     """As LeRobot wrote it before its processor pipelines: statistics among the weights, no pipelines' files."""
     from safetensors.torch import load_file, save_file
 
-    save(folder, "act", IMAGE, WRIST, chunk_size=20, n_action_steps=7, **SMALL_ACT)
+    save(folder, "act", IMAGE, WRIST, size_px=SMALL_PX, chunk_size=20, n_action_steps=7, **SMALL_ACT)
     weights = load_file(folder / "model.safetensors")
     for key, values in statistics(IMAGE, WRIST).items():
         layers = ("unnormalize_outputs", "normalize_targets") if key == ACTION else ("normalize_inputs",)
@@ -95,17 +97,19 @@ def act_old(folder: Path) -> None:
 
 
 def diffusion(folder: Path) -> None:
-    save(folder, "diffusion", IMAGE, WRIST, horizon=16, n_action_steps=6, **SMALL_UNET)
+    save(folder, "diffusion", IMAGE, WRIST, size_px=SMALL_PX, horizon=16, n_action_steps=6, **SMALL_UNET)
 
 
 def diffusion_ddim(folder: Path) -> None:
-    save(folder, "diffusion", IMAGE, horizon=16, n_action_steps=8, noise_scheduler_type="DDIM", **SMALL_UNET)
+    settings = {"horizon": 16, "n_action_steps": 8, "noise_scheduler_type": "DDIM"}
+    save(folder, "diffusion", IMAGE, size_px=SMALL_PX, **settings, **SMALL_UNET)
 
 
 def vqbet(folder: Path) -> None:
     small = {"gpt_input_dim": 32, "gpt_output_dim": 32, "gpt_hidden_dim": 32, "gpt_n_layer": 1, "gpt_n_head": 2}
-    small |= {"vqvae_embedding_dim": 32, "vqvae_enc_hidden_dim": 32, "crop_shape": (224, 224)}
-    save(folder, "vqbet", IMAGE, n_obs_steps=4, n_action_pred_token=3, action_chunk_size=5, **small)
+    small |= {"vqvae_embedding_dim": 32, "vqvae_enc_hidden_dim": 32, "crop_shape": (80, 80)}
+    steps = {"n_obs_steps": 4, "n_action_pred_token": 3, "action_chunk_size": 5}
+    save(folder, "vqbet", IMAGE, size_px=SMALL_PX, **steps, **small)
 
 
 def smolvla(folder: Path) -> None:

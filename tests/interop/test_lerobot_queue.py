@@ -8,17 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lerobot_environment import PYTHON
 
 from ray_eval.rollout.chunk_queue import AGGREGATIONS, LerobotQueue, ObservationFilter
 from ray_eval.sections import QueueRules
 from ray_eval.types import ActionChunk
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHON = Path(os.environ.get("RAY_EVAL_LEROBOT_PYTHON", ROOT / ".venv-lerobot" / "bin" / "python"))
 INTERLEAVINGS = 400
 NIGHTLY_INTERLEAVINGS = 10_000
-
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=f"no LeRobot at {PYTHON}; scripts/install_lerobot.sh")
 
 
 class Peer:
@@ -44,7 +41,7 @@ class Peer:
 
 
 @pytest.fixture(scope="module")
-def peer():
+def peer(lerobot_python):
     peer = Peer()
     yield peer
     peer.close()

@@ -68,9 +68,9 @@ def load(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Loaded:
     """
     _require_lerobot()
     with _quiet():
+        policy_class = _policy_class(checkpoint)
         config = _config(checkpoint, section)
         device = str(config.device)
-        policy_class = _policy_class(checkpoint)
         old_statistics, remarks = _old_statistics(checkpoint, config), []
         policy = _weights(checkpoint, policy_class, config, is_old=bool(old_statistics))
         pipelines = _pipelines(checkpoint, config, old_statistics)
@@ -108,18 +108,6 @@ def _require_lerobot() -> None:
 def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
     from lerobot.configs.policies import PreTrainedConfig
 
-    known = known_types()
-    if checkpoint.type not in known:
-        hint = did_you_mean(checkpoint.type, known)
-        raise checkpoint.fail(
-            f"a policy type that LeRobot {lerobot_version()} knows ({', '.join(known)})",
-            f"{checkpoint.type!r}",
-            f"use the LeRobot that saved it, by policy.python.{hint}",
-        )
-    if checkpoint.type in REFUSED:
-        raise checkpoint.fail(
-            "a policy that can be evaluated in chunks", f"type {checkpoint.type!r}", REFUSED[checkpoint.type]
-        )
     try:
         config = PreTrainedConfig.from_pretrained(checkpoint.folder)
     except Exception as error:
@@ -148,6 +136,18 @@ def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
 def _policy_class(checkpoint: Checkpoint) -> Any:
     from lerobot.policies.factory import get_policy_class
 
+    known = known_types()
+    if checkpoint.type not in known:
+        hint = did_you_mean(checkpoint.type, known)
+        raise checkpoint.fail(
+            f"a policy type that LeRobot {lerobot_version()} knows ({', '.join(known)})",
+            f"{checkpoint.type!r}",
+            f"use the LeRobot that saved it, by policy.python.{hint}",
+        )
+    if checkpoint.type in REFUSED:
+        raise checkpoint.fail(
+            "a policy that can be evaluated in chunks", f"type {checkpoint.type!r}", REFUSED[checkpoint.type]
+        )
     try:
         return get_policy_class(checkpoint.type)
     except Exception as error:
@@ -211,15 +211,15 @@ def _old_statistics(checkpoint: Checkpoint, config: Any) -> dict[str, dict[str, 
 def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str, Any]) -> tuple[Any, Any]:
     from lerobot.policies.factory import make_pre_post_processors
 
-    has_files = all((checkpoint.folder / name).is_file() for name in (PREPROCESSOR_NAME, POSTPROCESSOR_NAME))
-    if not has_files and not old_statistics:
+    missing = [name for name in (PREPROCESSOR_NAME, POSTPROCESSOR_NAME) if not (checkpoint.folder / name).is_file()]
+    if missing and not old_statistics:
         raise checkpoint.fail(
             f"{PREPROCESSOR_NAME} and {POSTPROCESSOR_NAME}, or statistics among the weights",
-            "neither",
+            f"no {' and no '.join(missing)}",
             "without them nothing is normalised; copy the whole checkpoint",
         )
     try:
-        if not has_files:
+        if missing:
             return make_pre_post_processors(config, dataset_stats=old_statistics)  # type: ignore[no-any-return]
         overrides = {
             f"{which}_overrides": _device_override(checkpoint, name, device)
