@@ -44,7 +44,12 @@ class StagedPolicy(Policy, Protocol):
 
 @runtime_checkable
 class RowwisePolicy(Policy, Protocol):
-    """A policy whose rows can fail one by one, because each is computed by itself."""
+    """A policy whose rows are computed by themselves, several at a time, and fail one by one."""
+
+    @property
+    def lanes(self) -> int:
+        """Most rows that are computed at a time; each is asked for alone, in a thread of its own."""
+        ...
 
     def infer_rows(self, observations: Sequence[Observation]) -> list[ActionChunk | Exception]:
         """As `infer_batch`, with what was raised in the place of a chunk; an EpisodeError or a ContractError."""

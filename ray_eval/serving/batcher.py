@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_eval.errors import EpisodeError
-from ray_eval.interfaces import Policy, StagedPolicy
+from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
 from ray_eval.sections import BatchingSection
 from ray_eval.serving.forward import answer_rows
 from ray_eval.serving.sizes import BatchSizes
@@ -91,7 +91,7 @@ class Batcher:
     Args:
         policy: Called in the executor, one batch at a time.
         batching: Sizes of a batch and of the queue.
-        executor: Runs the forwards; the caller owns it and gives it one thread.
+        executor: Runs the forwards; the caller owns it and gives it one thread, or as many as the policy has lanes.
         clock: Monotonic seconds; called on the event loop and in the executor.
         stager: Runs `stage` of a StagedPolicy; None has the forwards' thread do it.
     """
@@ -113,9 +113,11 @@ class Batcher:
         self._executor = executor
         self._clock = clock
         self._waiting: deque[Ticket] = deque()
-        self._running: list[Ticket] = []
+        self._running: set[Ticket] = set()
         self._lock = threading.Lock()
-        self._worker: asyncio.Task[None] | None = None
+        self._lanes = policy.lanes if isinstance(policy, RowwisePolicy) else 1
+        self._most_rows = 1 if isinstance(policy, RowwisePolicy) else None
+        self._active: set[asyncio.Task[None]] = set()
         self._idle_since = clock()
         self._totals = _Totals()
 
@@ -151,8 +153,10 @@ class Batcher:
             for observation in observations
         ]
         self._waiting.extend(tickets)
-        if self._worker is None:
-            self._worker = loop.create_task(self._work())
+        for _ in range(min(len(tickets), self._lanes - len(self._active))):
+            lane = loop.create_task(self._work())
+            self._active.add(lane)
+            lane.add_done_callback(self._active.discard)
         return tickets
 
     def _staged(self, observation: Observation) -> Future[Any] | None:
@@ -197,25 +201,27 @@ class Batcher:
                 ticket.answer.cancel()
             raise
         finally:
-            self._worker = None
+            # Before anything else can wait, so that it gets a lane of its own.
+            self._active.discard(asyncio.current_task())
 
     def _take(self) -> list[Ticket]:
         with self._lock:
-            count = min(len(self._waiting), self._sizes.limit)
+            count = min(len(self._waiting), self._most_rows or self._sizes.limit)
             batch = [self._waiting.popleft() for _ in range(count)]
             for ticket in batch:
                 ticket.is_waiting = False
+            self._running.update(batch)
         return batch
 
     def _forward_all(self, loop: asyncio.AbstractEventLoop) -> None:
         """Forwards until nobody waits; takes each batch itself, so that the event loop's work delays none."""
         while batch := self._take():
-            self._running = batch
             forward = self._forward(batch)
-            self._running = []
             loop.call_soon_threadsafe(self._finish, batch, forward)
 
     def _finish(self, batch: list[Ticket], forward: _Forward) -> None:
+        with self._lock:
+            self._running.difference_update(batch)
         self._count(batch, forward)
         self._deliver(batch, forward.answers)
 

@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ray_eval.errors import ContractError, EpisodeError, SetupError
-from ray_eval.interfaces import Policy
+from ray_eval.interfaces import Policy, RowwisePolicy
 from ray_eval.sections import BatchingSection, ListenSection
 from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ticket
 from ray_eval.serving.dedup import AnswerCache, ReusedIdError
@@ -74,7 +74,7 @@ class PolicyServer:
     """One policy behind the Open Inference Protocol, on the running event loop.
 
     Args:
-        policy: Loaded, and called from one thread of its own.
+        policy: Loaded, and called from one thread of its own, or from one for each of its lanes.
         listen: Address and credentials.
         batching: Limits of a batch and of the queue.
 
@@ -87,7 +87,8 @@ class PolicyServer:
         self._spec = served_spec(policy.spec, batching)
         self._listen = listen
         self._max_rows = batching.max_batch_size
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
+        lanes = policy.lanes if isinstance(policy, RowwisePolicy) else 1
+        self._executor = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix="policy")
         self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="staging")
         self._batcher = Batcher(policy, batching, self._executor, stager=self._stager)
         self._answers: AnswerCache[pb.ModelInferResponse] = AnswerCache(lambda response: response.ByteSize())
@@ -208,7 +209,7 @@ class PolicyServer:
         self._check_model(request.model_name)
         if not request.id:
             return await self._rows(observations, "").result()
-        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        digest = _digest(request)
         return await self._answers.answer(
             request.id, digest, lambda: self._rows(observations, request.id), lambda: _is_expired(context)
         )
@@ -264,6 +265,18 @@ class _Rows:
 
     def withdraw(self) -> bool:
         return self.batcher.withdraw(self.tickets)
+
+
+def _digest(request: pb.ModelInferRequest) -> bytes:
+    """SHA-256 of a request's content; the images are hashed where they are, and not copied into one message first."""
+    head = pb.ModelInferRequest(model_name=request.model_name, inputs=request.inputs, outputs=request.outputs)
+    for name, parameter in request.parameters.items():
+        head.parameters[name].CopyFrom(parameter)
+    digest = hashlib.sha256(head.SerializeToString(deterministic=True))
+    for raw in request.raw_input_contents:
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.digest()
 
 
 def _version() -> str:

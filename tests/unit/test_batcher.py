@@ -1,7 +1,8 @@
 """The batcher under a clock and an executor that the test moves by hand."""
 
 import asyncio
-from concurrent.futures import Executor, Future
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -317,5 +318,50 @@ def test_whatever_the_schedule_each_request_gets_its_own_answer_once_and_in_orde
         assert set(answered) <= set(computed)
         assert max(map(len, policy.batches), default=0) <= max_batch_size
         assert batcher.metrics().waiting == 0
+
+    asyncio.run(run())
+
+
+class Lanes(Echo):
+    """Computes each row by itself, three at a time; a seed of 0 waits until it is told."""
+
+    lanes = 3
+
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
+
+    def infer_rows(self, observations):
+        self.batches.append([row.noise_seed for row in observations])
+        if observations[0].noise_seed == 0:
+            self.gate.wait(20)
+        if observations[0].noise_seed == 5:
+            return [EpisodeError("five")]
+        return [chunk(row.noise_seed) for row in observations]
+
+
+def test_rows_with_lanes_of_their_own_wait_for_no_slow_neighbour_and_fail_alone():
+    async def run():
+        policy = Lanes()
+        with ThreadPoolExecutor(policy.lanes) as executor:
+            batcher = batcher_of(policy, executor)
+            slow, *others = submit_each(batcher, range(10))
+            outcomes = await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 10)
+            assert not slow.done()
+            policy.gate.set()
+            assert (await slow).actions[0, 0] == 0
+        assert [str(o) if isinstance(o, EpisodeError) else o.actions[0, 0] for o in outcomes] == [
+            1,
+            2,
+            3,
+            4,
+            "five",
+            6,
+            7,
+            8,
+            9,
+        ]
+        assert {len(batch) for batch in policy.batches} == {1}
+        assert batcher.metrics().requests == 10
 
     asyncio.run(run())

@@ -80,6 +80,7 @@ class KservePolicy(RemotePolicy):
         """
         certificate = _contents(section.certificate)
         token = token_of(section)
+        self._section = section
         self._names = section.rename
         self._pool = Pool(
             section.addresses,

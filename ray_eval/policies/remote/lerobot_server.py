@@ -111,6 +111,7 @@ class LeRobotServerPolicy(RemotePolicy):
             )
         if section.connections != 1:
             raise ConfigError("policy.connections: expected 1: LeRobot's server has one observation at a time")
+        self._section = section
         self._keys = section.keys
         self._names = {key: str(section.rename.get(key, key)) for key in section.keys}
         remark = "policy lerobot_server: the server keeps the policy's state and draws its own noise: no bytes promised"

@@ -47,6 +47,7 @@ class OpenpiPolicy(RemotePolicy):
         Raises:
             SetupError: no server answers, or not as openpi's does.
         """
+        self._section = section
         token = token_of(section)
         self._names = {**NAMES, **section.rename}
         self._keys = section.keys

@@ -24,11 +24,17 @@ class RemotePolicy:
 
     _pool: Pool[Any]
     _spec: PolicySpec
+    _section: RemoteSection
 
     @property
     def spec(self) -> PolicySpec:
         """What the server reads and answers; `batch_invariant`, because requests do not share a message."""
         return self._spec
+
+    @property
+    def lanes(self) -> int:
+        """As many requests as there may be connections."""
+        return self._section.connections * len(self._section.addresses)
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """One chunk per observation.

@@ -81,6 +81,7 @@ class VlaEvalPolicy(RemotePolicy):
             SetupError: no server answers, or not as vla-eval's does.
         """
         self._section = section
+        self._keys = section.keys
         self._token = token_of(section)
         self._sessions: OrderedDict[Episode, VlaEvalLink] = OrderedDict()
         self._held: Counter[str] = Counter()
@@ -225,7 +226,7 @@ class VlaEvalPolicy(RemotePolicy):
             keys += [STATE] if wanted.get("send_state") else []
             spec = PolicySpec(
                 "vla_eval",
-                self._section.keys or tuple(keys),
+                self._keys or tuple(keys),
                 chunk_len=1,
                 image_size_px=self._section.image_size_px,
                 batch_invariant=True,
