@@ -64,7 +64,9 @@ class RunView:
         batches = self.policy.get("batches", 0)
         if batches:
             forward_ms, batch_size = self.policy["forward_ms"] / batches, self.policy["requests"] / batches
-            parts.append(f"policy {forward_ms:.1f} ms, batch {batch_size:.1f}")
+            idle_ms = self.policy.get("idle_while_queued_ms", 0.0)
+            idle = idle_ms / max(1e-9, idle_ms + self.policy["forward_ms"])
+            parts.append(f"policy {forward_ms:.1f} ms, batch {batch_size:.1f}, idle {idle:.0%} while asked")
         if rate.errors or self.retries:
             parts.append(f"{rate.errors} errors, {self.retries} retries")
         if self.eta_s is not None:

@@ -60,7 +60,7 @@ async def _serve(policy: Policy, listen: ListenSection, batching: BatchingSectio
     stop = _stop_event()
     server = PolicyServer(policy, listen, batching)
     address = await server.start()
-    print(_greeting(policy.spec, listen, address), flush=True)
+    print(_greeting(server.spec, listen, address), flush=True)
     await stop.wait()
     print(f"stopping; requests in flight have {STOP_GRACE_S:g} s", flush=True)
     await server.stop(STOP_GRACE_S)
@@ -84,6 +84,7 @@ def _greeting(spec: PolicySpec, listen: ListenSection, address: str) -> str:
         f"policy {spec.name!r} is served at {address} (Open Inference Protocol over gRPC)",
         f"  reads {', '.join(spec.keys)}",
         f"  answers {spec.chunk_len} x {spec.action_dim} actions",
+        f"  promises {'the same bytes for the same request' if spec.is_reproducible else 'no bytes'}",
         f"  TLS: {'the certificate given' if listen.certificate_pem else 'none'}",
         f"  token: {'metadata `authorization: Bearer TOKEN`' if listen.token else 'none'}",
         "  Ctrl+C stops it",
