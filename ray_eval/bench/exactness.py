@@ -7,6 +7,7 @@ and the state vector. Equal means equal bytes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from ray_eval.envs.libero import suites
+from ray_eval.envs.libero.canary import run_canary
 from ray_eval.envs.libero.env import LiberoEnv
 from ray_eval.envs.libero.reference import PlainEpisode, PlainLibero, PlainStep, plain_state_vector, play
 from ray_eval.interfaces import Env
@@ -110,7 +112,7 @@ class Reference:
     state_vectors: Array
     """(T + 1, 8) float32."""
     made_of: Mapping[str, Any]
-    """Versions, script and GL backend behind it."""
+    """Versions, script, GL backend and machine behind it."""
 
     def save(self, path: Path) -> None:
         """Writes it to an npz file, whole or not at all."""
@@ -127,9 +129,9 @@ class Reference:
             arrays = {field.name: file[field.name] for field in dataclasses.fields(cls)}
         return cls(**{**arrays, "made_of": json.loads(str(arrays["made_of"]))})
 
-    def serves(self, case: Case, script: Script) -> bool:
-        """Whether this is what the script would record now, perhaps with more images than it asks for."""
-        expected, found = made_of(case, script), dict(self.made_of)
+    def serves(self, case: Case, script: Script, canary: str) -> bool:
+        """Whether this is what the script would record now and here, perhaps with more images than it asks for."""
+        expected, found = made_of(case, script, canary), dict(self.made_of)
         images_every = found.pop("images_every", 0)
         del expected["images_every"]
         return found == expected and images_every > 0 and script.images_every % images_every == 0
@@ -142,13 +144,20 @@ def reference_path(folder: Path, case: Case) -> Path:
     return folder / name / case.suite / str(case.task_id) / f"{case.init_state_id}.npz"
 
 
-def made_of(case: Case, script: Script) -> dict[str, Any]:
+@functools.cache
+def machine_canary() -> str:
+    """Digest of this process's canary: plain LIBERO gives other bits where it is another."""
+    return run_canary(has_pixels=True).digest
+
+
+def made_of(case: Case, script: Script, canary: str) -> dict[str, Any]:
     """What decides a reference's content."""
     versions = {name: version for name, version in installed_versions().items() if name in _DISTRIBUTIONS}
     actions = random_actions(case, script.action_count)
     return {
         **dataclasses.asdict(script),
         "actions_sha256": hashlib.sha256(actions.tobytes()).hexdigest(),
+        "canary": canary,
         "env_seed": ENV_SEED,
         "gl": os.environ.get("MUJOCO_GL"),
         "versions": versions,
@@ -172,7 +181,7 @@ def record(case: Case, script: Script) -> Reference:
         is_success=np.array([step.is_success for step in seen]),
         images_sha256=np.array([step.images for step in seen]),
         state_vectors=np.array([step.state_vector for step in seen]),
-        made_of=made_of(case, script),
+        made_of=made_of(case, script, machine_canary()),
     )
 
 

@@ -37,7 +37,7 @@ def reference(env):
         is_success=np.array([False, *(result.is_success for result in results)]),
         images_sha256=np.array([[exactness._digest(o[key]) for key in (IMAGE, WRIST_IMAGE)] for o in observations]),
         state_vectors=np.array([o[STATE] for o in observations]),
-        made_of=exactness.made_of(CASE, SCRIPT),
+        made_of=exactness.made_of(CASE, SCRIPT, "here"),
     )
 
 
@@ -68,18 +68,19 @@ def test_the_smallest_change_is_found_where_it_is(env, reference, field, place, 
     assert (found.env, found.what, found.step) == ("used", what, step)
 
 
-def test_a_reference_reads_back_and_serves_only_its_own_script(tmp_path, reference):
+def test_a_reference_reads_back_and_serves_only_its_own_script_and_machine(tmp_path, reference):
     path = tmp_path / "deep" / "2.npz"
     reference.save(path)
     again = Reference.load(path)
     for field in dataclasses.fields(Reference):
         assert np.array_equal(getattr(again, field.name), getattr(reference, field.name))
     assert [file.name for file in path.parent.iterdir()] == ["2.npz"]
-    assert again.serves(CASE, SCRIPT)
-    assert again.serves(CASE, dataclasses.replace(SCRIPT, images_every=8))
-    assert not again.serves(CASE, dataclasses.replace(SCRIPT, images_every=2))
-    assert not again.serves(CASE, dataclasses.replace(SCRIPT, action_count=7))
-    assert not again.serves(dataclasses.replace(CASE, init_state_id=0), SCRIPT)
+    assert again.serves(CASE, SCRIPT, "here")
+    assert again.serves(CASE, dataclasses.replace(SCRIPT, images_every=8), "here")
+    assert not again.serves(CASE, dataclasses.replace(SCRIPT, images_every=2), "here")
+    assert not again.serves(CASE, dataclasses.replace(SCRIPT, action_count=7), "here")
+    assert not again.serves(dataclasses.replace(CASE, init_state_id=0), SCRIPT, "here")
+    assert not again.serves(CASE, SCRIPT, "on a machine that computes other bits")
 
 
 def test_random_actions_are_a_function_of_the_case_and_flip_the_gripper():
