@@ -10,10 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ray_eval import __version__
 from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load_policy, preset_names, to_yaml
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
+from ray_eval.report.metrics import error_groups
+from ray_eval.report.progress import ProgressView, result_table
+from ray_eval.types import EpisodeResult
 
 if typing.TYPE_CHECKING:
     from ray_eval.driver.run import Evaluation
@@ -191,10 +195,13 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         return _show_plan(config)
     require_eval_extra()
-    from ray_eval.driver.run import run
+    from ray_eval.driver.interrupt import sigterm_interrupts
 
     console = _console()
-    evaluation = run(config, resume=parsed.resume, console=console)
+    with sigterm_interrupts():
+        with ProgressView(console).phase("loading"):
+            from ray_eval.driver.run import run
+        evaluation = run(config, resume=parsed.resume, console=console)
     return _show_result(console, config, evaluation)
 
 
@@ -247,9 +254,9 @@ def _show_plan(config: EvalConfig) -> int:
 
 def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -> int:
     from ray_eval.driver.plan import instructions
-    from ray_eval.report.progress import result_table
 
     title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
+    title += " · STARVED: every action came too late" if evaluation.is_starved else ""
     if evaluation.results:
         console.print(result_table(title, evaluation.results, instructions))
     if config.execution.mode == "realtime":
@@ -262,6 +269,7 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         )
         console.print(f"by the clock: {held} of {config.execution.fps} asked for; this number depends on the machine")
     console.print(f"results: {evaluation.out}", highlight=False, soft_wrap=True)
+    _show_errors(console, evaluation.results)
     if evaluation.is_interrupted:
         missing = len(evaluation.plan) - len(evaluation.results)
         console.print(f"interrupted, {missing} episodes to go; go on with:", highlight=False)
@@ -272,6 +280,14 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         console.print(f"  ray-eval run --resume {evaluation.out}", highlight=False, soft_wrap=True)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE
+
+
+def _show_errors(console: Console, results: Sequence[EpisodeResult]) -> None:
+    """What went wrong, each reason once."""
+    for group in error_groups(results):
+        where = group.first_episode_id if group.count == 1 else f"{group.first_episode_id} and {group.count - 1} more"
+        line = Text.assemble(("error", "bold red"), f" in {where}: {group.reason}")
+        console.print(line, soft_wrap=True)
 
 
 # --- sweep ---

@@ -31,7 +31,14 @@ EDGES = {
 }
 OWNERS = {
     "ray": ("rollout/actor", "serving/actor", "driver/"),
-    "grpc": ("serving/", "rollout/client", "wire/", "policies/remote/kserve", "policies/remote/lerobot_server"),
+    "grpc": (
+        "serving/",
+        "rollout/client",
+        "wire/",
+        "policies/remote/kserve",
+        "policies/remote/lerobot_server",
+        "driver/joining",
+    ),
     "websockets": ("policies/remote/websocket",),
     "msgpack": ("policies/remote/websocket",),
     "grpc_health": ("serving/", "rollout/client", "wire/"),

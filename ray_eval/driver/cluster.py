@@ -6,10 +6,8 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +15,7 @@ import ray
 from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
+from ray_eval.driver.joining import prepare_to_join
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
@@ -30,7 +29,6 @@ OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Object store of a Ray started here: results are small, observations never go through it."""
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to start with less."""
-_TOKEN_PATH = Path("~/.ray/auth_token").expanduser()
 Connect = Callable[[], ConnectSection]
 """What says, in a worker, where the policy is served; asked again at each reconnect."""
 LARGE_MACHINE_CPUS = 4
@@ -76,8 +74,12 @@ class Cluster:
     """Which Ray."""
     run_id: str
     """Namespace of the run's actors."""
+    worker_cpus: int
+    """CPUs for workers: free ones when the run came, less the policy's."""
     is_ours: bool = True
     """Whether this run started Ray and will end it."""
+    dashboard_url: str | None = None
+    """Where its dashboard is, `host:port`; None without one."""
     actors: list[ActorHandle[Any]] = field(default_factory=list)
     """Every actor that is alive as far as the driver knows."""
 
@@ -158,18 +160,25 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def ray_session(config: RayConfig, run_id: str, cpu_count: int) -> Iterator[Cluster]:
-    """Ray for the length of a run: a local one with `cpu_count` CPUs, or the cluster of `ray.address`.
+def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: int) -> Iterator[Cluster]:
+    """Ray for the length of a run: a local one with so many CPUs, or the cluster of `ray.address`.
+
+    Args:
+        config: which Ray.
+        run_id: namespace of the run's actors.
+        worker_cpus: CPUs for workers of a Ray that is started here; one that was joined has its own number.
+        actor_cpus: CPUs that the policy actors take.
 
     Raises:
         SetupError: Ray does not start, or the cluster cannot be joined.
     """
     if ray.is_initialized():
         # The caller's own session (Python API): used as it is, and left as it was.
-        cluster = Cluster(config, run_id, is_ours=False)
+        cluster = Cluster(config, run_id, _free_cpus() - actor_cpus, is_ours=False)
     else:
-        _initialise(config, run_id, cpu_count)
-        cluster = Cluster(config, run_id)
+        url = _initialise(config, run_id, worker_cpus + actor_cpus)
+        fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
+        cluster = Cluster(config, run_id, fitting, dashboard_url=url)
     try:
         yield cluster
     finally:
@@ -178,23 +187,30 @@ def ray_session(config: RayConfig, run_id: str, cpu_count: int) -> Iterator[Clus
             ray.shutdown()
 
 
-def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> None:
+def _free_cpus() -> int:
+    return int(ray.available_resources().get("CPU", 0))
+
+
+def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> str | None:
+    """Starts or joins Ray; the dashboard's address."""
     shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if config.address is None:
-            _start_local(config, cpu_count, shared)
-        else:
-            _join(config.address, shared)
+        context = _start_local(config, cpu_count, shared) if config.address is None else _join(config.address, shared)
     except SetupError:
         raise
+    except (KeyboardInterrupt, SystemExit) as error:
+        # While it starts, Ray takes SIGTERM for itself and leaves by SystemExit.
+        ray.shutdown()
+        raise KeyboardInterrupt from error
     except Exception as error:
         where = f"ray.address={config.address}" if config.address else "ray"
         raise SetupError(f"{where}: expected Ray to start or to be joined, got {error}; see ray-eval doctor") from error
+    return context.dashboard_url or None
 
 
-def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> None:
+def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(
+    return ray.init(
         # Not the Ray that RAY_ADDRESS names, nor one that happens to run on this machine.
         address="local",
         num_cpus=cpu_count,
@@ -206,25 +222,9 @@ def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -
     )
 
 
-def _join(address: str, shared: Mapping[str, Any]) -> None:
-    host, _, port = address.rpartition(":")
-    if host and port.isdecimal() and "/" not in host:
-        _check_that_somebody_listens(address, host, int(port))
-    if _TOKEN_PATH.is_file():
-        # `ray start` uses the token that is there; joining has to be told to.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    ray.init(address=address, **shared)
-
-
-def _check_that_somebody_listens(address: str, host: str, port: int) -> None:
-    """Ray itself goes on trying an address that nobody answers at for minutes."""
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise SetupError(
-            f"ray.address={address}: expected a Ray cluster there, got {error}; "
-            "start one (ray start --head), mend the address, or leave it out for a Ray of this run's own"
-        ) from error
+def _join(address: str, shared: Mapping[str, Any]) -> Any:
+    prepare_to_join(address)
+    return ray.init(address=address, **shared)
 
 
 def _get(name: str, question: Any) -> Any:
@@ -245,15 +245,11 @@ def _late(names: Sequence[str], timeout_s: float) -> str:
     return f"{late}, got no answer yet; if it is only slow, raise ray.placement_timeout_s"
 
 
-def worker_count(config: EvalConfig, waiting_episodes: int, policy_cpus: int) -> int:
-    """Workers that a run starts: what is asked for, never more than there are episodes.
+def local_workers(policy_cpus: int) -> int:
+    """Workers that this machine carries now beside a policy that keeps so many CPUs busy."""
+    return auto_workers(usable_cpus(), psutil.virtual_memory().available, policy_cpus)
 
-    `auto` on a cluster is what its free CPUs carry beside the policy, and can be known only once it is joined.
-    """
-    if config.workers != "auto":
-        fitting = config.workers
-    elif ray.is_initialized():
-        fitting = int(ray.available_resources().get("CPU", 1)) - max(1, policy_cpus)
-    else:
-        fitting = auto_workers(usable_cpus(), psutil.virtual_memory().available, policy_cpus)
-    return max(1, min(fitting, waiting_episodes))
+
+def worker_count(config: EvalConfig, waiting_episodes: int, fitting: int) -> int:
+    """Workers that a run starts: what is asked for, or with `auto` what fits; never more than there are episodes."""
+    return max(1, min(fitting if config.workers == "auto" else config.workers, waiting_episodes))

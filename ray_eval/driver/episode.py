@@ -6,7 +6,6 @@ import contextlib
 import os
 import pdb  # noqa: T100 - the debugger is what --pdb asks for
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from ray_eval.config import EvalConfig, load_config
 from ray_eval.driver.latency import resolve_latency
 from ray_eval.driver.resolve import env_settings, queue_rules
+from ray_eval.driver.scratch import scratch_folder
 from ray_eval.envs.libero.gl import choose_backend, gl_environment
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
@@ -90,7 +90,7 @@ def _enter_worker_environment(config: EvalConfig) -> None:
 def _rollout(config: EvalConfig, identity: Mapping[str, Any]) -> Iterator[tuple[Rollout, RolloutSettings]]:
     """A rollout whose policy is served by a thread of this process, and what it is to be given."""
     with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-eval-"))
+        scratch = stack.enter_context(scratch_folder())
         listen = ListenSection(f"unix:{scratch}/policy-0.sock", new_token())
         policy = PolicyActor(f"policy-0 {config.policy_type}", config.policy, listen, config.serving.batching())
         stack.callback(policy.close)

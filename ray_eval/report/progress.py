@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class RunView:
     """Attempts that broke and are tried again."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """The policy actor's metrics."""
+    is_stopping: bool = False
+    """Whether it was told to stop, and waits for what runs."""
     started: float = field(default_factory=time.monotonic)
     """Monotonic start, s."""
     steps_here: int = 0
@@ -69,7 +72,9 @@ class RunView:
             parts.append(f"policy {forward_ms:.1f} ms, batch {batch_size:.1f}, idle {idle:.0%} while asked")
         if rate.errors or self.retries:
             parts.append(f"{rate.errors} errors, {self.retries} retries")
-        if self.eta_s is not None:
+        if self.is_stopping:
+            parts.append("stopping")
+        elif self.eta_s is not None:
             parts.append(f"ETA {duration(self.eta_s)}")
         return " · ".join(parts)
 
@@ -90,6 +95,18 @@ class ProgressView:
         self._last_line = 0.0
         self._live: Live | None = None
         self._bar: Progress | None = None
+
+    @contextlib.contextmanager
+    def phase(self, text: str) -> Iterator[None]:
+        """Shows what is being waited for: a spinner, then how long it took, or one plain line at its beginning."""
+        if not self._console.is_terminal:
+            self.note(text)
+            yield
+            return
+        started = time.monotonic()
+        with self._console.status(Text(text)):
+            yield
+        self._console.print(Text(f"{text}: {time.monotonic() - started:.1f} s", style="dim"), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """One line that stays."""

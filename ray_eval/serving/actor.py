@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
+import platform
+import shutil
+import subprocess
 from typing import Any
 
 from ray_eval.errors import RayEvalError
@@ -11,12 +15,17 @@ from ray_eval.interfaces import Policy
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.hosting import HostedServer, interpreter_of, serve_in_child
+from ray_eval.serving.listening import is_every_interface
 from ray_eval.serving.server import RunningServer, serve_in_thread
 from ray_eval.serving.timing import SlowedPolicy, calibrated_ms
 from ray_eval.types import PolicySpec
 
 NODE_HOST = "node"
 """Host in a listening address that stands for the IP address of the node on which the actor is placed."""
+
+DISTRIBUTIONS = ("ray-eval", "numpy", "grpcio", "torch", "lerobot", "transformers")
+"""Installed packages that a policy actor reports; those of them that are there."""
+GPU_QUERY_TIMEOUT_S = 20
 
 
 class PolicyActor:
@@ -54,27 +63,67 @@ class PolicyActor:
         Raises:
             SetupError: the policy cannot be loaded, or the address cannot be taken.
         """
+        return self._running().spec
+
+    def describe(self) -> dict[str, Any]:
+        """Where the policy runs, with which GPUs and which versions."""
+        return {"host": platform.node(), "gpus": _gpus(), "versions": _installed_versions()}
+
+    def _running(self) -> RunningServer | HostedServer:
         if self._failure is not None:
             raise self._failure
-        return self._server.spec
+        return self._server
 
     def connection(self) -> ConnectSection:
-        """How a worker reaches the server as it stands now."""
-        return ConnectSection(
-            address=self._server.address, token=self._listen.token, certificate_pem=self._listen.certificate_pem
-        )
+        """How a worker reaches the server as it stands now.
+
+        Raises:
+            SetupError: there is none, because the policy could not be loaded.
+        """
+        address = _as_called(self._running().address)
+        return ConnectSection(address, token=self._listen.token, certificate_pem=self._listen.certificate_pem)
 
     def calibrate(self) -> float:
         """Median time of a forward at batch 1, ms; to be asked before anybody else asks anything."""
         return calibrated_ms(self._policy)
 
     def metrics(self) -> dict[str, Any]:
-        """Batch sizes, queue wait and forward times since the start."""
-        return self._server.metrics()
+        """Batch sizes, queue wait and forward times since the start.
+
+        Raises:
+            SetupError: there is no server, because the policy could not be loaded.
+        """
+        return self._running().metrics()
 
     def close(self) -> None:
         """Finishes the requests in flight and stops serving."""
         self._stack.close()
+
+
+def _as_called(address: str) -> str:
+    """The address under which a server is called; this node's for one that listens on every interface."""
+    host, _, port = address.rpartition(":")
+    return _on_this_node(f"{NODE_HOST}:{port}") if is_every_interface(host.strip("[]")) else address
+
+
+def _gpus() -> list[str]:
+    """Name and driver version of each GPU of this machine."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=GPU_QUERY_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return found.stdout.strip().splitlines()
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _on_this_node(address: str) -> str:

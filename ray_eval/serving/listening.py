@@ -49,6 +49,19 @@ def _host(address: str) -> str:
     return host.removeprefix("[").removesuffix("]")
 
 
+def is_local(address: str) -> bool:
+    """Whether an address is one that no other host reaches: a socket file, or loopback."""
+    return address.startswith(UNIX_PREFIX) or _is_loopback(_host(address))
+
+
+def is_every_interface(host: str) -> bool:
+    """Whether a host stands for every interface of its machine, so that nobody can be told to call it."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

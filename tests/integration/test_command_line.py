@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -265,6 +268,76 @@ def test_an_episode_runs_again_without_ray_to_the_recorded_trajectory(tmp_path):
     unknown = ray_eval("episode", out, "fake/1/3")
     assert unknown.returncode == 2
     assert "Did you mean 'fake/1/2'" in unknown.stderr
+
+
+def test_a_run_that_is_terminated_while_it_is_set_up_leaves_nothing(tmp_path):
+    process = start("run", *LONG, "workers=1", "--out", tmp_path / "run")
+    for line in process.stdout:
+        if line.startswith("starting Ray"):
+            break
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "ray-eval: interrupted" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "run").exists()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert alive == []
+
+
+def test_a_run_that_is_terminated_says_at_once_what_it_waits_for_and_how_to_go_on(tmp_path):
+    out = tmp_path / "run"
+    process = start("run", *LONG, "workers=1", "protocol.max_steps=2000", "--out", out)
+    wait_for_episodes(out, 1, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, output
+    lines = output.splitlines()
+    assert any(line.startswith("stopping: 1 running episode may finish within 20 s") for line in lines)
+    assert f"  ray-eval run --resume {out}" in lines
+    assert len(read_ledger(out).episodes) < EPISODES
+
+
+@pytest.fixture
+def head():
+    """A cluster of one node that `ray start` started, on loopback, with folder and ports of its own."""
+    folder = tempfile.mkdtemp(prefix="head-", dir="/tmp")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("ray")
+    places = ["--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}", "--num-cpus=3"]
+    words = ["start", "--head", *places, "--include-dashboard=false", "--disable-usage-stats", "--block"]
+    process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_somebody(address: str) -> None:
+    host, _, port = address.partition(":")
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            return
+
+
+def test_a_cluster_that_ray_start_made_is_joined_with_its_token_and_carries_what_fits(head, tmp_path):
+    wait_for_somebody(head)
+    words = ("policy=random", "suite=fake", "episodes_per_task=2", "workers=auto", f"ray.address={head}")
+    done = ray_eval("run", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"joining the Ray at {head}" in done.stdout
+    # Three CPUs, one of them the policy's.
+    assert read_ledger(tmp_path / "run").header["provenance"]["workers"] == 2
 
 
 def check_trace(path: Path, record: dict) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 import ray_eval
 from ray_eval.cli import main
+from ray_eval.driver.folder import make_header
 from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep
 from ray_eval.driver.tune import tune
 from ray_eval.errors import ConfigError, SetupError
-from ray_eval.report.ledger import LEDGER_NAME, read_ledger
+from ray_eval.report.ledger import LEDGER_NAME, LedgerWriter, read_ledger
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
@@ -126,7 +127,7 @@ def save_actions(folder: Path, task_id: int, init_state_id: int, actions: np.nda
     np.save(path, actions.astype(np.float32))
 
 
-def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session, tmp_path):
+def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session, tmp_path, capsys):
     for task_id in range(3):
         save_actions(tmp_path / "actions", task_id, 0, np.full((5, 7), np.nan if task_id == 1 else 0.1))
     replay = ("episodes_per_task=1", "workers=2", "protocol.max_steps=20", f"policy.path={tmp_path / 'actions'}")
@@ -138,9 +139,11 @@ def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session
     assert records(poisoned.out, "attempt") == []
     summary = json.loads((poisoned.out / "summary.json").read_text())
     assert (summary["overall"]["errors"], summary["overall"]["n"], summary["is_complete"]) == (1, 2, False)
-    # Once more by the command line: what ended in an error runs again, and is one again.
+    # Once more by the command line: what ended in an error runs again, is one again, and its reason is said.
+    capsys.readouterr()
     assert main(["run", "--resume", str(poisoned.out)]) == 1
     assert len(records(poisoned.out, "episode")) == 4
+    assert "error in fake/1/0: ContractError: " in capsys.readouterr().out
 
 
 def test_workers_that_cannot_be_placed_are_an_error_in_time(ray_session, tmp_path):
@@ -175,11 +178,51 @@ def test_a_resume_of_a_finished_run_runs_nothing(ray_session, tmp_path):
 def test_nothing_is_left_in_the_session_after_a_run(ray_session, tmp_path):
     evaluate(tmp_path / "run", "episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20")
     deadline = time.monotonic() + 20
-    while actor_processes("Worker") and time.monotonic() < deadline:
+    # What Ray says of free CPUs comes a moment after the processes have gone.
+    while time.monotonic() < deadline and (
+        actor_processes("Worker") or ray_session.available_resources().get("CPU") != 4
+    ):
         time.sleep(0.1)
     assert actor_processes("Worker") == []
     assert ray_session.available_resources()["CPU"] == 4
     assert read_ledger(tmp_path / "run").header["provenance"]["workers"] == 1
+
+
+def test_a_resume_with_another_configuration_is_refused_before_ray_is_there(tmp_path):
+    folder = tmp_path / "run"
+    config = ray_eval.load_config(RANDOM, ["tasks=[0]", f"out={folder}"])
+    folder.mkdir()
+    writer = LedgerWriter(folder)
+    writer.append(make_header(config, {"renderer": "of another machine"}, {}))
+    writer.close()
+    # An address that nobody answers at would be found out first, if Ray came first.
+    with pytest.raises(ConfigError, match="seed: 0 there, 5 now"):
+        ray_eval.evaluate(RANDOM, ["tasks=[0]", "seed=5", "ray.address=127.0.0.1:1"], resume=folder)
+
+
+def test_an_episode_past_its_time_costs_its_worker_and_becomes_an_error(ray_session, tmp_path):
+    limits = ("limits.episode_timeout_s=1", "limits.max_attempts=2", "protocol.max_steps=100000")
+    late = evaluate(tmp_path / "run", *limits, "episodes_per_task=1", "tasks=[0]", "workers=1")
+    assert [str(result.outcome) for result in late.results] == ["error"]
+    assert "expected a result within 1 s" in late.results[0].error
+    (attempt,), (episode,) = records(late.out, "attempt"), records(late.out, "episode")
+    assert (attempt["worker"], episode["worker"], episode["attempt"]) == ("worker-0 fake", "worker-1 fake", 2)
+
+
+def test_a_run_whose_every_action_comes_too_late_is_marked(ray_session, tmp_path):
+    words = ("execution.mode=async", "execution.latency.steps=10", "episodes_per_task=1", "tasks=[0]")
+    starved = evaluate(tmp_path / "run", *words, "protocol.max_steps=20")
+    assert starved.is_starved
+    assert read_ledger(starved.out).header["is_starved"] is True
+    assert json.loads((starved.out / "summary.json").read_text())["is_starved"] is True
+
+
+def test_the_header_says_where_a_run_came_from(ray_session, tmp_path):
+    run = evaluate(tmp_path / "run", "episodes_per_task=1", "tasks=[0]", "protocol.max_steps=20")
+    provenance = read_ledger(run.out).header["provenance"]
+    assert {"python", "numpy"} <= provenance["policy"]["versions"].keys()
+    assert provenance["policy"]["host"] in provenance["hosts"]
+    assert "commit" in provenance
 
 
 SLOW = "serving.slowdown_ms=[0,60]"

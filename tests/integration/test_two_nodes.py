@@ -17,7 +17,13 @@ import ray_eval
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 cluster.add_node(num_cpus=3)
 words = ["policy=random", "suite=fake", "episodes_per_task=3", "workers=3", f"ray.address={cluster.address}"]
-evaluation = ray_eval.evaluate(None, [*words, f"out={sys.argv[1]}"])
+try:
+    ray_eval.evaluate(None, [*words, f"out={sys.argv[1]}", "serving.address=unix:/tmp/policy.sock"])
+except ray_eval.ConfigError as error:
+    assert "other hosts of this cluster" in str(error)
+else:
+    raise AssertionError
+evaluation = ray_eval.evaluate(None, [*words, f"out={sys.argv[1]}", "serving.address=0.0.0.0:0"])
 assert evaluation.is_complete
 cluster.shutdown()
 """

@@ -1,11 +1,16 @@
 """How many workers a machine carries, and what is said where Ray cannot start."""
 
+import signal
+
 import pytest
 
 from ray_eval.config import load_config
-from ray_eval.driver.cluster import auto_workers, object_store_bytes, usable_cpus, worker_count
-from ray_eval.driver.interrupt import StopSignal
+from ray_eval.driver.cluster import auto_workers, local_workers, object_store_bytes, usable_cpus, worker_count
+from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts
 from ray_eval.errors import SetupError
+from ray_eval.sections import BatchingSection, ListenSection, ReplayPolicy
+from ray_eval.serving.actor import PolicyActor
+from ray_eval.serving.listening import is_every_interface, is_local
 
 GB = 10**9
 
@@ -27,9 +32,15 @@ def test_auto_is_what_cpus_and_memory_carry(cpus, memory, policy_cpus, workers):
 
 def test_no_more_workers_than_episodes():
     config = load_config(None, ["suite=fake", "policy=noop", "workers=8"])
-    assert worker_count(config, waiting_episodes=3, policy_cpus=0) == 3
-    assert worker_count(config, waiting_episodes=0, policy_cpus=0) == 1
+    assert worker_count(config, waiting_episodes=3, fitting=1) == 3
+    assert worker_count(config, waiting_episodes=0, fitting=1) == 1
     assert usable_cpus() >= 1
+
+
+def test_auto_takes_what_fits():
+    config = load_config(None, ["suite=fake", "policy=noop"])
+    assert [worker_count(config, waiting_episodes=5, fitting=n) for n in (0, 1, 4, 9)] == [1, 1, 4, 5]
+    assert local_workers(policy_cpus=0) >= 1
 
 
 def test_too_little_shared_memory_is_said_with_its_remedy():
@@ -53,3 +64,35 @@ def test_without_a_grace_nothing_is_waited_for():
     stop = StopSignal(grace_s=0)
     stop.receive()
     assert stop.is_over(holding=True)
+
+
+def test_sigterm_interrupts_like_ctrl_c_and_is_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_policy_that_cannot_be_loaded_again_says_why_wherever_it_is_asked(tmp_path):
+    section = ReplayPolicy(path=str(tmp_path / "nowhere"))
+    actor = PolicyActor("policy-0 replay", section, ListenSection(f"unix:{tmp_path / 's'}"), BatchingSection())
+    for question in (actor.spec, actor.connection, actor.metrics):
+        with pytest.raises(SetupError, match="nowhere"):
+            question()
+
+
+def test_a_server_on_every_interface_is_called_by_its_nodes_address():
+    assert [is_every_interface(host) for host in ("0.0.0.0", "::", "127.0.0.1", "localhost", "10.0.0.7")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert [is_local(address) for address in ("unix:/x", "127.0.0.1:1", "[::1]:1", "localhost:1", "0.0.0.0:1")] == [
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]

@@ -1,10 +1,12 @@
 """What a person sees: the final table in any width, and a status line that says what is provisional."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
+from ray_eval.report.metrics import ErrorGroup, error_groups
 from ray_eval.report.progress import ProgressView, RunView, duration, result_table
 from ray_eval.rollout.episode import error_result
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
@@ -73,3 +75,29 @@ def test_a_terminal_gets_the_live_view_and_keeps_its_last_state():
 
 def test_durations_read_like_a_clock():
     assert [duration(s) for s in (0, 59.6, 61, 3723)] == ["0:00", "1:00", "1:01", "1:02:03"]
+
+
+def test_a_phase_is_a_line_at_its_beginning_and_on_a_terminal_its_time_at_the_end():
+    plain, terminal = io.StringIO(), io.StringIO()
+    with ProgressView(Console(file=plain, width=40)).phase("starting Ray"):
+        assert plain.getvalue() == "starting Ray\n"
+    assert plain.getvalue() == "starting Ray\n"
+    with ProgressView(Console(file=terminal, width=40, force_terminal=True)).phase("starting Ray"):
+        pass
+    assert re.search(r"starting Ray: \d+\.\d s", terminal.getvalue())
+
+
+def test_a_run_that_is_being_stopped_says_so():
+    running = view()
+    running.is_stopping = True
+    assert running.status().endswith("stopping")
+
+
+def test_errors_are_grouped_by_their_reason_without_its_numbers():
+    specs = [EpisodeSpec("fake", 0, i, 0, 10) for i in range(4)]
+    broken = [error_result(spec, RuntimeError(f"worker-{spec.init_state_id}: broke\nbadly")) for spec in specs[:2]]
+    results = [error_result(specs[2], ValueError("x")), *broken, EpisodeResult(specs[3], Outcome.FAILURE)]
+    assert error_groups(results) == [
+        ErrorGroup("RuntimeError: worker-0: broke badly", 2, "fake/0/0"),
+        ErrorGroup("ValueError: x", 1, "fake/0/2"),
+    ]
