@@ -292,7 +292,8 @@ class Session:
             name, worker = next(iter(self._workers.items()))
             answer = worker.preflight.remote(waiting[0], given)
             try:
-                found |= dict.fromkeys(self._cluster.ask(f"preflight by {name}", answer, _PREFLIGHT_TIMEOUT_S))
+                with self._progress.phase("showing the policy a first real observation"):
+                    found |= dict.fromkeys(self._cluster.ask(f"preflight by {name}", answer, _PREFLIGHT_TIMEOUT_S))
             except EpisodeError as error:  # the run has its attempts to find out whether it stays so
                 found[f"the policy's first real observation was not answered: {error}"] = None
         for line in found:
