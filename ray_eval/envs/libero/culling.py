@@ -72,11 +72,12 @@ def facing(window: Array, faces: Array, limits: Array, kept: Array) -> int:
     Args:
         window: (n, 4) as `project` fills it.
         faces: (m, 3) uint32 indices into window.
-        limits: (4,) float32: width and height of the image, px; `slack_px`; depth below which nothing is judged, m,
-            and below half of which a face is behind the near plane.
+        limits: (5,) float32: width and height of the image, px; `slack_px`; depth below which nothing is judged, m,
+            and below half of which a face is behind the near plane; 1 where faces that face the image turn
+            anticlockwise in it, -1 where they turn clockwise, as in a mirror.
         kept: (m,) uint32, filled.
     """
-    slack, near = limits[2], limits[3]
+    slack, near, turn = limits[2], limits[3], limits[4]
     width, height = limits[0] + slack, limits[1] + slack
     count = 0
     for face in range(faces.shape[0]):
@@ -86,7 +87,7 @@ def facing(window: Array, faces: Array, limits: Array, kept: Array) -> int:
         x2, y2, d2 = window[k, 0], window[k, 1], window[k, 2]
         ax, ay, bx, by = x1 - x0, y1 - y0, x2 - x1, y2 - y1
         doubt = 2 * slack * (abs(ax) + abs(ay) + abs(bx) + abs(by) + 2 * slack)
-        is_facing = ax * by - ay * bx >= -doubt
+        is_facing = turn * (ax * by - ay * bx) >= -doubt
         is_inside = (
             (max(x0, x1, x2) >= -slack) & (max(y0, y1, y2) >= -slack)
             & (min(x0, x1, x2) <= width) & (min(y0, y1, y2) <= height)
@@ -109,11 +110,11 @@ def touching(window: Array, faces: Array, limits: Array, samples: Array, kept: A
     Args:
         window: (n, 4) as `project` fills it.
         faces: (m, 3) uint32 indices into window.
-        limits: (4,) float32, as for `facing`.
+        limits: (5,) float32, as for `facing`.
         samples: (s, 2) float32, where in a pixel its samples are, px.
         kept: (k,) uint32 faces; its head is rewritten.
     """
-    width, height, slack, near = limits[0], limits[1], limits[2], limits[3]
+    width, height, slack, near, turn = limits[0], limits[1], limits[2], limits[3], limits[4]
     zero, one = np.float32(0), np.float32(1)
     count = 0
     for at in range(kept.shape[0]):
@@ -140,8 +141,8 @@ def touching(window: Array, faces: Array, limits: Array, samples: Array, kept: A
                         u0, v0, u1, v1, u2, v2 = x0 - x, y0 - y, x1 - x, y1 - y, x2 - x, y2 - y
                         is_touching |= (
                             (x >= left) & (x <= right) & (y >= bottom) & (y <= top)
-                            & (u0 * v1 - v0 * u1 >= -doubt) & (u1 * v2 - v1 * u2 >= -doubt)
-                            & (u2 * v0 - v2 * u0 >= -doubt)
+                            & (turn * (u0 * v1 - v0 * u1) >= -doubt) & (turn * (u1 * v2 - v1 * u2) >= -doubt)
+                            & (turn * (u2 * v0 - v2 * u0) >= -doubt)
                         )  # fmt: skip
                     column += one
                 row += one

@@ -9,6 +9,7 @@ lights) and GL draws the geoms as `mjr_render` does, the same calls in the same 
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
     "glBlendFunc": (_UINT, _UINT),
     "glBufferData": (_UINT, ctypes.c_ssize_t, _POINTER, _UINT),
     "glCallList": (_UINT,),
+    "glClear": (_UINT,),
+    "glClipPlane": (_UINT, _POINTER),
+    "glColorMask": (_BYTE, _BYTE, _BYTE, _BYTE),
     "glColor4fv": (_POINTER,),
     "glCullFace": (_UINT,),
     "glDepthMask": (_BYTE,),
@@ -60,9 +64,11 @@ _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
     "glDrawElements": (_UINT, _INT, _UINT, _POINTER),
     "glEnable": (_UINT,),
     "glEnableClientState": (_UINT,),
+    "glFrontFace": (_UINT,),
     "glGenBuffers": (_INT, _POINTER),
     "glGetFloatv": (_UINT, _POINTER),
     "glGetMultisamplefv": (_UINT, _UINT, _POINTER),
+    "glLightfv": (_UINT, _UINT, _POINTER),
     "glMaterialf": (_UINT, _UINT, _FLOAT),
     "glMaterialfv": (_UINT, _UINT, _POINTER),
     "glMultMatrixf": (_POINTER,),
@@ -70,6 +76,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
     "glPopMatrix": (),
     "glPushMatrix": (),
     "glScalef": (_FLOAT, _FLOAT, _FLOAT),
+    "glStencilFunc": (_UINT, _INT, _UINT),
+    "glStencilOp": (_UINT, _UINT, _UINT),
     "glTexCoordPointer": (_INT, _UINT, _INT, _POINTER),
     "glTexGenfv": (_UINT, _UINT, _POINTER),
     "glTranslatef": (_FLOAT, _FLOAT, _FLOAT),
@@ -84,6 +92,16 @@ _GL_ARRAY_BUFFER, _GL_STATIC_DRAW, _GL_FLOAT, _GL_UNSIGNED_INT, _GL_TRIANGLES = 
 _GL_VERTICES, _GL_NORMALS, _GL_TEXTURE_COORDINATES = 0x8074, 0x8075, 0x8078
 _GL_MODELVIEW_MATRIX, _GL_PROJECTION_MATRIX, _GL_SAMPLE_POSITION = 0x0BA6, 0x0BA7, 0x8E50
 _GL_SRC_ALPHA, _GL_ONE_MINUS_SRC_ALPHA = 0x0302, 0x0303
+_GL_DEPTH_TEST, _GL_STENCIL_TEST, _GL_STENCIL_BIT, _GL_CLIP_PLANE0 = 0x0B71, 0x0B90, 0x0400, 0x3000
+_GL_ALWAYS, _GL_EQUAL, _GL_REPLACE, _GL_KEEP, _GL_CLOCKWISE, _GL_ANTICLOCKWISE = (
+    0x0207,
+    0x0202,
+    0x1E01,
+    0x1E00,
+    0x0900,
+    0x0901,
+)
+_GL_POSITION, _GL_SPOT_DIRECTION, _GL_ONE = 0x1203, 0x1204, 1
 _CORNER_BYTES, _NORMAL_AT, _TEXTURE_AT = 32, 12, 24
 
 
@@ -127,6 +145,11 @@ class _Geom:
     has_texture: bool
     is_behind: bool
     distance: float
+    reflectance: float
+
+    @property
+    def is_mirror(self) -> bool:
+        return self.kind in (PLANE, BOX) and not self.is_transparent and self.reflectance > 0
 
     @property
     def is_transparent(self) -> bool:
@@ -144,6 +167,8 @@ class _View:
     far: float
     to_clip: Array
     focal_px: float
+    mirror_m: float = 0.0
+    turn: int = 1
 
 
 class Drawing:
@@ -172,7 +197,7 @@ class Drawing:
         return self._context
 
     def can_draw(self, scene: Any) -> bool:
-        """Whether an updated mjvScene shows nothing but what is drawn here: no shadow, no mirror, no haze."""
+        """Whether an updated mjvScene shows nothing but what is drawn here: no shadow and no haze."""
         flags = scene.flags
         special = (FLAG_WIREFRAME, FLAG_ADDITIVE, FLAG_FOG, FLAG_SEGMENT)
         if scene.stereo or scene.nskin or scene.enabletransform or not flags[FLAG_CULL_FACE]:
@@ -193,28 +218,92 @@ class Drawing:
             (geom for geom in geoms if geom.is_transparent and geom.rgba[3] > 0), key=lambda geom: geom.distance
         )
         gl = self._gl
-        lights = range(_GL_LIGHT0, _GL_LIGHT0 + scene.nlight)
-        for light in lights:
-            gl.glEnable(light)
+        mirror = next((geom for geom in opaque if geom.is_mirror), None) if scene.flags[FLAG_REFLECTION] else None
+        if mirror is not None:
+            self._draw_reflection(mirror, [geom for geom in opaque if geom is not mirror], blended, scene, view)
+        self._set_lights(scene, is_on=True)
+        if mirror is not None:
+            gl.glEnable(_GL_BLEND)
+            gl.glBlendFunc(_GL_ONE, _GL_ONE)
+            self._draw_geom(mirror, view)
+            gl.glDisable(_GL_BLEND)
         for geom in opaque:
-            self._draw_geom(geom, view)
+            if geom is not mirror:
+                self._draw_geom(geom, view)
         if scene.flags[FLAG_SKYBOX]:
             self._draw_skybox(view)
+        self._draw_blended(blended, view)
+        self._set_lights(scene, is_on=False)
+
+    def _draw_blended(self, geoms: Sequence[_Geom], view: _View) -> None:
+        """Front to back, then back to front, without depth."""
+        gl = self._gl
         gl.glDepthMask(0)
         gl.glEnable(_GL_BLEND)
         gl.glBlendFunc(_GL_SRC_ALPHA, _GL_ONE_MINUS_SRC_ALPHA)
-        for geom in [*blended, *reversed(blended)]:
+        for geom in [*geoms, *reversed(geoms)]:
             self._draw_geom(geom, view)
         gl.glDepthMask(1)
         gl.glDisable(_GL_BLEND)
-        for light in lights:
-            gl.glDisable(light)
+
+    def _set_lights(self, scene: Any, *, is_on: bool) -> None:
+        """Places the lights as the present matrix says and turns them on, or turns them off."""
+        gl = self._gl
+        for index in range(scene.nlight):
+            name = _GL_LIGHT0 + index
+            if not is_on:
+                gl.glDisable(name)
+                continue
+            light = scene.lights[index]
+            x, y, z = light.dir.tolist()
+            if light.directional:
+                gl.glLightfv(name, _GL_POSITION, _floats(-x, -y, -z, 0))
+            else:
+                gl.glLightfv(name, _GL_SPOT_DIRECTION, _floats(x, y, z, 0))
+                gl.glLightfv(name, _GL_POSITION, _floats(*light.pos.tolist(), 1))
+            gl.glEnable(name)
+
+    def _draw_reflection(
+        self, mirror: _Geom, opaque: Sequence[_Geom], blended: Sequence[_Geom], scene: Any, view: _View
+    ) -> None:
+        """What a plane, or a box' upper side, mirrors; drawn where the mirror is, before anything else."""
+        plane = _upper_side(mirror, view) if mirror.kind == BOX else mirror
+        if plane.is_behind:
+            return
+        gl = self._gl
+        gl.glDisable(_GL_DEPTH_TEST)
+        gl.glColorMask(0, 0, 0, 0)
+        gl.glEnable(_GL_STENCIL_TEST)
+        gl.glClear(_GL_STENCIL_BIT)
+        gl.glStencilFunc(_GL_ALWAYS, 1, 0xFF)
+        gl.glStencilOp(_GL_REPLACE, _GL_REPLACE, _GL_REPLACE)
+        self._draw_geom(plane, view)
+        gl.glEnable(_GL_DEPTH_TEST)
+        gl.glColorMask(1, 1, 1, 1)
+        gl.glStencilFunc(_GL_EQUAL, 1, 0xFF)
+        gl.glStencilOp(_GL_KEEP, _GL_KEEP, _GL_KEEP)
+        gl.glEnable(_GL_CLIP_PLANE0)
+        normal, position = np.array(plane.rotation[2::3], np.float32), np.array(plane.position, np.float32)
+        offset = position[0] * normal[0] + position[1] * normal[1] + position[2] * normal[2]
+        gl.glClipPlane(_GL_CLIP_PLANE0, (ctypes.c_double * 4)(*(-normal).tolist(), float(offset)))
+        gl.glFrontFace(_GL_CLOCKWISE)
+        gl.glPushMatrix()
+        gl.glMultMatrixf(_floats(*_reflection(normal, position).ravel().tolist()))
+        to_clip = gl.matrix(_GL_PROJECTION_MATRIX) @ gl.matrix(_GL_MODELVIEW_MATRIX)
+        mirrored = dataclasses.replace(view, to_clip=to_clip, turn=-view.turn, mirror_m=2 * math.hypot(*plane.position))
+        self._set_lights(scene, is_on=True)
+        for geom in opaque:
+            self._draw_geom(_dimmed(geom, plane.reflectance), mirrored)
+        self._draw_blended([_dimmed(geom, plane.reflectance) for geom in blended], mirrored)
+        self._set_lights(scene, is_on=False)
+        gl.glDisable(_GL_STENCIL_TEST)
+        gl.glDisable(_GL_CLIP_PLANE0)
+        gl.glPopMatrix()
+        gl.glFrontFace(_GL_ANTICLOCKWISE)
 
     def _is_plain(self, geom: Any, flags: Any) -> bool:
         kind = geom.type
         if kind not in SUPPORTED or geom.label:
-            return False
-        if kind in (PLANE, BOX) and flags[FLAG_REFLECTION] and geom.reflectance > 0:
             return False
         return not (kind == PLANE and flags[FLAG_HAZE] and not geom.size[:2].any() and self._skybox() is not None)
 
@@ -261,9 +350,11 @@ class Drawing:
         if len(self._kept) <= len(mesh.faces):
             self._kept = np.empty(len(mesh.faces) + 1, np.uint32)
         least = culling.project(mesh.points, _to_clip(geom, view), view.width, view.height, mesh.window)
+        # A mirror is one more product of matrices, each of which no more than trebles what is summed.
         extent = mesh.extent + math.hypot(*geom.position) + math.hypot(*view.head)
+        extent = 3 * (extent + view.mirror_m) if view.turn < 0 else extent
         slack = culling.slack_px(extent, view.focal_px, max(view.width, view.height), max(least, view.near))
-        limits = np.array([view.width, view.height, slack, 1.01 * view.near], np.float32)
+        limits = np.array([view.width, view.height, slack, 1.01 * view.near, view.turn], np.float32)
         count = culling.facing(mesh.window, mesh.faces, limits, self._kept)
         count = culling.touching(mesh.window, mesh.faces, limits, self._samples, self._kept[:count])
         return mesh.elements[self._kept[:count]]
@@ -466,6 +557,7 @@ def _read_geom(geom: Any, head: tuple[float, float, float]) -> _Geom:
         bool(geom.texcoord),
         is_behind,
         distance,
+        geom.reflectance,
     )
 
 
@@ -476,6 +568,33 @@ def _radius(geom: Any, kind: int, size: Sequence[float]) -> float:
     x, y, z = size
     known = {SPHERE: x, CAPSULE: x + z, CYLINDER: math.hypot(x, z), BOX: math.hypot(x, y, z)}
     return known.get(kind, max(size))
+
+
+def _upper_side(box: _Geom, view: _View) -> _Geom:
+    """The plane of a box' upper side."""
+    normal = np.array(box.rotation[2::3], np.float32)
+    x, y, z = (np.array(box.position, np.float32) + np.float32(box.size[2]) * normal).tolist()
+    position = (x, y, z)
+    to_head = [a - b for a, b in zip(view.head, position, strict=True)]
+    is_behind = sum(a * float(b) for a, b in zip(to_head, normal, strict=True)) < 0
+    return dataclasses.replace(box, kind=PLANE, position=position, is_behind=is_behind)
+
+
+def _dimmed(geom: _Geom, reflectance: float) -> _Geom:
+    """The geom with its colour times the mirror's reflectance."""
+    red, green, blue, alpha = geom.rgba
+    colour = [float(np.float32(value * reflectance)) for value in (red, green, blue)]
+    return dataclasses.replace(geom, rgba=(colour[0], colour[1], colour[2], alpha))
+
+
+def _reflection(normal: Array, position: Array) -> Array:
+    """(4, 4) float32, column by column: the mirror image in a plane, in MuJoCo's order of operations."""
+    outer = normal[:, None] * normal[None, :]
+    matrix = np.eye(4, dtype=np.float32)
+    matrix[:3, :3] -= np.float32(2) * outer
+    along = outer[:, 0] * position[0] + outer[:, 1] * position[1] + outer[:, 2] * position[2]
+    matrix[3, :3] = np.float32(2) * along
+    return matrix
 
 
 def _to_clip(geom: _Geom, view: _View) -> Array:
