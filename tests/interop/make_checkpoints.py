@@ -22,11 +22,11 @@ def inputs(*images: str, size_px: int = SIZE_PX) -> dict[str, PolicyFeature]:
 OUTPUTS = {ACTION: PolicyFeature(FeatureType.ACTION, (7,))}
 
 
-def statistics(*images: str) -> dict[str, dict[str, torch.Tensor]]:
-    """As a data set of LIBERO would have them."""
+def statistics(*images: str, off: float = 0.0) -> dict[str, dict[str, torch.Tensor]]:
+    """As a data set of LIBERO would have them; with `off`, of a robot that was somewhere else."""
     generator = torch.Generator().manual_seed(5)
     spread = 0.1 + torch.rand(8, generator=generator)
-    centre = torch.tensor([-0.05, 0.03, 0.76, 2.97, -0.22, -0.13, 0.03, -0.03])
+    centre = torch.tensor([-0.05, 0.03, 0.76, 2.97, -0.22, -0.13, 0.03, -0.03]) + off
     colour = {"mean": torch.full((3, 1, 1), 0.45), "std": torch.full((3, 1, 1), 0.25)}
     colour |= {"min": torch.zeros(3, 1, 1), "max": torch.ones(3, 1, 1)}
     return {
@@ -41,7 +41,7 @@ def statistics(*images: str) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def save(folder: Path, kind: str, *images: str, size_px: int = SIZE_PX, **settings) -> None:
+def save(folder: Path, kind: str, *images: str, size_px: int = SIZE_PX, off: float = 0.0, **settings) -> None:
     """A policy of LeRobot's own making, with its processors, both written by its own `save_pretrained`."""
     torch.manual_seed(0)
     config = make_policy_config(
@@ -51,7 +51,7 @@ def save(folder: Path, kind: str, *images: str, size_px: int = SIZE_PX, **settin
     if kind == "vqbet":
         policy.vqbet.action_head.vqvae_model.discretized.fill_(True)
     policy.save_pretrained(folder)
-    for pipeline in make_pre_post_processors(config, dataset_stats=statistics(*images)):
+    for pipeline in make_pre_post_processors(config, dataset_stats=statistics(*images, off=off)):
         pipeline.save_pretrained(folder)
 
 
@@ -77,7 +77,7 @@ def act_ensemble(folder: Path) -> None:
 
 def act_renamed(folder: Path) -> None:
     names = ("observation.images.front", "observation.images.wrist")
-    save(folder, "act", *names, size_px=SMALL_PX, chunk_size=10, n_action_steps=10, **SMALL_ACT)
+    save(folder, "act", *names, size_px=SMALL_PX, off=20.0, chunk_size=10, n_action_steps=10, **SMALL_ACT)
 
 
 def act_old(folder: Path) -> None:

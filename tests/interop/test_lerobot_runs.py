@@ -1,14 +1,17 @@
 """Whole runs of LeRobot's policies: the evaluator here, LeRobot in its own environment, the wire between them."""
 
 import json
+import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from lerobot_environment import PYTHON, run_in_lerobot
 from recorded import NAMES, RecordingEnv
 
+from ray_eval.envs.libero.gl import choose_backend, gl_environment
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode
 from ray_eval.rollout.latency import FixedLatency
@@ -67,14 +70,14 @@ def test_a_run_has_the_policy_in_another_interpreter_and_says_what_looks_wrong(a
     assert "policy.python" not in header["identity"]
     assert any("outside the training data" in line for line in header["provenance"]["remarks"])
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["errors"] == 0
+    assert summary["is_complete"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (RENAMED[:1], "write policy.rename.image=wrist or policy.rename.image2=wrist"),
-        ((*RENAMED, "policy.device=cuda"), "policy.device=cuda"),
+        (RENAMED[:1], "write policy.rename.image2=wrist or policy.absent=[wrist]"),
+        pytest.param((*RENAMED, "policy.device=cuda"), "policy.device=cuda", marks=pytest.mark.nightly),
     ],
 )
 def test_what_the_other_interpreter_refuses_is_one_error_and_exit_code_2(act, words, message, tmp_path):
@@ -98,17 +101,29 @@ EPISODE = EpisodeSpec("libero_object", 3, 5, env_seed=1005, max_steps=280)
 WORDS = {"act_renamed": {"image": "front", "image2": "wrist"}}
 
 
+@pytest.fixture(scope="module")
+def simulator():
+    """LIBERO's env, with a renderer that works, and third parties' import warnings kept out."""
+    environment = gl_environment(choose_backend("auto").backend)
+    os.environ.update({name: environment[name] for name in environment if name != "CUDA_VISIBLE_DEVICES"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import libero.libero.envs  # noqa: F401
+
+        from ray_eval.envs.libero.env import LiberoEnv
+
+    return LiberoEnv
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["act", "act_ensemble", "diffusion", "diffusion_ddim", "vqbet", "smolvla"])
-def test_over_a_whole_libero_episode_every_action_is_lerobots_own(name, checkpoints, tmp_path):
-    from ray_eval.envs.libero.env import LiberoEnv
-
+def test_over_a_whole_libero_episode_every_action_is_lerobots_own(name, simulator, checkpoints, tmp_path):
     section = LeRobotPolicySection(str(checkpoints / name), python=str(PYTHON))
     policy = PolicyActor("policy-0 lerobot", section, ListenSection(f"unix:{tmp_path}/s", "token"), BatchingSection())
     spec = policy.spec()
     images = ImageRecipe(render_size_px=spec.image_size_px, image_size_px=spec.image_size_px)
     recipe = ObservationRecipe(spec.keys, spec.n_obs_steps, images)
-    env = RecordingEnv(LiberoEnv(EPISODE.suite, EPISODE.task_id, EnvSettings(recipe)), spec.n_obs_steps)
+    env = RecordingEnv(simulator(EPISODE.suite, EPISODE.task_id, EnvSettings(recipe)), spec.n_obs_steps)
     client = PolicyClient(policy.connection)
     rules = QueueRules(horizon=spec.replan_steps, chunk_len=spec.chunk_len, action_dim=spec.action_dim)
     result = Episode(env, client, EPISODE, rules, FixedLatency(0), request_prefix="nightly").run()

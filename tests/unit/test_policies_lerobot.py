@@ -12,6 +12,7 @@ from ray_eval.policies import make_policy
 from ray_eval.policies.lerobot.checkpoint import open_checkpoint
 from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.ranges import training_ranges
+from ray_eval.policies.lerobot.weights import check_taken_over
 from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE
 
 FRONT, SIDE = "observation.images.front", "observation.images.side"
@@ -143,3 +144,21 @@ def test_the_interpreter_is_no_part_of_a_runs_identity():
 def test_a_path_is_asked_for():
     with pytest.raises(ConfigError, match=r"policy\.path"):
         load_policy("lerobot", [])
+
+
+def test_weights_that_a_loader_did_not_take_over_are_noticed(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    folder = checkpoint_in(tmp_path / "c", {"type": "pi0"})
+    policy = torch.nn.ModuleDict({"model": torch.nn.Linear(4, 3)})
+    saved = {"weight": policy["model"].weight.detach().clone(), "bias": policy["model"].bias.detach().clone()}
+    save_file(saved, folder / "model.safetensors")
+    checkpoint = open_checkpoint(str(folder), None)
+    check_taken_over(checkpoint, policy)
+    with torch.no_grad():
+        policy["model"].bias += 1
+    with pytest.raises(SetupError, match="got others in bias"):
+        check_taken_over(checkpoint, policy)
+    with pytest.raises(SetupError, match="got none of them"):
+        check_taken_over(checkpoint, torch.nn.ModuleDict({"other": torch.nn.Linear(1, 1)}))

@@ -116,3 +116,10 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
             " to be saved anew by a LeRobot that reads it"
         )
     return config
+
+
+def first_lines(error: BaseException, count: int = 3) -> str:
+    """An exception in one line: its type, and the first lines of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:count])
+    return f"{type(error).__name__}: {text[:400]}{' ...' if len(lines) > count or len(text) > 400 else ''}"

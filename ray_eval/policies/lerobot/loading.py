@@ -17,9 +17,10 @@ from ray_eval.errors import ConfigError, SetupError, did_you_mean
 from ray_eval.policies.lerobot.checkpoint import (
     POSTPROCESSOR_NAME,
     PREPROCESSOR_NAME,
-    WEIGHTS_NAME,
     Checkpoint,
+    first_lines,
 )
+from ray_eval.policies.lerobot.weights import check_taken_over, old_statistics_of, with_old_weights
 from ray_eval.policies.torch_module import import_torch, pick_device
 from ray_eval.sections import LeRobotPolicySection
 
@@ -32,8 +33,6 @@ REFUSED: Mapping[str, str] = {
     "sarm": "it judges states and does not act",
 }
 """Types that cannot be evaluated in chunks, and why."""
-
-_OLD_STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,9 @@ def load(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Loaded:
         policy_class = _policy_class(checkpoint)
         config = _config(checkpoint, section)
         device = str(config.device)
-        old_statistics, remarks = _old_statistics(checkpoint, config), []
-        policy = _weights(checkpoint, policy_class, config, is_old=bool(old_statistics))
+        old_statistics, remarks = old_statistics_of(checkpoint, config), []
+        policy = _weights(checkpoint, policy_class, config, is_old=bool(old_statistics)).to(device)
+        check_taken_over(checkpoint, policy)
         pipelines = _pipelines(checkpoint, config, old_statistics)
     if old_statistics:
         remarks.append("the checkpoint is of LeRobot's older format; its statistics were taken from the weights")
@@ -113,9 +113,11 @@ def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
     except Exception as error:
         raise checkpoint.fail(
             f"a config.json that LeRobot {lerobot_version()} reads",
-            _first_lines(error),
+            first_lines(error),
             "it was saved by a newer or older LeRobot, or is damaged; use the LeRobot that saved it, by policy.python",
         ) from error
+    if not config.input_features or not config.output_features:
+        raise checkpoint.fail("input_features and output_features in config.json", "none", "copy the whole checkpoint")
     if config.use_peft:
         raise checkpoint.fail("whole weights", "a PEFT adapter", "merge the adapter into its base and save that")
     if section.temporal_ensemble == "off" and getattr(config, "temporal_ensemble_coeff", None) is not None:
@@ -126,7 +128,8 @@ def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
     if getattr(config, "pretrained_backbone_weights", None) is not None:
         # The weights of a backbone come with the checkpoint's; nothing is downloaded to be overwritten.
         config.pretrained_backbone_weights = None
-    if section.compile and hasattr(config, "compile_model"):
+    # Diffusion would compile its network before the weights are there, under other names than theirs.
+    if section.compile and hasattr(config, "compile_model") and config.type != "diffusion":
         config.compile_model = True
     if section.dtype != "checkpoint" and hasattr(config, "dtype"):
         config.dtype = section.dtype
@@ -158,7 +161,7 @@ def _lacks(checkpoint: Checkpoint, error: BaseException) -> SetupError:
     cause = error.__cause__ or error
     return checkpoint.fail(
         f"what policies of type {checkpoint.type!r} need, in {sys.executable}",
-        _first_lines(cause),
+        first_lines(cause),
         f"install it there, for instance by pip install 'lerobot[{checkpoint.type}]'",
     )
 
@@ -167,7 +170,7 @@ def _weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: 
     """The policy with its weights; every weight comes from the checkpoint, or it is an error."""
     try:
         if is_old:
-            return _old_weights(checkpoint, policy_class, config)
+            return with_old_weights(checkpoint, policy_class, config)
         return policy_class.from_pretrained(checkpoint.folder, config=config, strict=True)
     except ImportError as error:
         raise _lacks(checkpoint, error) from error
@@ -176,36 +179,9 @@ def _weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: 
     except Exception as error:
         raise checkpoint.fail(
             f"weights that fit config.json as LeRobot {lerobot_version()} reads it",
-            _first_lines(error),
+            first_lines(error),
             "the checkpoint is damaged, or was saved by another LeRobot; use that one by policy.python",
         ) from error
-
-
-def _old_weights(checkpoint: Checkpoint, policy_class: Any, config: Any) -> Any:
-    from safetensors.torch import load_file
-
-    weights = load_file(checkpoint.folder / WEIGHTS_NAME, device=str(config.device))
-    policy = policy_class(config).to(config.device)
-    policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith(_OLD_STATISTICS)})
-    return policy
-
-
-def _old_statistics(checkpoint: Checkpoint, config: Any) -> dict[str, dict[str, Any]]:
-    """Statistics that older versions of LeRobot kept among the weights, by feature; empty in today's format."""
-    from safetensors import SafetensorError, safe_open
-
-    found: dict[str, dict[str, Any]] = {}
-    try:
-        with safe_open(checkpoint.folder / WEIGHTS_NAME, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(_OLD_STATISTICS)]  # noqa: SIM118 - no mapping
-            for key in {**config.input_features, **config.output_features}:
-                buffer = f".buffer_{key.replace('.', '_')}."
-                for name in names:
-                    if buffer in f".{name.partition('.')[2]}":
-                        found.setdefault(key, {})[name.rpartition(".")[2]] = file.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        raise checkpoint.fail(f"readable weights in {WEIGHTS_NAME}", _first_lines(error), "copy it again") from error
-    return found
 
 
 def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -232,7 +208,7 @@ def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str,
     except Exception as error:
         raise checkpoint.fail(
             f"processor pipelines that LeRobot {lerobot_version()} can make",
-            _first_lines(error),
+            first_lines(error),
             "fetch its tokenizer where there is a network, or use the LeRobot that saved it, by policy.python",
         ) from error
 
@@ -266,15 +242,11 @@ def _missing_statistics(preprocess: Any) -> list[str]:
 def _set_number_format(policy: Any, config: Any, section: LeRobotPolicySection) -> None:
     if section.dtype == "float32" and not hasattr(config, "dtype"):
         policy.float()
-    if section.compile and not hasattr(config, "compile_model"):
+    if section.compile and config.type == "diffusion":
+        policy.diffusion.unet.compile()
+    elif section.compile and not hasattr(config, "compile_model"):
         for part in policy.children():
             part.compile()
-
-
-def _first_lines(error: BaseException, count: int = 3) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines[:count])
-    return f"{type(error).__name__}: {text[:400]}{' ...' if len(lines) > count or len(text) > 400 else ''}"
 
 
 @contextlib.contextmanager
