@@ -34,9 +34,22 @@ class Work(Protocol[Answer_co]):
         ...
 
 
+class _Digest:
+    """A content's digest, computed when it is first needed, and once."""
+
+    def __init__(self, compute: Callable[[], bytes]) -> None:
+        self._compute = compute
+        self._value: bytes | None = None
+
+    def value(self) -> bytes:
+        if self._value is None:
+            self._value = self._compute()
+        return self._value
+
+
 @dataclass(slots=True)
 class _Flight(Generic[Answer]):
-    digest: bytes
+    digest: _Digest
     work: Work[Answer]
     task: asyncio.Task[Answer]
     callers: int = 0
@@ -64,11 +77,14 @@ class AnswerCache(Generic[Answer]):
     async def answer(
         self,
         request_id: str,
-        digest: bytes,
+        compute_digest: Callable[[], bytes],
         start: Callable[[], Work[Answer]],
         comes_again: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """The answer kept, under way, or started now.
+
+        The digest of a request that is new here is computed once its work has been handed in, so that it takes none
+        of the time in which the work waits for it.
 
         A caller that is cancelled leaves the others undisturbed. When the last one leaves, work that has not begun
         is withdrawn, unless the caller `comes_again`: its repeat then finds the place in the queue that the first
@@ -77,19 +93,25 @@ class AnswerCache(Generic[Answer]):
         Raises:
             ReusedIdError: the id was used with another digest.
         """
+        digest = _Digest(compute_digest)
         kept = self._kept.get(request_id)
         if kept is not None:
-            _check_digest(request_id, kept[0], digest)
+            _check_digest(request_id, kept[0], digest.value())
             self._kept.move_to_end(request_id)
             return kept[1]
-        flight = self._flights.get(request_id) or self._start(request_id, digest, start)
-        _check_digest(request_id, flight.digest, digest)
+        flight = self._flights.get(request_id)
+        if flight is None:
+            flight = self._start(request_id, digest, start)
+        else:
+            _check_digest(request_id, flight.digest.value(), digest.value())
         return await self._join(request_id, flight, comes_again)
 
-    def _start(self, request_id: str, digest: bytes, start: Callable[[], Work[Answer]]) -> _Flight[Answer]:
+    def _start(self, request_id: str, digest: _Digest, start: Callable[[], Work[Answer]]) -> _Flight[Answer]:
         work = start()
         flight = _Flight(digest, work, asyncio.ensure_future(work.result()))
         self._flights[request_id] = flight
+        # Behind the turn in which the work begins, beside which it is computed.
+        asyncio.get_running_loop().call_soon(digest.value)
         flight.task.add_done_callback(lambda task: self._land(request_id, digest, task))
         return flight
 
@@ -104,12 +126,12 @@ class AnswerCache(Generic[Answer]):
         finally:
             flight.callers -= 1
 
-    def _land(self, request_id: str, digest: bytes, task: asyncio.Task[Answer]) -> None:
+    def _land(self, request_id: str, digest: _Digest, task: asyncio.Task[Answer]) -> None:
         flight = self._flights.get(request_id)
         if flight is not None and flight.task is task:
             del self._flights[request_id]
         if not task.cancelled() and task.exception() is None:
-            self._keep(request_id, digest, task.result())
+            self._keep(request_id, digest.value(), task.result())
 
     def _keep(self, request_id: str, digest: bytes, answer: Answer) -> None:
         self._kept[request_id] = (digest, answer)

@@ -209,9 +209,11 @@ class PolicyServer:
         self._check_model(request.model_name)
         if not request.id:
             return await self._rows(observations, "").result()
-        digest = _digest(request)
         return await self._answers.answer(
-            request.id, digest, lambda: self._rows(observations, request.id), lambda: _is_expired(context)
+            request.id,
+            lambda: _digest(request),
+            lambda: self._rows(observations, request.id),
+            lambda: _is_expired(context),
         )
 
     def _rows(self, observations: Sequence[Observation], request_id: str) -> _Rows:

@@ -55,6 +55,7 @@ def undisturbed(ray_session, tmp_path_factory):
     return summary_of(tmp_path_factory.mktemp("undisturbed") / "run", *REPLICATED, "workers=2")
 
 
+@pytest.mark.nightly
 def test_the_number_of_policy_actors_changes_nothing(ray_session, undisturbed, tmp_path):
     assert summary_of(tmp_path / "run", *REPLICATED, "workers=3", "serving.replicas=3") == undisturbed
 

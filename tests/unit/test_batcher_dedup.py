@@ -47,7 +47,7 @@ def cache_of(**limits):
 
 
 def ask(cache, works, request_id="a", digest=b"1"):
-    return asyncio.ensure_future(cache.answer(request_id, digest, works))
+    return asyncio.ensure_future(cache.answer(request_id, lambda: digest, works))
 
 
 async def finished(cache, works, request_id, answer, digest=b"1"):
