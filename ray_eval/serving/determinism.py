@@ -1,4 +1,4 @@
-"""What makes a policy's bytes depend on its request alone, and the proof of it before anything is served; pure."""
+"""What makes a policy's bytes depend on its request alone, and the proof of it before the policy is served."""
 
 from __future__ import annotations
 

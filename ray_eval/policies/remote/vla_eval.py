@@ -91,6 +91,11 @@ class VlaEvalPolicy(RemotePolicy):
         except EpisodeError as error:
             raise SetupError(str(error)) from error
 
+    @property
+    def lanes(self) -> int:
+        """One per session, so that no session is taken from an episode that waits for its answer."""
+        return self._section.connections
+
     def infer_rows(self, observations: Sequence[Observation]) -> list[ActionChunk | Exception]:
         """One chunk per observation, or what was raised in its place; sessions are asked side by side."""
         outcomes: list[ActionChunk | Exception] = [EpisodeError("not asked")] * len(observations)
