@@ -12,13 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ray_eval.config import load_policy
+from ray_eval.config import load_policy as load_preset
 from ray_eval.errors import ContractError, SetupError
 from ray_eval.interfaces import StagedPolicy
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import trial_observation
 from ray_eval.policies.torch_module import load_weights
-from ray_eval.sections import Kwargs, TorchPolicySection
+from ray_eval.sections import BatchingSection, Kwargs, TorchPolicySection
+from ray_eval.serving.determinism import load_policy
+from ray_eval.serving.sizes import served_spec
 from ray_eval.testing import check_policy
 from ray_eval.types import IMAGE, STATE
 
@@ -69,9 +71,8 @@ def test_the_example_keeps_the_contract():
 
 
 def test_texts_from_the_command_line_are_read_by_the_factorys_own_types():
-    section, _ = load_policy(
-        "torch", [f"policy.entrypoint={EXAMPLE}", "policy.kwargs.hidden=32", "policy.kwargs.noise=0"]
-    )
+    words = (f"policy.entrypoint={EXAMPLE}", "policy.kwargs.hidden=32", "policy.kwargs.noise=0")
+    section, _ = load_preset("torch", words)
     policy = make_policy(section)
     assert (policy.net[0].out_features, policy.noise) == (32, 0.0)
 
@@ -150,14 +151,26 @@ def test_a_plain_pickle_is_no_checkpoint(tmp_path):
 
 FACTORY = """
 import numpy as np
+import torch
 from ray_eval.types import STATE, ActionChunk, PolicySpec
+
+ZERO, ONE = torch.zeros(7), torch.ones(7)
 
 class Weighted:
     spec = PolicySpec("weighted", (STATE,), 1)
     def __init__(self, state_dict=None, device=None, flag: bool = False):
-        self.bias, self.device, self.flag = state_dict["bias"].numpy(), device, flag
+        self.bias = state_dict["bias"].numpy() if state_dict else None
+        self.device, self.flag = device, flag
     def infer_batch(self, observations):
         return [ActionChunk(self.bias.reshape(1, 7).copy()) for _ in observations]
+
+class Normalised(Weighted):
+    # As a network in training mode: each row is seen against the mean of its batch.
+    spec = PolicySpec("normalised", (STATE,), 1)
+    def infer_batch(self, observations):
+        states = torch.from_numpy(np.stack([o.arrays[STATE][:7] for o in observations]))
+        rows = torch.nn.functional.batch_norm(states, ZERO, ONE, training=len(states) > 1)
+        return [ActionChunk(row[None].numpy()) for row in rows]
 
 def broken():
     raise KeyError("layer.3")
@@ -220,3 +233,13 @@ def test_a_module_of_another_shape_says_what_to_mend(tmp_path):
     policy = load(path=str(scripted(tmp_path / "net.pt")), **{**MODULE, "chunk_len": 3})
     with pytest.raises(ContractError, match=r"expected a tensor \(1, 3, 7\) from the module, got \(1, 2, 7\)"):
         policy.infer_batch([trial_observation(policy.spec, 0)])
+
+
+def test_a_network_in_training_mode_is_refused_at_the_start_and_told_what_to_write(users_module):
+    section = TorchPolicySection(entrypoint="users_own:Normalised", device="cpu")
+    with pytest.raises(SetupError, match=r"neighbours|position|filled up.*write serving\.batch_size=1"):
+        load_policy(section, BatchingSection(batch_size=4))
+    load_policy(section, BatchingSection(batch_size=1))
+    policy, sizes = load_policy(section, BatchingSection(determinism="throughput", max_batch_size=8))
+    assert sizes.max_batch_size in (1, 2, 4, 8)
+    assert not served_spec(policy.spec, sizes).is_reproducible
