@@ -88,6 +88,11 @@ class Observation:
     """Names beside `observation.environment_state`: one per body (7 numbers each), then one per joint."""
     policy_state: bytes = b""
     """What the policy handed back with the previous chunk of this episode; empty at its first request."""
+    action_raw: Array | None = None
+    """(L, R) float32: the rows of the previous chunk's `action_raw` that are for this step and later; None where the
+    policy takes no prefix, at an episode's first request, and when no such row is left."""
+    delay_steps: int = 0
+    """Control steps until the answer will be usable: of the prefix, as many rows will be executed before it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +103,9 @@ class ActionChunk:
     """(H, A) float32; row i is for step `Observation.step` + i."""
     policy_state: bytes = b""
     """The policy's memory, handed back with the next request; at most 64 KiB."""
+    action_raw: Array | None = None
+    """(H, R) float32: the actions before the policy's own post-processing, of which it wants the rest back with the
+    next request; None where it takes no prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,8 @@ class PolicySpec:
     """Height and width of the images; None takes the protocol's."""
     replan_steps: int | None = None
     """What the checkpoint says it executes of a chunk; None where it says nothing."""
+    takes_prefix: bool = False
+    """Whether it goes on from the unexecuted rest of its previous chunk (real-time chunking)."""
     batch_invariant: bool = False
     """Whether a row's answer is bitwise the same whatever else is in its batch."""
     digest: str | None = None

@@ -28,10 +28,12 @@ def test_the_two_commands_are_the_makefiles():
         assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", [line for line in commands("ray-eval") if line.split()[1] in ("run", "list")])
+@pytest.mark.parametrize(
+    "command", [line for line in commands("ray-eval") if line.split()[1] in ("run", "list", "sweep")]
+)
 def test_every_command_of_the_readme_is_accepted(command):
     words = shlex.split(command)[1:]
-    words += ["--dry-run"] if words[0] == "run" and "--dry-run" not in words else []
+    words += ["--dry-run"] if words[0] in ("run", "sweep") and "--dry-run" not in words else []
     done = subprocess.run(
         [sys.executable, "-m", "ray_eval", *words], capture_output=True, text=True, timeout=60, check=False
     )

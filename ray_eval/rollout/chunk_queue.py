@@ -128,6 +128,7 @@ class _Expected:
 
     pending: Pending
     label: int
+    captured_step: int
     arrival_step: int
     source: int
 
@@ -141,6 +142,9 @@ class ChunkQueue:
         self._actions: deque[Planned] = deque()
         self._expected: _Expected | None = None
         self.counts = QueueCounts()
+        self.last_delay_steps = 0
+        """Steps between the capture and the arrival of the last chunk; 0 before there is one."""
+        self._last_raw: tuple[int, Array] | None = None
         self.policy_state = b""
         """The policy's memory as of the last chunk that arrived; sent with the next request."""
 
@@ -183,13 +187,21 @@ class ChunkQueue:
 
     def expect(self, pending: Pending, step: int, latency_steps: int) -> None:
         """Takes the request captured before `step`; merges at once when its latency is 0."""
-        self._expected = _Expected(pending, self.label(step), step + latency_steps, self.counts.requests)
+        self._expected = _Expected(pending, self.label(step), step, step + latency_steps, self.counts.requests)
         self.counts.requests += 1
         self.arrive(step)
 
     def label(self, step: int) -> int:
         """The step that row 0 of a chunk is for whose observation is captured before `step`."""
         return step
+
+    def prefix(self, step: int) -> Array | None:
+        """The last chunk's raw actions from the one for `step` on, (L, R); None where there are none."""
+        if self._last_raw is None:
+            return None
+        label, rows = self._last_raw
+        rest = rows[: self._rules.horizon][max(self.label(step) - label, 0) :]
+        return rest if len(rest) else None
 
     def pop(self, step: int) -> Planned | None:
         """The action for `step`; None on an underrun that is not to be waited out."""
@@ -213,6 +225,8 @@ class ChunkQueue:
             return
         chunk = expected.pending.result()
         self.policy_state = chunk.policy_state
+        self.last_delay_steps = step - expected.captured_step
+        self._last_raw = None if chunk.action_raw is None else (expected.label, chunk.action_raw)
         self._merge(self._checked_rows(chunk), expected, step)
 
     def _checked_rows(self, chunk: ActionChunk) -> Array:

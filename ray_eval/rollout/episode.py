@@ -140,17 +140,20 @@ class Episode:
     def _request(self, step: int) -> bool:
         """Captures an observation and sends it, unless the filter leaves it out."""
         index = self._queue.counts.requests
-        observation = self._observation(step, index)
+        latency_steps = self._latency.draw(self._spec, index)
+        # By the clock nobody knows; the last one is as good a guess as a robot has.
+        delay_steps = latency_steps if self._pacer is None else self._queue.last_delay_steps
+        observation = self._observation(step, index, delay_steps)
         if self._filter is not None:
             state, must_go = observation.arrays[STATE], len(self._queue) == 0
             if not self._filter.takes(self._queue.label(step), state, must_go=must_go):
                 return False
         pending = self._policy.infer(observation, f"{self._request_prefix}/{index}")
         self._answers.append(pending)
-        self._queue.expect(pending, step, self._latency.draw(self._spec, index))
+        self._queue.expect(pending, step, latency_steps)
         return True
 
-    def _observation(self, step: int, request_index: int) -> Observation:
+    def _observation(self, step: int, request_index: int, delay_steps: int) -> Observation:
         spec = self._spec
         return Observation(
             arrays=self._env.observe(),
@@ -163,6 +166,8 @@ class Episode:
             noise_seed=request_seed("noise", spec, request_index),
             environment_names=self._env.environment_names,
             policy_state=self._queue.policy_state,
+            action_raw=self._queue.prefix(step),
+            delay_steps=delay_steps,
         )
 
     def _action(self, planned: Planned | None) -> FloatArray:

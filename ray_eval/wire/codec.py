@@ -33,6 +33,10 @@ TASK = "task"
 """Tensor of the instructions, UTF-8."""
 POLICY_STATE = "policy_state"
 """Tensor of the policy's memory, both ways; left out where every row's is empty."""
+ACTION_RAW = "action_raw"
+"""Tensor of the actions before post-processing, both ways: FP32 [B, H, R] there, the rest of them [B, L, R] back."""
+DELAY_STEPS = "delay_steps"
+"""Parameter of the steps until the answer will be usable; left out where the policy takes no prefix."""
 NOISE_SEED = "noise_seed"
 """Parameter with the seed of a single row, tensor with the seeds of several."""
 ENVIRONMENT_NAMES = f"{ENVIRONMENT_STATE}.names"
@@ -58,7 +62,7 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 _BYTES = "BYTES"
 _LENGTH = struct.Struct("<I")
-_INTEGERS = ("task_id", "init_state_id", "repeat", "step")
+_INTEGERS = ("task_id", "init_state_id", "repeat", "step", DELAY_STEPS)
 _PARAMETERS = ("suite", *_INTEGERS, NOISE_SEED, "episode_id")
 
 
@@ -125,26 +129,41 @@ def encode_request(observations: Sequence[Observation], spec: PolicySpec, reques
     for observation in observations:
         check_observation(observation, spec)
     request = pb.ModelInferRequest(model_name=spec.name, id=request_id)
-    _put_parameters(request, observations)
+    _put_parameters(request, observations, spec)
     for key in spec.keys:
         _put_array(request, key, datatype_of(key), [observation.arrays[key] for observation in observations])
     _put_texts(request, observations)
+    _put_prefixes(request, observations, spec)
     if len(observations) > 1:
         _put_array(request, NOISE_SEED, "INT64", [np.int64(row.noise_seed) for row in observations])
     return request
 
 
-def _put_parameters(request: pb.ModelInferRequest, observations: Sequence[Observation]) -> None:
+def _put_parameters(request: pb.ModelInferRequest, observations: Sequence[Observation], spec: PolicySpec) -> None:
     first = observations[0]
-    for name in ("suite", *_INTEGERS):
+    integers = [name for name in _INTEGERS if name != DELAY_STEPS or spec.takes_prefix]
+    for name in ("suite", *integers):
         values = {getattr(observation, name) for observation in observations}
         if len(values) > 1:
             raise CodecError(f"parameter {name!r}: expected one value for all rows, got {sorted(values)}")
     request.parameters["suite"].string_param = first.suite
-    for name in _INTEGERS:
+    for name in integers:
         request.parameters[name].int64_param = getattr(first, name)
     if len(observations) == 1:
         request.parameters[NOISE_SEED].int64_param = first.noise_seed
+
+
+def _put_prefixes(request: pb.ModelInferRequest, observations: Sequence[Observation], spec: PolicySpec) -> None:
+    prefixes = [observation.action_raw for observation in observations if observation.action_raw is not None]
+    if not prefixes:
+        return
+    if not spec.takes_prefix or len(prefixes) < len(observations):
+        raise CodecError(f"observation {ACTION_RAW!r}: expected one for every row of a policy that takes it, or none")
+    for prefix in prefixes:
+        if prefix.ndim != 2 or prefix.dtype != np.float32 or not 1 <= len(prefix) <= spec.chunk_len:
+            expected = f"float32 (1 to {spec.chunk_len}, any)"
+            raise CodecError(f"observation {ACTION_RAW!r}: expected {expected}, got {prefix.dtype} {prefix.shape}")
+    _put_array(request, ACTION_RAW, "FP32", prefixes)
 
 
 def _put_array(request: pb.ModelInferRequest, name: str, datatype: str, rows: Sequence[Any]) -> None:
@@ -184,6 +203,7 @@ def decode_request(request: pb.ModelInferRequest, spec: PolicySpec, max_rows: in
     tasks = [_text(TASK, element) for element in _elements(tensors.pop(TASK), row_count, MAX_TEXT_BYTES)]
     names = _names(tensors.pop(ENVIRONMENT_NAMES, None), row_count)
     states = _policy_states(tensors.pop(POLICY_STATE, None), row_count)
+    prefixes = _prefixes(tensors.pop(ACTION_RAW, None), row_count, spec)
     arrays = {key: _rows(tensor, row_count, spec) for key, tensor in tensors.items()}
     return [
         Observation(
@@ -192,6 +212,7 @@ def decode_request(request: pb.ModelInferRequest, spec: PolicySpec, max_rows: in
             noise_seed=seeds[i],
             environment_names=names[i],
             policy_state=states[i],
+            action_raw=prefixes[i],
             **shared,
         )
         for i in range(row_count)
@@ -228,7 +249,8 @@ def _check_shape(tensor: _Tensor) -> None:
 def _row_count(tensors: Mapping[str, _Tensor], spec: PolicySpec, max_rows: int) -> int:
     """The common leading dimension of tensors that are all known and, where they must be, there."""
     required = (*spec.keys, TASK)
-    known = (*required, ENVIRONMENT_NAMES, POLICY_STATE, NOISE_SEED)
+    prefix = (ACTION_RAW,) if spec.takes_prefix else ()
+    known = (*required, ENVIRONMENT_NAMES, POLICY_STATE, NOISE_SEED, *prefix)
     for name in tensors:
         if name not in known:
             raise CodecError(
@@ -307,6 +329,15 @@ def _policy_states(tensor: _Tensor | None, row_count: int) -> list[bytes]:
     return [b""] * row_count if tensor is None else _elements(tensor, row_count, POLICY_STATE_LIMIT_BYTES)
 
 
+def _prefixes(tensor: _Tensor | None, row_count: int, spec: PolicySpec) -> list[Array | None]:
+    if tensor is None:
+        return [None] * row_count
+    if len(tensor.shape) != 3 or tensor.shape[1] > spec.chunk_len:
+        raise tensor.fail(f"shape [{row_count}, 1 to {spec.chunk_len}, any]", list(tensor.shape))
+    rows = _view(tensor, "FP32")
+    return [rows[i] for i in range(row_count)]
+
+
 def _parameters(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
     """The parameters that are fields of an observation, each of its type; a misspelt one is not passed over."""
     if len(parameters) > MAX_NAMED:
@@ -364,7 +395,21 @@ def encode_response(chunks: Sequence[ActionChunk], spec: PolicySpec, request_id:
     if any(chunk.policy_state for chunk in chunks):
         response.outputs.add(name=POLICY_STATE, datatype=_BYTES, shape=(len(chunks), 1))
         response.raw_output_contents.append(_joined([chunk.policy_state for chunk in chunks]))
+    _put_raw(response, chunks, spec)
     return response
+
+
+def _put_raw(response: pb.ModelInferResponse, chunks: Sequence[ActionChunk], spec: PolicySpec) -> None:
+    raws = [chunk.action_raw for chunk in chunks if chunk.action_raw is not None]
+    if not raws:
+        return
+    shapes = {raw.shape for raw in raws}
+    shape = shapes.pop()
+    if shapes or len(raws) < len(chunks) or len(shape) != 2 or shape[0] != spec.chunk_len:
+        expected = f"({spec.chunk_len}, any) for every chunk or for none"
+        raise CodecError(f"{ACTION_RAW}: expected {expected}, got {shape} for {len(raws)} of {len(chunks)}")
+    response.outputs.add(name=ACTION_RAW, datatype="FP32", shape=(len(chunks), *shape))
+    response.raw_output_contents.append(b"".join(np.asarray(raw, dtype="<f4").tobytes() for raw in raws))
 
 
 def decode_response(response: pb.ModelInferResponse, spec: PolicySpec, row_count: int = 1) -> list[ActionChunk]:
@@ -381,7 +426,8 @@ def decode_response(response: pb.ModelInferResponse, spec: PolicySpec, row_count
         raise tensors[ACTION].fail(f"shape {list(expected)}", list(tensors[ACTION].shape))
     actions = _view(tensors[ACTION], "FP32")
     states = _policy_states(tensors.get(POLICY_STATE), row_count)
-    return [ActionChunk(actions[i], states[i]) for i in range(row_count)]
+    raws = _prefixes(tensors.get(ACTION_RAW), row_count, spec) if spec.takes_prefix else [None] * row_count
+    return [ActionChunk(actions[i], states[i], raws[i]) for i in range(row_count)]
 
 
 def encode_metadata(spec: PolicySpec) -> pb.ModelMetadataResponse:
