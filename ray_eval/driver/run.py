@@ -139,7 +139,9 @@ def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView)
 class Part:
     """One configuration that is run in a session: its plan, its folder, and what workers are given for it."""
 
-    def __init__(self, config: EvalConfig, plan: tuple[EpisodeSpec, ...], folder: RunFolder) -> None:
+    def __init__(self, config: EvalConfig, plan: tuple[EpisodeSpec, ...], folder: RunFolder, label: str = "") -> None:
+        """The label stands in front of the part's episodes where they are told of."""
+        self.label = label
         self.config = config
         self.plan = plan
         self.folder = folder
@@ -482,7 +484,7 @@ class Session:
         if verdict is Verdict.FINAL:
             self._view.done[_view_key(part, lease.spec.episode_id)] = result
             self._view.steps_here += result.steps
-            self._progress.finished(result)
+            self._progress.finished(result, part.label)
 
     def _end_overdue(self) -> None:
         limit_s = self._config.limits.episode_timeout_s

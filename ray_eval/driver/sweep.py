@@ -212,7 +212,7 @@ def title_of(plan: SweepPlan) -> str:
 def open_part(stack: contextlib.ExitStack, out: Path, point: Point) -> Part:
     """The point's part with its folder, held until the stack is left."""
     folder = stack.enter_context(contextlib.closing(RunFolder(out / point.folder, is_resume=True)))
-    return Part(point.config, plan_of(point.config), folder)
+    return Part(point.config, plan_of(point.config), folder, label=Path(point.folder).name)
 
 
 def _run_parts(parts: Sequence[Part], progress: ProgressView) -> bool:

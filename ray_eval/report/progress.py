@@ -132,12 +132,13 @@ class ProgressView:
             line = f"[{duration(self._view.elapsed_s)}] {self._view.status()}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def finished(self, result: EpisodeResult) -> None:
-        """Tells of an episode, where lines are all there is."""
+    def finished(self, result: EpisodeResult, label: str = "") -> None:
+        """Tells of an episode, where lines are all there is, with the label of its run if there is one."""
         if self._live is None:
             seconds = f"{result.steps} steps, {result.wall_s:.1f} s"
             detail = result.error if result.outcome is Outcome.ERROR else seconds
-            line = f"{result.spec.episode_id}: {result.outcome} ({detail})"
+            name = f"{label} {result.spec.episode_id}" if label else result.spec.episode_id
+            line = f"{name}: {result.outcome} ({detail})"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self.tick()
 
