@@ -38,6 +38,10 @@ DEFAULT_SPACE: Mapping[str, tuple[str, ...]] = {
 """What is searched where the user names no key with several values."""
 TUNABLE = ("execution.", "protocol.replan_steps")
 """Beginnings of the keys that may be searched: how chunks become actions, not what is evaluated."""
+HEAD_NODE = "node:__internal_head__"
+"""Resource of Ray's own that stands for the head node, 1 of it; Tune places nothing that needs no resource at all."""
+TRIAL_SHARE = 0.001
+"""Share of it that a trial takes."""
 REDUCTION = 3
 """Of the trials that reach a rung, one in so many goes on."""
 STEP_WEIGHT = 1e-3
@@ -169,7 +173,7 @@ def _search(
     )
     # A trial only waits for the session's own workers, which hold the simulators and all the CPUs.
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(trainable, {"CPU": 0}),
+        ray_tune.with_resources(trainable, {HEAD_NODE: TRIAL_SHARE}),
         param_space=chosen,
         tune_config=ray_tune.TuneConfig(
             metric="score",

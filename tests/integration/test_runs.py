@@ -270,7 +270,7 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_bytes(ray_session, tmp_pat
 
 def test_a_sweep_over_policies_loads_each_once_for_the_same_workers(ray_session, tmp_path):
     base = {"suite": "fake", "policy": {"type": "fake"}}
-    plan = plan_sweep(base, [*FEW, "policy.chunk_len=2,3", "seed=0,1", "workers=1"])
+    plan = plan_sweep(base, [*FEW, "protocol.replan_steps=chunk", "policy.chunk_len=2,3", "seed=0,1", "workers=1"])
     create_sweep(plan, tmp_path / "sweep")
     result = run_sweep(plan, tmp_path / "sweep")
     assert [point.rate.successes for point in result.points] == [3, 3, 3, 3]
