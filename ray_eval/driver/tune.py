@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import io
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +158,6 @@ def _search(
     out: Path,
 ) -> list[dict[str, Any]]:
     """Every trial's settings and last report, best first: those that went through more rungs before the others."""
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     from ray import tune as ray_tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search import BasicVariantGenerator

@@ -116,7 +116,7 @@ def _csv_row(point: SweptPoint, difference: PairedDifference) -> dict[str, Any]:
 
 def sweep_table(title: str, points: Sequence[SweptPoint]) -> Table:
     """A row per point: its values, its rate, and its paired difference to the first point in percentage points."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     # Two lines each, so that the cells decide the width.
     names = [re.sub(r"[._](?=[^._]+$)", "\n", key.removeprefix("execution.")) for key in points[0].values]
     for name in (*names, *_COLUMNS):

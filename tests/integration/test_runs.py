@@ -228,6 +228,7 @@ def test_the_header_says_where_a_run_came_from(ray_session, tmp_path):
 SLOW = "serving.slowdown_ms=[0,60]"
 FAST_SWEEP = ("execution.mode=async", "execution.latency.steps=0,5", "execution.chunk_size_threshold=0,0.8")
 FEW = ("episodes_per_task=1", "protocol.max_steps=40")
+MAX_STEPS = "protocol.max_steps=60"
 
 
 def sweep(out: Path, *words: str):
@@ -296,27 +297,19 @@ def test_a_calibrated_latency_is_frozen_into_the_run(ray_session, tmp_path):
 
 
 def test_tuning_finds_the_setting_that_works_and_reports_it_on_other_init_states(ray_session, tmp_path):
-    # Four steps late a chunk of five still brings its last action in time; one of four never does.
-    base = ray_eval.load_config(
-        SOLVER,
-        [
-            "policy.chunk_len=8",
-            "execution.mode=async",
-            "execution.latency.steps=4",
-            "execution.actions_per_chunk=4",
-            "episodes_per_task=2",
-            "workers=2",
-            "protocol.max_steps=60",
-        ],
-    )
-    space = {"execution.actions_per_chunk": ("2", "4", "8"), "execution.chunk_size_threshold": ("0.5", "1")}
+    # One step late, a chunk of one action never brings it in time.
+    words = ("execution.mode=async", "execution.latency.steps=1", "execution.actions_per_chunk=1")
+    base = ray_eval.load_config(SOLVER, [*words, "policy.chunk_len=8", "episodes_per_task=2", "workers=2", MAX_STEPS])
+    space = {"execution.actions_per_chunk": ("1", "2", "8"), "execution.chunk_size_threshold": ("0", "1")}
     result = tune(base, space, tmp_path / "tuned", trial_count=6, states_per_task=2)
-    assert result.best["execution.actions_per_chunk"] == "8"
+    assert result.best["execution.actions_per_chunk"] in ("2", "8")
     given, best = result.points
-    assert (given.is_starved, given.rate.successes, best.rate.successes) == (True, 0, 6)
+    assert (given.is_starved, given.rate.successes) == (True, 0)
+    assert best.rate.successes >= 4
     assert len(result.trials) == 6
-    # Those that never act are stopped at the first rung or fail at the last; the best went all the way.
-    assert (result.trials[0]["rungs"], result.trials[0]["episodes"], result.trials[0]["success_rate"]) == (2, 6, 1.0)
+    # The best one went all the way; those that never act are behind it.
+    assert (result.trials[0]["rungs"], result.trials[0]["episodes"]) == (2, 6)
+    assert result.trials[-1]["success_rate"] == 0
     assert {record["init_state_id"] for record in records(tmp_path / "tuned" / "points" / "1-best", "episode")} == {
         0,
         1,
