@@ -86,7 +86,7 @@ class Episode:
             ContractError: the env or the policy broke its contract.
         """
         self._env.reset(self._spec)
-        observation = self._observation(0, 0)
+        observation = self._observation(0, 0, delay_steps=0)
         return observation, self._policy.infer(observation, f"{self._request_prefix}/0").result().actions
 
     def run(self) -> EpisodeResult:
