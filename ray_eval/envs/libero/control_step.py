@@ -27,6 +27,8 @@ SOLVES_BEFORE_CONTROL: Final[Mapping[str, int]] = {"3.2.3": 2, "3.17.0": 0}
 In 3.2.3 each solve begins where the last one ended, so that robosuite's two forward passes count; in 3.17.0 it begins
 where the last *step* ended, and they do not.
 """
+STAGED: Final = frozenset({"3.2.3"})
+"""Versions whose `mj_step1` and `mj_step2` are their stages and the sensors, which nothing in LIBERO reads."""
 ROBOSUITE_VERSION: Final = "1.4.0"
 
 _LOGGER = logging.getLogger(__name__)
@@ -95,6 +97,8 @@ def _facts(env: Any) -> list[tuple[str, Any, Any]]:
     controller = robot.controller
     return [
         ("the environment's step", type(env).step, BDDLBaseDomain.step),
+        ("the environment's reward", type(env).reward, BDDLBaseDomain.reward),
+        ("the environment's reward scale", env.reward_scale, 1.0),
         ("the environment's horizon", env.ignore_done, True),
         ("the number of robots", len(env.robots), 1),
         ("the robot", type(robot), SingleArm),
@@ -156,24 +160,27 @@ class _CompiledStep:
         env.timestep += 1
         self._run_substeps(np.asarray(action, dtype=np.float64))
         env.cur_time += env.control_timestep
-        reward, _, _ = env._post_action(action)  # noqa: SLF001 -- LIBERO's own: reward, fixtures, the burner's flame
-        return StepResult(float(reward), bool(env._check_success()))  # noqa: SLF001 -- as LIBERO's `step`
+        # LIBERO judges before and after `_post_process`, on the same poses; the burner's flame is lit from the latter.
+        is_success = bool(env._check_success())  # noqa: SLF001 -- here and below: LIBERO's own
+        env._post_process()  # noqa: SLF001
+        return StepResult(float(is_success), is_success)
 
     def _run_substeps(self, action: FloatArray) -> None:
         kernel, handles, arm, controller = self._kernel, self._handles, self._arm, self._controller
         is_stale = not controller.new_update
         if is_stale:
             _load(arm, controller)
-        kernel.prepare(handles, arm, is_stale)
+        kernel.prepare(handles, arm, is_stale, False)
         _store(arm, controller)
         controller.set_goal(action[:6])
         drive = self._drive(float(np.sign(action[6])))
-        done = 0
-        for instant in self._recorder.instants(self._env.model_timestep, self._substep_count):
-            kernel.advance(handles, arm, drive, instant - done, done == 0)
+        kernel.finish(handles, arm, drive, False)
+        done, last = 1, self._substep_count
+        for instant in self._recorder.instants(self._env.model_timestep, last):
+            kernel.advance(handles, arm, drive, instant - done, instant == last)
             self._recorder.take()
             done = instant
-        kernel.advance(handles, arm, drive, self._substep_count - done, done == 0)
+        kernel.advance(handles, arm, drive, last - done, True)
         _store(arm, controller)
         controller.torques = drive.torques
         controller.new_update = True
@@ -223,6 +230,7 @@ def _handles(env: Any) -> Handles:
         model=model._address,  # noqa: SLF001
         data=data._address,  # noqa: SLF001
         solve_count=SOLVES_BEFORE_CONTROL[mujoco.__version__],
+        has_stages=mujoco.__version__ in STAGED,
         qpos=data.qpos,
         qvel=data.qvel,
         ctrl=data.ctrl,
@@ -241,6 +249,8 @@ def _handles(env: Any) -> Handles:
         finger_reach=0.5 * (high - low),
         finger_speed=np.array([-1.0, 1.0]) * robot.gripper.speed,
         jacobian=np.empty((6, model.nv)),
+        svd=np.empty(substeps.SVD_WORDS),
+        svd_integers=np.empty(52, np.int32),
     )
 
 

@@ -15,7 +15,8 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic
 
 from ray_eval.envs.libero.model_cache import default_folder
 from ray_eval.types import Array
@@ -25,12 +26,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 MUJOCO_FUNCTIONS: Final = (
     "mj_step1",
     "mj_step2",
+    "mj_checkPos",
+    "mj_checkVel",
+    "mj_fwdPosition",
+    "mj_fwdVelocity",
     "mj_fwdActuation",
     "mj_fwdAcceleration",
     "mj_fwdConstraint",
+    "mj_checkAcc",
+    "mj_Euler",
     "mj_jacSite",
 )
 """What is called of libmujoco, in the order in which the addresses are given."""
+SCIPY_FUNCTIONS: Final = (("scipy.linalg.cython_lapack", "dgesdd"), ("scipy.linalg.cython_blas", "dgemm"))
+"""What Numba's linear algebra calls, and so is called here."""
 GEMV_NAMES: Final = ("scipy_cblas_dgemv64_", "scipy_cblas_dgemv", "cblas_dgemv64_", "cblas_dgemv")
 """What builds of NumPy call the matrix-vector product."""
 
@@ -45,13 +54,14 @@ NUMPY_MODULES: Final = ("numpy._core._multiarray_umath", "numpy.core._multiarray
 
 
 def addresses() -> Array | None:
-    """(7,) int64: `MUJOCO_FUNCTIONS`, then NumPy's `cblas_dgemv`; None where one of them is not to be found.
+    """Int64: `MUJOCO_FUNCTIONS`, `SCIPY_FUNCTIONS`, NumPy's `cblas_dgemv`; None where one of them is not to be found.
 
     Names are looked up from the extension modules, so that what is found is what they are linked with.
     """
     import mujoco  # noqa: F401 -- loads what is looked up in
 
     found = [_address(["mujoco._functions"], [name]) for name in MUJOCO_FUNCTIONS]
+    found += [get_cython_function_address(module, name) for module, name in SCIPY_FUNCTIONS]
     found.append(_address(NUMPY_MODULES, GEMV_NAMES))
     return np.array(found, dtype=np.int64) if all(found) else None
 
@@ -104,26 +114,14 @@ def _call(context: Any, builder: Any, arguments: Any, kinds: list[Any]) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def call_stage(_typing: Any, _address: Any, _model: Any, _data: Any) -> Any:
-    """`void (*)(const mjModel*, mjData*)`."""
+def call(_typing: Any, _address: Any, words: Any) -> Any:
+    """Calls a function that returns nothing with a tuple of pointers and integers."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return _call(context, builder, arguments, [WORD] * 2)
+        values = cgutils.unpack_tuple(builder, arguments[1])
+        return _call(context, builder, [arguments[0], *values], [WORD] * len(values))
 
-    return types.void(types.intp, types.intp, types.intp), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def call_jacobian(
-    _typing: Any, _address: Any, _model: Any, _data: Any, _position: Any, _rotation: Any, _site: Any
-) -> Any:
-    """`mj_jacSite(m, d, jacp, jacr, site)`."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        site = builder.trunc(arguments[5], ir.IntType(32))
-        return _call(context, builder, [*arguments[:5], site], [WORD] * 4 + [ir.IntType(32)])
-
-    return types.void(*[types.intp] * 6), generate
+    return types.void(types.intp, types.UniTuple(types.intp, len(words))), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,11 +100,8 @@ class Simulation:
 
     def _check_finite(self) -> None:
         """MuJoCo resets a diverged simulation by itself and only counts a warning."""
-        import mujoco
-
-        data = self.env.sim.data
-        kinds = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
-        is_sane = not any(data.warning[kind].number for kind in kinds)
+        data = self.env.sim.data._data  # noqa: SLF001 -- there is no public way
+        is_sane = not data.warning.number[_divergences()].any()
         if not (is_sane and np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()):
             raise EpisodeError(
                 f"step: expected finite positions and velocities, got a simulation that diverged at {data.time:.3f} s; "
@@ -134,3 +132,11 @@ def _construct(bddl_path: Path, models: ModelCache) -> Any:
     """A task's environment; a fixed seed keeps what construction draws from failing on some days only."""
     np.random.seed(0)  # noqa: NPY002 -- LIBERO draws from the global generator
     return placed(lambda: make_task_env(bddl_path, models.compiled))
+
+
+@functools.cache
+def _divergences() -> list[int]:
+    """MuJoCo's warnings of a diverged simulation; their numbers change with its version."""
+    from mujoco import mjtWarning
+
+    return [int(kind) for kind in (mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC)]

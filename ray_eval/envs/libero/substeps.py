@@ -11,29 +11,49 @@ robots/single_arm.py (control), robots/manipulator.py (grip_action), models/grip
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
+from robosuite.utils.control_utils import nullspace_torques, orientation_error
 
-from ray_eval.envs.libero.native import COLUMN_MAJOR, ROW_MAJOR, call_gemv, call_jacobian, call_stage, compiled
+from ray_eval.envs.libero.native import COLUMN_MAJOR, ROW_MAJOR, call, call_gemv, compiled
 from ray_eval.types import Array, FloatArray
 
-STEP1, STEP2, ACTUATION, ACCELERATION, CONSTRAINT, JACOBIAN, GEMV = range(7)
+(
+    STEP1,
+    STEP2,
+    CHECK_POSITION,
+    CHECK_VELOCITY,
+    POSITION,
+    VELOCITY,
+    ACTUATION,
+    ACCELERATION,
+    CONSTRAINT,
+    CHECK_ACCELERATION,
+    EULER,
+    JACOBIAN,
+    SVD,
+    GEMM,
+    GEMV,
+) = range(15)
 """What is where among `native.addresses`."""
+SVD_WORDS: Final = 512
+"""Float64 scratch of `dgesdd`, which asks for 402 here at most; it works in blocks on larger matrices only."""
 
 
 class Handles(NamedTuple):
     """Where a simulation and its robot are; valid while that mjModel and mjData live."""
 
     functions: Array
-    """(7,) `native.addresses`."""
+    """(15,) `native.addresses`."""
     model: int
     """Address of the mjModel."""
     data: int
     """Address of the mjData."""
     solve_count: int
     """How often the constraint solver runs before the controller, each time from its last solution."""
+    has_stages: bool
+    """Whether `mj_step1` and `mj_step2` are no more than the stages in `native`, and sensors."""
     qpos: FloatArray
     """(nq,) of mjData itself, like the next seven."""
     qvel: FloatArray
@@ -70,6 +90,10 @@ class Handles(NamedTuple):
     """(2,) what one substep of closing adds to the drive."""
     jacobian: FloatArray
     """(6, nv) scratch: position above orientation."""
+    svd: FloatArray
+    """(`SVD_WORDS`,) scratch."""
+    svd_integers: Array
+    """(52,) int32 scratch."""
 
 
 class ArmState(NamedTuple):
@@ -125,35 +149,40 @@ class Drive(NamedTuple):
 
 
 @compiled
-def prepare(handles: Handles, arm: ArmState, is_stale: bool) -> None:
+def prepare(handles: Handles, arm: ArmState, is_stale: bool, has_sensors: bool) -> None:
     """Brings mjData and the controller up to date with qpos and qvel, under the old ctrl.
 
     A stale controller does not look, and so does not run the forward pass that it looks after.
     """
-    functions, model, data = handles.functions, handles.model, handles.data
-    call_stage(functions[STEP1], model, data)
+    if has_sensors or not handles.has_stages:
+        run(handles, STEP1)
+    else:
+        run(handles, CHECK_POSITION)
+        run(handles, CHECK_VELOCITY)
+        run(handles, POSITION)
+        run(handles, VELOCITY)
     solve_count = max(handles.solve_count - is_stale, 0)
     if solve_count:
-        call_stage(functions[ACTUATION], model, data)
-        call_stage(functions[ACCELERATION], model, data)
+        run(handles, ACTUATION)
+        run(handles, ACCELERATION)
     for _ in range(solve_count):
-        call_stage(functions[CONSTRAINT], model, data)
+        run(handles, CONSTRAINT)
     if not is_stale:
         look(handles, arm)
+
+
+@compiled
+def run(handles: Handles, stage: int) -> None:
+    """Calls one stage of MuJoCo."""
+    call(handles.functions[stage], (handles.model, handles.data))
 
 
 @compiled
 def look(handles: Handles, arm: ArmState) -> None:
     """Robosuite's `Controller.update`."""
     site, jacobian = handles.site, handles.jacobian
-    call_jacobian(
-        handles.functions[JACOBIAN],
-        handles.model,
-        handles.data,
-        jacobian[:3].ctypes.data,
-        jacobian[3:].ctypes.data,
-        site,
-    )
+    rows = (jacobian[:3].ctypes.data, jacobian[3:].ctypes.data)
+    call(handles.functions[JACOBIAN], (handles.model, handles.data, rows[0], rows[1], site))
     for row in range(3):
         arm.ee_pos[row] = handles.site_xpos[site, row]
         for column in range(3):
@@ -196,7 +225,7 @@ def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
         position = drive.goal_pos[axis] - arm.ee_pos[axis]
         force[axis] = position * drive.kp[axis] + -arm.ee_pos_vel[axis] * drive.kd[axis]
         torque[axis] = orientation[axis] * drive.kp[3 + axis] + -arm.ee_ori_vel[axis] * drive.kd[3 + axis]
-    _, lambda_pos, lambda_ori, nullspace = opspace_matrices(arm.mass_matrix, arm.J_full, arm.J_pos, arm.J_ori)
+    lambda_pos, lambda_ori, nullspace = operational_space(handles, arm)
     multiply_by_columns(gemv, lambda_pos, force, wrench[:3])
     multiply_by_columns(gemv, lambda_ori, torque, wrench[3:])
     multiply(gemv, arm.J_full.T, wrench, ours)
@@ -206,6 +235,85 @@ def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
         drive.torques[joint] = value
         low, high = handles.torque_range[joint]
         handles.ctrl[handles.torque_ctrl[joint]] = min(max(value, low), high)
+
+
+@compiled
+def operational_space(handles: Handles, arm: ArmState) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Robosuite's `opspace_matrices` without the first of what it returns: of position, orientation, null space."""
+    inverse = np.linalg.inv(arm.mass_matrix)
+    full = pseudo_inverse(handles, np.dot(np.dot(arm.J_full, inverse), arm.J_full.transpose()))
+    position = pseudo_inverse(handles, np.dot(np.dot(arm.J_pos, inverse), arm.J_pos.transpose()))
+    orientation = pseudo_inverse(handles, np.dot(np.dot(arm.J_ori, inverse), arm.J_ori.transpose()))
+    generalised = np.dot(np.dot(inverse, arm.J_full.transpose()), full)
+    return position, orientation, np.eye(7, 7) - np.dot(generalised, arm.J_full)
+
+
+@compiled
+def pseudo_inverse(handles: Handles, matrix: FloatArray) -> FloatArray:
+    """Numba's `np.linalg.pinv` of a square matrix, by the same calls without asking each time how much they need.
+
+    Source: numba 0.60 numba/np/linalg.py (pinv_impl).
+    """
+    size = matrix.shape[0]
+    scratch, integers = handles.svd, handles.svd_integers
+    turned = np.empty((size, size))  # LAPACK stores columns, so every array here is the transpose of what it reads
+    for row in range(size):
+        for column in range(size):
+            turned[column, row] = matrix[row, column]
+    values, left, right = np.empty(size), np.empty((size, size)), np.empty((size, size))
+    integers[0], integers[1], integers[2] = size, SVD_WORDS, ord("S")
+    number = integers.ctypes.data
+    call(
+        handles.functions[SVD],
+        (
+            number + 8,
+            number,
+            number,
+            turned.ctypes.data,
+            number,
+            values.ctypes.data,
+            left.ctypes.data,
+            number,
+            right.ctypes.data,
+            number,
+            scratch.ctypes.data,
+            number + 4,
+            number + 16,
+            number + 12,
+        ),
+    )
+    if integers[3] != 0:
+        raise ValueError("the singular value decomposition did not converge")
+    rank, negligible = 1, values[0] * 1e-15
+    for index in range(size):
+        if values[index] > negligible:
+            values[index] = 1.0 / values[index]
+            rank = index + 1
+    for row in range(size):
+        for column in range(rank):
+            right[row, column] *= values[column]
+    integers[1], integers[2] = rank, ord("C")
+    scratch[0], scratch[1] = 1.0, 0.0
+    one = scratch.ctypes.data
+    call(
+        handles.functions[GEMM],
+        (
+            number + 8,
+            number + 8,
+            number,
+            number,
+            number + 4,
+            one,
+            right.ctypes.data,
+            number,
+            left.ctypes.data,
+            number,
+            one + 8,
+            turned.ctypes.data,
+            number,
+        ),
+    )
+    return turned.T
 
 
 @compiled
@@ -220,14 +328,27 @@ def grip(handles: Handles, drive: Drive) -> None:
 
 
 @compiled
-def advance(handles: Handles, arm: ArmState, drive: Drive, substep_count: int, is_prepared: bool) -> None:
-    """Runs substeps; the first of them may have been prepared."""
+def finish(handles: Handles, arm: ArmState, drive: Drive, has_sensors: bool) -> None:
+    """The rest of a prepared substep: the controller, and MuJoCo's stages under the new ctrl."""
+    steer(handles, arm, drive)
+    grip(handles, drive)
+    if has_sensors or not handles.has_stages:
+        run(handles, STEP2)
+    else:
+        run(handles, ACTUATION)
+        run(handles, ACCELERATION)
+        run(handles, CONSTRAINT)
+        run(handles, CHECK_ACCELERATION)
+        run(handles, EULER)
+
+
+@compiled
+def advance(handles: Handles, arm: ArmState, drive: Drive, substep_count: int, is_last: bool) -> None:
+    """Runs whole substeps; only the control step's last one has sensors."""
     for substep in range(substep_count):
-        if substep or not is_prepared:
-            prepare(handles, arm, False)
-        steer(handles, arm, drive)
-        grip(handles, drive)
-        call_stage(handles.functions[STEP2], handles.model, handles.data)
+        has_sensors = is_last and substep == substep_count - 1
+        prepare(handles, arm, False, has_sensors)
+        finish(handles, arm, drive, has_sensors)
 
 
 def proves_products(functions: Array, draws: np.random.Generator) -> bool:
