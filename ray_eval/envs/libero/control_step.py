@@ -52,7 +52,10 @@ class ControlStep:
         return self._compiled is not None
 
     def bind(self) -> None:
-        """Looks up the simulation and the robot that a reset has left; called after every reset."""
+        """Looks up the simulation and the robot that a reset has left; called after every reset.
+
+        In a process's first call machine code is loaded from disk, or compiled, which takes seconds.
+        """
         reason = obstacle(self._env)
         if reason is not None:
             _note(reason)
@@ -151,6 +154,7 @@ class _CompiledStep:
         self._substep_count = int(env.control_timestep / env.model_timestep)
         self._handles = _handles(env)
         self._arm = substeps.ArmState.empty()
+        substeps.compile_for(self._handles, self._arm, self._drive(0.0))
 
     def run(self, action: FloatArray) -> StepResult:
         """What robosuite's and LIBERO's `step` do, but for observations."""

@@ -53,6 +53,7 @@ NUMPY_MODULES: Final = ("numpy._core._multiarray_umath", "numpy.core._multiarray
 """What is linked with NumPy's BLAS, in NumPy 2 and 1."""
 
 
+@functools.cache
 def addresses() -> Array | None:
     """Int64: `MUJOCO_FUNCTIONS`, `SCIPY_FUNCTIONS`, NumPy's `cblas_dgemv`; None where one of them is not to be found.
 

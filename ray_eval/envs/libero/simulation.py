@@ -35,6 +35,7 @@ class Simulation:
         """LIBERO's environment, without the wrapper `ControlEnv`."""
         self._recorder = SnapshotRecorder(self.env)
         self._control_step = ControlStep(self.env, self._recorder)
+        self._control_step.bind()  # here already, so that compiling is part of the build
 
     @property
     def controller(self) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import numba
 import numpy as np
 from robosuite.utils.control_utils import nullspace_torques, orientation_error
 
@@ -349,6 +350,19 @@ def advance(handles: Handles, arm: ArmState, drive: Drive, substep_count: int, i
         has_sensors = is_last and substep == substep_count - 1
         prepare(handles, arm, False, has_sensors)
         finish(handles, arm, drive, has_sensors)
+
+
+def compile_for(handles: Handles, arm: ArmState, drive: Drive) -> None:
+    """Compiles what takes these, or loads it from disk, and runs nothing."""
+    given = [numba.typeof(value) for value in (handles, arm, drive)]
+    flag, count = numba.boolean, numba.int64
+    entries: list[tuple[Any, list[Any]]] = [
+        (prepare, [*given[:2], flag, flag]),
+        (finish, [*given, flag]),
+        (advance, [*given, count, flag]),
+    ]
+    for function, signature in entries:
+        function.compile(tuple(signature))
 
 
 def proves_products(functions: Array, draws: np.random.Generator) -> bool:
