@@ -116,6 +116,27 @@ def test_compiled_steps_and_robosuites_may_alternate(simulation):
     assert alternating == list(play(simulation, actions, [False] * 6))
 
 
+def test_the_operational_space_is_robosuites_also_where_the_arm_is_singular(simulation):
+    from robosuite.utils.control_utils import opspace_matrices
+
+    from ray_eval.envs.libero import substeps
+
+    handles, arm, draws = (
+        simulation._control_step._compiled._handles,
+        substeps.ArmState.empty(),
+        np.random.default_rng(0),
+    )
+    for trial in range(300):
+        root, jacobian = draws.normal(size=(7, 7)), draws.normal(size=(6, 7)) * np.exp(3 * draws.normal(size=(6, 1)))
+        jacobian[1] = jacobian[0] if trial % 3 == 0 else jacobian[1]
+        arm.mass_matrix[:] = root @ root.T + 0.1 * np.eye(7)
+        arm.J_full[:], arm.J_pos[:], arm.J_ori[:] = jacobian, jacobian[:3], jacobian[3:]
+        expected = opspace_matrices(arm.mass_matrix, arm.J_full, arm.J_pos, arm.J_ori)[1:]
+        for ours, theirs in zip(substeps.operational_space(handles, arm), expected, strict=True):
+            assert ours.tobytes() == theirs.tobytes()
+            assert ours.flags.f_contiguous == theirs.flags.f_contiguous
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
