@@ -47,3 +47,25 @@ def kill_after(episodes: int, out: Path, *words: object) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert episodes <= len(read_ledger(out).episodes) < 9
+
+
+SWEEP = ("policy=oracle", "policy.chunk_len=32", "policy.images=false", "suite=libero_object", "tasks=[2,9]")
+AXES = ("execution.mode=async", "execution.latency.steps=0,2", "execution.chunk_size_threshold=0,0.8")
+
+
+def sweep(out: Path, *words: object) -> dict[str, bytes]:
+    program = [sys.executable, "-m", "ray_eval", "sweep", *SWEEP, *AXES, "episodes_per_task=1", "ray.dashboard=false"]
+    done = subprocess.run(
+        [*program, *map(str, words), "--out", str(out)], capture_output=True, text=True, timeout=1800, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [*out.glob("points/*/summary.json"), out / "summary.json", out / "success.png", out / "queue.svg"]
+    return {str(path.relative_to(out)): path.read_bytes() for path in names}
+
+
+@pytest.mark.nightly
+def test_a_sweep_is_the_same_for_other_workers_and_a_policy_that_pauses_at_random(tmp_path):
+    one = sweep(tmp_path / "one", "workers=1")
+    assert len(one) == 7
+    assert sweep(tmp_path / "two", "workers=2") == one
+    assert sweep(tmp_path / "slow", "workers=2", "serving.slowdown_ms=[0,200]") == one
