@@ -17,13 +17,13 @@ import ray_eval
 from ray_eval.report.ledger import read_ledger
 
 
-def measured(out: Path, forward_ms: float, *words: str) -> tuple[float, int]:
-    """Seconds inside episodes, and requests; builds and start-up left out."""
+def measured(out: Path, forward_ms: float, *words: str) -> tuple[float, int, int]:
+    """Seconds inside episodes, requests and episodes; builds and start-up left out."""
     pause = f"serving.slowdown_ms=[{forward_ms:g},{forward_ms:g}]"
     evaluation = ray_eval.evaluate(None, [*words, pause, "workers=1", "ray.dashboard=false", f"out={out}"])
     records = read_ledger(out).episodes.values()
     assert evaluation.is_complete
-    return sum(record["wall_s"] for record in records), sum(record["requests"] for record in records)
+    return sum(record["wall_s"] for record in records), sum(record["requests"] for record in records), len(records)
 
 
 def main() -> None:
@@ -44,7 +44,9 @@ def main() -> None:
         queue = ("execution.mode=async", "execution.chunk_size_threshold=0.5", f"execution.latency.steps={steps}")
         modes[f"async, {steps} steps"] = queue
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    found: dict[str, dict[float, list[tuple[float, int]]]] = {name: {0.0: [], asked.forward_ms: []} for name in modes}
+    found: dict[str, dict[float, list[tuple[float, int, int]]]] = {
+        name: {0.0: [], asked.forward_ms: []} for name in modes
+    }
     for round_index in range(asked.rounds):
         for name, words in modes.items():
             for forward_ms in found[name]:
@@ -53,11 +55,11 @@ def main() -> None:
     print(f"{time.strftime('%Y-%m-%d')}, median of {asked.rounds} rounds, {asked.forward_ms:g} ms per forward")
     rows = []
     for name, times in found.items():
-        free_s, slow_s = (statistics.median(seconds for seconds, _ in times[ms]) for ms in times)
-        requests = times[0.0][0][1]
+        free_s, slow_s = (statistics.median(seconds for seconds, _, _ in times[ms]) for ms in times)
+        _, requests, episodes = times[0.0][0]
         forwards_s = requests * asked.forward_ms / 1000
         hidden = 1 - (slow_s - free_s) / forwards_s
-        episodes_per_hour = 3600 * 4 / slow_s
+        episodes_per_hour = 3600 * episodes / slow_s
         rows.append({"mode": name, "free_s": free_s, "slow_s": slow_s, "requests": requests, "hidden": hidden})
         print(
             f"{name:16} {free_s:7.2f} s without, {slow_s:7.2f} s with it, {requests:4d} requests "
