@@ -131,7 +131,8 @@ class HostedServer:
             self._process.wait(END_GRACE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_GRACE_S)
         if self._watcher.is_alive():
             self._watcher.join()
         self._let_go()
@@ -178,7 +179,10 @@ class HostedServer:
         pause_s = 1.0
         while True:
             began = time.monotonic()
-            code = self._process.wait()
+            # Never a blocking wait: at the interpreter's end it would hold Popen's lock for ever.
+            while (code := self._process.poll()) is None:
+                if self._is_closing.wait(POLL_S):
+                    return
             self._let_go()
             if self._is_closing.is_set():
                 return

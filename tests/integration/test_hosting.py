@@ -127,6 +127,24 @@ def test_a_child_ends_with_its_parent_however_that_ends(factory, listen, tmp_pat
         wait_for(lambda: not is_alive(child))
 
 
+def test_a_process_that_forgets_to_close_ends_all_the_same(factory, listen, tmp_path):
+    program = tmp_path / "forgetful.py"
+    program.write_text(
+        "import sys\n"
+        "from ray_eval.sections import *\n"
+        "from ray_eval.serving.actor import PolicyActor\n"
+        "section = TorchPolicySection('hosted_policy:make', python=sys.executable)\n"
+        f"actor = PolicyActor('p', section, ListenSection('{listen.address}'), BatchingSection())\n"
+        "actor.spec(); print(actor._server.pid)\n"
+    )
+    path = os.pathsep.join([os.environ["PYTHONPATH"], str(Path(__file__).resolve().parents[2])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, env=environment, timeout=120, check=True
+    )
+    wait_for(lambda: not is_alive(int(done.stdout)))
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
