@@ -52,5 +52,6 @@ def served_spec(spec: PolicySpec, batching: BatchingSection) -> PolicySpec:
     """The spec of a policy behind a server: throughput mode takes its promise of bytes away."""
     if batching.determinism == "reproducible" or spec.batch_invariant:
         return spec
-    remark = f"policy {spec.name}: serving.determinism=throughput: batches depend on timing, so no bytes are promised"
+    sizes = f"serving.determinism=throughput, up to {batching.max_batch_size} rows a forward"
+    remark = f"policy {spec.name}: {sizes}: batches depend on timing, so no bytes are promised"
     return dataclasses.replace(spec, is_reproducible=False, remarks=(*spec.remarks, remark))
