@@ -37,7 +37,8 @@ def actor_cpus(config: EvalConfig) -> int:
 def gpu_share(section: PolicySection, replicas: int, gpu_count: float) -> float:
     """GPUs of each policy actor: one, a share of one where they are fewer than the actors, none where none is used."""
     wants_gpu = not isinstance(section, RemoteSection) and getattr(section, "device", "cpu") != "cpu"
-    return min(1.0, gpu_count / replicas) if wants_gpu else 0.0
+    # Ray counts in ten-thousandths.
+    return min(1.0, int(10_000 * gpu_count / replicas) / 10_000) if wants_gpu else 0.0
 
 
 class Replicas:

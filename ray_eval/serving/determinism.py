@@ -14,7 +14,7 @@ from ray_eval.interfaces import Policy, StagedPolicy
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import check_answers, check_spec, trial_observation
 from ray_eval.sections import BatchingSection, PolicySection, ScriptedPolicy
-from ray_eval.serving.forward import is_out_of_memory, padded_forward
+from ray_eval.serving.forward import free_cached_memory, is_out_of_memory, padded_forward
 from ray_eval.serving.sizes import BatchSizes
 from ray_eval.types import ActionChunk, Observation
 
@@ -110,6 +110,7 @@ def largest_useful_batch(policy: Policy, batching: BatchingSection, clock: Calla
         except Exception as error:
             if size > 1 and is_out_of_memory(error):
                 logger.warning("policy %r: out of memory at %d rows", policy.spec.name, size)
+                free_cached_memory()
                 break
             raise _refusal(policy, error) from error
         if best_row_s < LEAST_GAIN * row_s:

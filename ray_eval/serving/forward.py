@@ -72,7 +72,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _answer_smaller(
     policy: Policy, spec: PolicySpec, rows: Sequence[Any], sizes: BatchSizes, error: Exception
 ) -> Answers:
-    _free_cached_memory()
+    free_cached_memory()
     count = sizes.rows(len(rows))
     if not sizes.halve(count):
         too_large = SetupError(
@@ -86,7 +86,8 @@ def _answer_smaller(
     return answers
 
 
-def _free_cached_memory() -> None:
+def free_cached_memory() -> None:
+    """Gives back what torch keeps of a device's memory for later, so that a smaller forward finds it in one piece."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

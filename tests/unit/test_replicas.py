@@ -19,6 +19,7 @@ def test_figures_of_several_servers_add_up():
         (TorchPolicySection(path="x.pt"), 1, 0.0, 0.0),
         (TorchPolicySection(path="x.pt"), 2, 8.0, 1.0),
         (TorchPolicySection(path="x.pt"), 4, 2.0, 0.5),
+        (TorchPolicySection(path="x.pt"), 3, 1.0, 0.3333),
         (TorchPolicySection(path="x.pt", device="cpu"), 1, 8.0, 0.0),
         (OraclePolicy(), 1, 8.0, 0.0),
     ],
