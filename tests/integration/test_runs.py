@@ -248,6 +248,10 @@ def test_a_sweep_gives_the_same_bytes_for_other_workers_and_a_policy_that_answer
     assert len(files(one.out)) == 7
     for name, words in (("three", ("workers=3",)), ("slow", ("workers=2", SLOW))):
         assert files(sweep(tmp_path / name, *words).out) == files(one.out)
+    # A point's summary is that of a run of its own.
+    alone = evaluate(tmp_path / "alone", *FEW, *(word.partition(",")[0] for word in FAST_SWEEP), "workers=2")
+    first = min(one.out.glob("points/*"))
+    assert (first / "summary.json").read_bytes() == (alone.out / "summary.json").read_bytes()
     # One session: every point's episodes were run by the same workers.
     workers = {record["worker"] for path in one.out.glob("points/*") for record in records(path, "episode")}
     assert workers == {"worker-0 fake"}
