@@ -245,6 +245,10 @@ class Session:
 
     def _set_up(self) -> None:
         self._serve(self._parts[0].config)
+        # The policy loads while the renderer is probed and the workers start and import the simulator.
+        self._choose_backend()
+        if not self._workers:
+            self._start_workers()
         with self._progress.phase(f"loading {self._policies.names}"):
             spec = self._policies.spec()
             about_policy = self._policies.describe()
@@ -254,11 +258,13 @@ class Session:
             self._settings_of(part, spec, latency.section) for part, latency in zip(self._parts, latencies, strict=True)
         ]
         remarks = self._say_remarks(spec)
-        renderer = self._find_backend(spec)
-        if not self._workers:
-            self._described = self._start_workers()
+        if not self._described:
+            count = len(self._workers)
+            with self._progress.phase(f"starting {count} worker{'s'[: count > 1]}"):
+                self._described = self._cluster.wait_for_workers(self._workers)
         canaries = self._compare_machines(spec)
         remarks += self._preflight(settings)
+        renderer = self._backend.renderer if self._backend and needs_images(spec) else None
         environment = {**environment_identity(self._described, renderer, spec), **canary_identity(canaries)}
         origin = provenance(self._described, about_policy, remarks)
         admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
@@ -362,11 +368,11 @@ class Session:
         fps = part.config.execution.fps
         return RolloutSettings(run_id, env_settings(part.config, spec), rules, latency, fps, memory_bytes)
 
-    def _find_backend(self, spec: PolicySpec) -> str | None:
-        """Settles the GL backend; the renderer's own name where the policy looks at what it draws."""
+    def _choose_backend(self) -> None:
+        """Settles how workers render; none of them does where nothing is simulated."""
         if {suite for part in self._parts for suite in part.config.suite} == {catalogue.FAKE_SUITE}:
             self._environment = gl_environment("osmesa")
-            return None
+            return
         if self._backend is None:
             choose = ray.remote(num_cpus=0)(choose_backend)
             count = worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)
@@ -376,17 +382,13 @@ class Session:
             for reason in self._backend.passed_over:
                 self._progress.note(f"warning: {reason}; rendering by {self._backend.backend}")
         self._environment = gl_environment(self._backend.backend)
-        return self._backend.renderer if needs_images(spec) else None
 
-    def _start_workers(self) -> list[dict[str, Any]]:
+    def _start_workers(self) -> None:
         warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
-        count = worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)
-        with self._progress.phase(f"starting {count} worker{'s'[: count > 1]}"):
-            for _ in range(count):
-                self._start_worker()
-            return self._cluster.wait_for_workers(self._workers)
+        for _ in range(worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)):
+            self._start_worker()
 
     def _compare_machines(self, spec: PolicySpec) -> list[Canary]:
         """The workers' canaries; none where nothing is simulated.
@@ -413,7 +415,10 @@ class Session:
         name = f"worker-{self._workers_born} {doing}"
         connect = self._policies.address_for(self._workers_born)
         self._workers_born += 1
-        self._workers[name] = self._cluster.start_worker(name, connect, self._environment)
+        worker = self._cluster.start_worker(name, connect, self._environment)
+        if self._backend is not None:
+            worker.prepare.remote()
+        self._workers[name] = worker
 
     def _take_up_finished(self, part: Part) -> None:
         finished = part.finished_results()

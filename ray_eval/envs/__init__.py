@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ray_eval.envs.catalogue import FAKE_SUITE
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings
+
+
+def import_simulator() -> None:
+    """Imports LIBERO with what it needs, some seconds' work, before the first env is built.
+
+    What is missing is said by `make_env`.
+    """
+    with contextlib.suppress(ImportError):
+        from ray_eval.envs.libero import task_env
+
+        task_env.import_simulator()
 
 
 def make_env(suite: str, task_id: int, settings: EnvSettings) -> Env:

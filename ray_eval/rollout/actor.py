@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_eval.envs import make_env
+from ray_eval.envs import import_simulator, make_env
 from ray_eval.envs.catalogue import FAKE_SUITE
 from ray_eval.envs.libero.canary import run_canary
 from ray_eval.errors import ContractError, EpisodeError, SetupError
@@ -61,13 +61,26 @@ class Rollout:
     """
 
     def __init__(self, connect: Callable[[], ConnectSection]) -> None:
-        self._client = PolicyClient(connect)
+        self._connect = connect
+        self._open_client: PolicyClient | None = None
         self._envs = BuiltEnvs(make_env)
 
     def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
         """Asks another policy from now on; the simulators stay."""
-        self._client.close()
-        self._client = PolicyClient(connect)
+        self._hang_up()
+        self._connect = connect
+
+    @property
+    def _client(self) -> PolicyClient:
+        """The way to the policy, opened when it is first needed: the policy may still be loading before."""
+        if self._open_client is None:
+            self._open_client = PolicyClient(self._connect)
+        return self._open_client
+
+    def _hang_up(self) -> None:
+        client, self._open_client = self._open_client, None
+        if client is not None:
+            client.close()
 
     def run(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings) -> EpisodeResult:
         """The result of one attempt; whatever breaks in it is its outcome."""
@@ -121,7 +134,7 @@ class Rollout:
     def close(self) -> None:
         """Frees the simulators and hangs up."""
         self._envs.close()
-        self._client.close()
+        self._hang_up()
 
 
 class Worker:
@@ -139,6 +152,10 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         """Where this worker runs, and with which versions."""
         return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions()}
+
+    def prepare(self) -> None:
+        """Imports the simulator, so that this is done while others get ready."""
+        import_simulator()
 
     def canary(self, *, has_pixels: bool) -> Canary:
         """What this machine makes of fixed inputs; takes a second or two the first time, imports apart."""

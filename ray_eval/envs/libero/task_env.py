@@ -17,6 +17,7 @@ same order. What is put back:
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def make_task_env(bddl_path: Path, compile_model: Compiler) -> Any:
     Raises:
         RandomizationError: (robosuite's) the placement drawn at construction is not valid.
     """
-    _silence_macro_hint()
+    import_simulator()
     import robosuite
     from libero.libero.envs import TASK_MAPPING, bddl_utils
 
@@ -57,6 +58,12 @@ def make_task_env(bddl_path: Path, compile_model: Compiler) -> Any:
         has_offscreen_renderer=False,
         ignore_done=True,
     )
+
+
+def import_simulator() -> None:
+    """Imports robosuite and LIBERO's environments, without robosuite's advice to write a private macro file."""
+    logging.getLogger("robosuite_logs").addFilter(lambda record: "macro" not in record.getMessage())
+    importlib.import_module("libero.libero.envs")
 
 
 class _WarmReset:
@@ -135,8 +142,3 @@ def _changeable_arrays(model: Any) -> dict[str, NDArray[Any]]:
     names = [name for name in dir(model) if not name.startswith(("_", *_ASSET_PREFIXES))]
     arrays = {name: getattr(model, name) for name in names}
     return {name: array.copy() for name, array in arrays.items() if isinstance(array, np.ndarray) and array.size}
-
-
-def _silence_macro_hint() -> None:
-    """Drops robosuite's advice, at every import, to write a private macro file."""
-    logging.getLogger("robosuite_logs").addFilter(lambda record: "macro" not in record.getMessage())
