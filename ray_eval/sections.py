@@ -234,9 +234,15 @@ class ReplayPolicy(ScriptedPolicy):
 class Kwargs(dict[str, Any]):
     """Keyword arguments of a user's own function: texts as they were written, or values of JSON's types."""
 
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(repr(sorted(self.items())))
+
 
 class Names(dict[str, str]):
     """Another's names, by ours; ours may have dots."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted(self.items())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,9 +227,11 @@ def _run_parts(parts: Sequence[Part], progress: ProgressView) -> bool:
 
 
 def _by_policy(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    policies = list(dict.fromkeys(part.config.policy for part in parts))
-    for policy in policies:
-        yield [part for part in parts if part.config.policy == policy]
+    """Parts that one policy actor can serve: of one policy, in forwards of one kind."""
+    groups: dict[Any, list[Part]] = {}
+    for part in parts:
+        groups.setdefault((part.config.policy, part.config.serving.batching()), []).append(part)
+    yield from groups.values()
 
 
 def swept(point: Point, part: Part) -> SweptPoint:

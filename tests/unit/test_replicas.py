@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 
 from ray_eval.config import load_config
 from ray_eval.driver.replicas import gpu_share, policy_cpus, summed
+from ray_eval.driver.sweep import _by_policy
 from ray_eval.errors import ConfigError
 from ray_eval.sections import OraclePolicy, TorchPolicySection
 
@@ -37,3 +40,12 @@ def test_policies_that_compute_keep_cpus_free_for_themselves():
 def test_several_replicas_at_one_port_are_refused():
     with pytest.raises(ConfigError, match=r"serving\.address: expected auto, or port 0"):
         load_config("first_light", ["serving.replicas=2", "serving.address=127.0.0.1:8000"])
+
+
+def test_points_of_a_sweep_share_a_policy_actor_only_if_policy_and_forwards_are_the_same():
+    def part(*words):
+        entry = ("suite=fake", "policy=torch", "policy.entrypoint=m:f", "policy.kwargs.a=1")
+        return SimpleNamespace(config=load_config(None, [*entry, *words]))
+
+    parts = [part("seed=0"), part("serving.batch_size=4"), part("seed=1"), part("policy.chunk_len=3")]
+    assert [[parts.index(each) for each in group] for group in _by_policy(parts)] == [[0, 2], [1], [3]]
