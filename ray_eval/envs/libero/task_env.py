@@ -18,7 +18,6 @@ same order. What is put back:
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +60,7 @@ def make_task_env(bddl_path: Path, compile_model: Compiler) -> Any:
 
 
 def import_simulator() -> None:
-    """Imports robosuite and LIBERO's environments, without robosuite's advice to write a private macro file."""
-    logging.getLogger("robosuite_logs").addFilter(lambda record: "macro" not in record.getMessage())
+    """Imports robosuite and LIBERO's environments."""
     importlib.import_module("libero.libero.envs")
 
 
