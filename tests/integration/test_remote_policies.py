@@ -529,8 +529,8 @@ def run_of(tmp_path, suite, *words):
 @pytest.mark.parametrize("suite", ["fake", REAL])
 def test_workers_drive_an_openpi_server_and_the_run_says_whose_noise_it_is(loop, openpi, tmp_path, suite):
     result, summary, header = run_of(tmp_path, suite, "policy=openpi", f"policy.addresses=[{openpi.address}]")
-    # The protocol executes five of ten, and the policy was asked once to learn its shape and once to try it.
-    assert (result.requests, len(openpi.seen)) == (-(-result.steps // 5), result.requests + 2)
+    # The protocol executes five of ten; before, it was asked for its shape, for a trial and with a real observation.
+    assert (result.requests, len(openpi.seen)) == (-(-result.steps // 5), result.requests + 3)
     assert openpi.seen[-1]["observation/image"].shape == (224, 224, 3)
     assert not summary["is_reproducible"]
     assert "draws its own noise" in " ".join(header["provenance"]["remarks"])
