@@ -10,7 +10,7 @@ from ray_eval.types import ENVIRONMENT_STATE, IMAGE, OBSERVATION_KEYS, STATE, WR
 
 SAMPLE = [("libero_object", 0), ("libero_goal", 7), ("libero_10", 9), ("libero_10", 0)]
 """Floor: objects alone; table: drawers, a stove that is turned on; kitchen: a microwave whose door starts open, with
-which LIBERO's reset leaks; living room. The study is in test_exactness.py."""
+which LIBERO's reset leaks; living room. The study is in test_exactness_libero.py."""
 NIGHTLY = [
     *(("libero_spatial", task_id) for task_id in (0, 3, 8)),
     *(("libero_object", task_id) for task_id in (4, 5)),
