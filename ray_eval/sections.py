@@ -22,6 +22,7 @@ QueueKind = Literal["virtual", "lerobot"]
 Device = Literal["auto", "cpu", "cuda"]
 Determinism = Literal["reproducible", "throughput"]
 NumberFormat = Literal["checkpoint", "float32", "bfloat16", "float16"]
+PrefixSchedule = Literal["zeros", "ones", "linear", "exp"]
 
 MAX_LATENCY_MS = 600_000
 """Longest latency, ms."""
@@ -297,6 +298,28 @@ class CameraNames:
 
 
 @dataclass(frozen=True, slots=True)
+class RtcSection:
+    """Real-time chunking: a chunk is made to go on from what is left of the one before it."""
+
+    enabled: bool | None = None
+    """Whether it is done; null takes the checkpoint's word."""
+    execution_horizon: int | None = None
+    """Steps from the present one that the last chunk's rest guides; null takes the checkpoint's, else LeRobot's 10."""
+    max_guidance_weight: float | None = None
+    """Most that the guidance weighs in a denoising step; null takes the checkpoint's, else LeRobot's 10."""
+    prefix_attention_schedule: PrefixSchedule | None = None
+    """How the guidance falls off from the delay to the horizon; null takes the checkpoint's, else LeRobot's linear."""
+
+    def __post_init__(self) -> None:
+        horizon, weight = self.execution_horizon, self.max_guidance_weight
+        require(horizon is None or 1 <= horizon <= 1000, "policy.rtc.execution_horizon", "null or 1 to 1000", horizon)
+        require(weight is None or weight > 0, "policy.rtc.max_guidance_weight", "null or above 0", weight)
+        settings = (horizon, weight, self.prefix_attention_schedule)
+        if self.enabled is False and any(setting is not None for setting in settings):
+            raise ConfigError("policy.rtc.enabled=false: expected no other policy.rtc setting beside it, got one")
+
+
+@dataclass(frozen=True, slots=True)
 class LeRobotPolicySection:
     """A checkpoint of LeRobot, run by LeRobot's own code."""
 
@@ -318,6 +341,8 @@ class LeRobotPolicySection:
     """Cameras of the checkpoint that are left out, for policies that fill in what is absent."""
     temporal_ensemble: Literal["checkpoint", "off"] = "checkpoint"
     """ACT's averaging over chunks, where the checkpoint has it; off executes whole chunks instead."""
+    rtc: RtcSection = RtcSection()
+    """Real-time chunking, for the policies that offer it."""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "policy.path", "a checkpoint's folder or an id on the hub", self.path)

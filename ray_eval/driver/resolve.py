@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from ray_eval.config import EvalConfig
@@ -19,6 +19,8 @@ STATE_DIMS: Mapping[StateFormat, int] = MappingProxyType(
     {"libero_8d": 8, "libero_8d_canonical": 8, "controller_pose": 8, "joints_gripper": 9}
 )
 """Components of `observation.state` by format."""
+DEFAULT_AGGREGATE = "weighted_average"
+"""What becomes of a step that two chunks speak of, unless said."""
 
 
 def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
@@ -89,7 +91,22 @@ def differences(config: EvalConfig, spec: PolicySpec) -> list[str]:
                 f"replan_steps: the {steps} of protocol {config.protocol.name}, not the {spec.replan_steps} of the "
                 "policy; protocol.replan_steps=policy takes the policy's"
             )
+    if spec.takes_prefix:
+        said += _prefix_remarks(config, spec)
     return said
+
+
+def _prefix_remarks(config: EvalConfig, spec: PolicySpec) -> Iterator[str]:
+    """Where the queue leaves a policy with real-time chunking nothing to go on from, or undoes what it did."""
+    execution, what = config.execution, f"policy {spec.name} goes on from the rest of its last chunk"
+    aggregate = execution.aggregate or DEFAULT_AGGREGATE
+    if execution.mode == "sync":
+        yield f"{what}, and execution.mode=sync leaves none: it acts as without; write execution.mode=async"
+    elif aggregate != "latest_only":
+        yield (
+            f"{what}, and execution.aggregate={aggregate} mixes the two once more; LeRobot executes the new one alone, "
+            "as execution.aggregate=latest_only does"
+        )
 
 
 def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:
@@ -102,7 +119,7 @@ def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:
     if config.execution.mode == "sync":
         return QueueRules(horizon=_replan_steps(config, spec), chunk_len=spec.chunk_len, action_dim=spec.action_dim)
     execution = config.execution
-    aggregate = execution.aggregate or "weighted_average"
+    aggregate = execution.aggregate or DEFAULT_AGGREGATE
     load_aggregation(aggregate)
     if execution.similarity_atol is not None and STATE not in spec.keys:
         raise ConfigError(

@@ -103,6 +103,29 @@ def check_answers(spec: PolicySpec, answers: Sequence[ActionChunk], count: int) 
             f"at most {limit} bytes",
             len(chunk.policy_state),
         )
+        _check_raw(chunk.action_raw, spec, f"{where}: action_raw")
+
+
+def _check_raw(raw: Array | None, spec: PolicySpec, where: str) -> None:
+    if raw is None:
+        return
+    _expect(spec.takes_prefix, where, "none where spec.takes_prefix is false", type(raw).__name__)
+    is_right = isinstance(raw, np.ndarray) and raw.ndim == 2 and raw.dtype == np.float32 and len(raw) == spec.chunk_len
+    got = (str(raw.dtype), raw.shape) if isinstance(raw, np.ndarray) else type(raw).__name__
+    _expect(is_right, where, f"float32 ({spec.chunk_len}, any)", got)
+    _expect(bool(np.isfinite(raw).all()), where, "finite numbers", "NaN or infinity")
+
+
+def continued(observation: Observation, chunk: ActionChunk, steps: int = 1, delay_steps: int = 0) -> Observation:
+    """The observation some steps later in its episode, with what the policy wants handed back of its last chunk."""
+    rest = None if chunk.action_raw is None else chunk.action_raw[steps:]
+    return dataclasses.replace(
+        observation,
+        step=observation.step + steps,
+        policy_state=chunk.policy_state,
+        action_raw=rest if rest is not None and len(rest) else None,
+        delay_steps=delay_steps,
+    )
 
 
 def trial_observation(spec: PolicySpec, index: int) -> Observation:
@@ -129,11 +152,8 @@ def _trial_array(key: str, spec: PolicySpec, generator: np.random.Generator) -> 
 
 
 def _check_memory(policy: Policy, asked: Sequence[Observation], answers: Sequence[ActionChunk]) -> None:
-    """The next request, with the memory handed back, is answered as well, and twice in the same way."""
-    later = [
-        dataclasses.replace(o, step=o.step + 1, policy_state=c.policy_state)
-        for o, c in zip(asked, answers, strict=True)
-    ]
+    """The next request, with what was handed back, is answered as well, and twice in the same way."""
+    later = [continued(o, c, delay_steps=1) for o, c in zip(asked, answers, strict=True)]
     following = policy.infer_batch(later)
     check_answers(policy.spec, following, len(later))
     _expect_same("asked twice with its own policy_state", following, policy.infer_batch(later))

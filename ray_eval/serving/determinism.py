@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ray_eval.errors import ContractError, SetupError
 from ray_eval.interfaces import Policy, StagedPolicy
 from ray_eval.policies import make_policy
-from ray_eval.policies.contract import check_answers, check_spec, trial_observation
+from ray_eval.policies.contract import check_answers, check_spec, continued, trial_observation
 from ray_eval.sections import BatchingSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.forward import free_cached_memory, is_out_of_memory, padded_forward
 from ray_eval.serving.sizes import BatchSizes
@@ -79,19 +79,31 @@ def _settle_torch(batching: BatchingSection) -> None:
 def prove(policy: Policy, batching: BatchingSection) -> None:
     """Asks about made-up observations with other neighbours, at other positions, with other fill, and again.
 
-    A policy that says it is not `is_reproducible` is only tried.
+    A policy that goes on from its last chunk is asked once more with the rest of that, at several lengths and delays.
+    One that says it is not `is_reproducible` is only tried.
 
     Raises:
         SetupError: an answer breaks the contract, or its bytes change.
     """
     count = SEVERAL if policy.spec.batch_invariant else batching.batch_size
     rows = _trial_rows(policy, max(count, SEVERAL))
+    answers = _proved(policy, rows, count, batching)
+    if policy.spec.takes_prefix and policy.spec.is_reproducible:
+        rests = [continued(rows[i], answers[i], 1 + i % 2, delay_steps=i % SEVERAL) for i in sorted(answers)]
+        _proved(policy, rests, count, batching)
+
+
+def _proved(
+    policy: Policy, rows: Sequence[Observation], count: int, batching: BatchingSection
+) -> Mapping[int, ActionChunk]:
+    """The answer to each row that was asked about, the same in every order."""
     sizes = BatchSizes(batching, policy.spec)
     known: dict[int, ActionChunk] = {}
     for how, order in _orders(count, len(rows), policy.spec.is_reproducible):
         answers = _answers(policy, [rows[i] for i in order], sizes.rows(len(order)))
         for i, answer in zip(order, answers, strict=True):
             _expect_same(policy.spec.name, known.setdefault(i, answer), answer, how, batching)
+    return known
 
 
 def largest_useful_batch(policy: Policy, batching: BatchingSection, clock: Callable[[], float]) -> int:
@@ -175,8 +187,12 @@ def _refusal(policy: Policy, error: Exception, row_count: int = 1) -> SetupError
     return SetupError(f"policy {policy.spec.name!r}: expected an answer to a made-up observation, got {kind}{error}")
 
 
+def _bytes_of(chunk: ActionChunk) -> tuple[bytes, bytes, bytes]:
+    return chunk.actions.tobytes(), chunk.policy_state, b"" if chunk.action_raw is None else chunk.action_raw.tobytes()
+
+
 def _expect_same(name: str, first: ActionChunk, second: ActionChunk, how: str, batching: BatchingSection) -> None:
-    if first.actions.tobytes() == second.actions.tobytes() and first.policy_state == second.policy_state:
+    if _bytes_of(first) == _bytes_of(second):
         return
     apart = float(abs(first.actions.astype(float) - second.actions).max())
     remedy = (

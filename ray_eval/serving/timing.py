@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ray_eval.interfaces import Policy
-from ray_eval.policies.contract import trial_observation
+from ray_eval.policies.contract import continued, trial_observation
 from ray_eval.types import ActionChunk, Observation, PolicySpec
 
 WARM_UP_COUNT = 3
@@ -20,10 +20,13 @@ TIMED_COUNT = 20
 def calibrated_ms(policy: Policy, clock: Callable[[], float] = time.perf_counter) -> float:
     """Median time of a forward at batch 1, ms, on made-up observations in LIBERO's format."""
     times_s = []
+    chunk: ActionChunk | None = None
     for index in range(WARM_UP_COUNT + TIMED_COUNT):
         observation = trial_observation(policy.spec, index)
+        if chunk is not None and policy.spec.takes_prefix:  # a guided forward takes longer
+            observation = continued(observation, chunk)
         started = clock()
-        policy.infer_batch([observation])
+        (chunk,) = policy.infer_batch([observation])
         times_s.append(clock() - started)
     return 1000.0 * statistics.median(times_s[WARM_UP_COUNT:])
 

@@ -9,10 +9,10 @@ import pytest
 from lerobot_environment import HERE, PYTHON, ROOT, lerobot_environment, run_in_lerobot
 from recorded import TASK, RecordedEnv, drifting
 
-from ray_eval.policies.contract import check_policy, trial_observation
+from ray_eval.policies.contract import check_policy, continued, trial_observation
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode
-from ray_eval.rollout.latency import FixedLatency
+from ray_eval.rollout.latency import CONTROL_HZ, FixedLatency, ReplayedLatency
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import ConnectSection, QueueRules
 from ray_eval.types import EpisodeSpec
@@ -26,6 +26,11 @@ ONE_CAMERA = ("act_ensemble", "diffusion_ddim", "vqbet")
 NAMES = ("act", "act_ensemble", "act_renamed", "act_old", "diffusion", "diffusion_ddim", "vqbet", "smolvla")
 SIZES_PX = {name: 256 if name in ("act", "smolvla") else 96 for name in NAMES}
 """Image sizes: LIBERO's own where it costs little, smaller ones elsewhere."""
+RTC = {"execution_horizon": 8, "max_guidance_weight": 5.0, "prefix_attention_schedule": "EXP"}
+"""Settings of real-time chunking, none of them LeRobot's default."""
+THRESHOLD = 0.5
+LATENCY = ReplayedLatency([steps * 1000 / CONTROL_HZ for steps in (3, 1, 2, 4)])
+"""Of another number of control steps from request to request."""
 BATCHED = ("act", "diffusion_ddim", "smolvla")
 """Policies whose forwards take several rows; the others have a forward for each row."""
 ROWS = 4
@@ -49,6 +54,11 @@ def starting(checkpoints, tmp_path_factory):
     wanted |= {
         f"{name}-{ROWS}": [f"policy.path={checkpoints / name}", f"serving.batch_size={ROWS}"] for name in BATCHED
     }
+    words = [
+        f"policy.path={checkpoints / 'smolvla'}",
+        *(f"policy.rtc.{key}={value}".lower() for key, value in RTC.items()),
+    ]
+    wanted |= {"smolvla-rtc": words, f"smolvla-rtc-{ROWS}": [*words, f"serving.batch_size={ROWS}"]}
     jobs = [(words, f"unix:{folder / name}") for name, words in wanted.items()]
     with (
         (folder / "stderr").open("w") as stderr,
@@ -70,7 +80,7 @@ def servers(starting, plain):
     """Their addresses."""
     process, folder = starting
     assert process.stdout.readline() == "ready\n", (folder / "stderr").read_text()
-    names = [*NAMES, *(f"{name}-{ROWS}" for name in BATCHED)]
+    names = [*NAMES, *(f"{name}-{ROWS}" for name in BATCHED), "smolvla-rtc", f"smolvla-rtc-{ROWS}"]
     return {name: f"unix:{folder / name}" for name in names}
 
 
@@ -95,9 +105,21 @@ def plain(starting, checkpoints, tmp_path_factory):
                 "actions": str(folder / f"{name}.npy"),
             }
         )
-    (folder / "jobs.json").write_text(json.dumps(jobs))
+    smolvla = jobs[NAMES.index("smolvla")]
+    chunked = [
+        {
+            **smolvla,
+            "rtc": {**RTC, "enabled": True},
+            "is_guided": name == "smolvla-rtc",
+            "threshold": THRESHOLD,
+            "delays": [LATENCY.draw(EPISODE, index) for index in range(STEPS)],
+            "actions": str(folder / f"{name}.npy"),
+        }
+        for name in ("smolvla-rtc", "smolvla-unguided")
+    ]
+    (folder / "jobs.json").write_text(json.dumps([*jobs, *chunked]))
     run_in_lerobot("plain_loop.py", folder / "jobs.json")
-    return {name: np.load(folder / f"{name}.npy") for name in NAMES}
+    return {name: np.load(folder / f"{name}.npy") for name in (*NAMES, "smolvla-rtc", "smolvla-unguided")}
 
 
 def client_of(address):
@@ -125,6 +147,50 @@ def test_each_action_is_the_one_of_lerobots_own_loop_bit_for_bit(name, servers, 
     client.close()
     assert np.array_equal(np.stack(env.actions), plain[name])
     assert not np.array_equal(plain[name][0], plain[name][-1])  # it looks at what it is shown
+
+
+class Noting:
+    """A client that keeps what it was asked."""
+
+    def __init__(self, client):
+        self.client, self.asked = client, []
+
+    def infer(self, observation, request_id):
+        self.asked.append(observation)
+        return self.client.infer(observation, request_id)
+
+
+def test_with_the_rest_of_the_last_chunk_each_action_is_that_of_lerobots_own_real_time_chunking(servers, plain):
+    client = client_of(servers["smolvla-rtc"])
+    spec, noting = client.spec(), Noting(client)
+    env = RecordedEnv(recording_for("smolvla"), spec)
+    rules = QueueRules(spec.chunk_len, spec.chunk_len, spec.action_dim, THRESHOLD, underrun="noop")
+    Episode(env, noting, EPISODE, rules, LATENCY, request_prefix="test/rtc").run()
+    client.close()
+    assert spec.takes_prefix
+    rests = [(o.delay_steps, None if o.action_raw is None else o.action_raw.shape) for o in noting.asked]
+    assert rests == [(2, None), (4, (5, 7)), (3, (5, 7))]
+    assert np.array_equal(np.stack(env.actions), plain["smolvla-rtc"])
+    # Until the first answer to a request with a rest arrives nothing is guided; from then on it makes a difference.
+    apart = np.abs(plain["smolvla-rtc"] - plain["smolvla-unguided"]).max(axis=1)
+    first = noting.asked[1].step + noting.asked[1].delay_steps
+    assert not apart[:first].any()
+    assert apart[first:].min() > 1e-3
+
+
+def test_rows_with_other_rests_and_delays_share_a_batch_within_rounding(servers):
+    alone, together = Asked(client_of(servers["smolvla-rtc"])), Asked(client_of(servers[f"smolvla-rtc-{ROWS}"]))
+    rows = [trial_observation(alone.spec, index) for index in range(ROWS)]
+    firsts = [alone.infer_batch([row])[0] for row in rows]
+    later = [continued(row, first, 1 + i // 2, i // 2) for i, (row, first) in enumerate(zip(rows, firsts, strict=True))]
+    later[-1] = rows[-1]
+    one_by_one = np.stack([alone.infer_batch([row])[0].actions for row in later])
+    at_once = np.stack([chunk.actions for chunk in together.infer_batch(later)])
+    assert np.abs(at_once - one_by_one).max() <= 1e-5 * np.abs(one_by_one).max()
+    assert np.abs(one_by_one[0] - firsts[0].actions).max() > 1e-3
+    check_policy(alone)
+    alone.client.close()
+    together.client.close()
 
 
 @pytest.mark.parametrize("name", BATCHED)

@@ -1,5 +1,7 @@
 """Whole runs of LeRobot's policies: the evaluator here, LeRobot in its own environment, the wire between them."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -24,6 +26,7 @@ from ray_eval.sections import (
     ListenSection,
     ObservationRecipe,
     QueueRules,
+    RtcSection,
 )
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.types import EpisodeSpec
@@ -115,33 +118,72 @@ def simulator():
     return LiberoEnv
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", ["act", "act_ensemble", "diffusion", "diffusion_ddim", "vqbet", "smolvla"])
-def test_over_a_whole_libero_episode_every_action_is_lerobots_own(name, simulator, checkpoints, tmp_path):
-    section = LeRobotPolicySection(str(checkpoints / name), python=str(PYTHON))
+RTC = {"execution_horizon": 8, "max_guidance_weight": 5.0}
+THRESHOLD = 0.5
+LATENCY_STEPS = 3
+RTC_EPISODE = dataclasses.replace(EPISODE, max_steps=60)
+
+
+@contextlib.contextmanager
+def played(section, episode, rules_of, latency, simulator, tmp_path):
+    """An episode on LIBERO with a policy in its own interpreter: its result, the env that recorded it, and a job."""
     policy = PolicyActor("policy-0 lerobot", section, ListenSection(f"unix:{tmp_path}/s", "token"), BatchingSection())
     spec = policy.spec()
     images = ImageRecipe(render_size_px=spec.image_size_px, image_size_px=spec.image_size_px)
     recipe = ObservationRecipe(spec.keys, spec.n_obs_steps, images)
-    env = RecordingEnv(simulator(EPISODE.suite, EPISODE.task_id, EnvSettings(recipe)), spec.n_obs_steps)
+    env = RecordingEnv(simulator(episode.suite, episode.task_id, EnvSettings(recipe)), spec.n_obs_steps)
     client = PolicyClient(policy.connection)
-    rules = QueueRules(horizon=spec.replan_steps, chunk_len=spec.chunk_len, action_dim=spec.action_dim)
-    result = Episode(env, client, EPISODE, rules, FixedLatency(0), request_prefix="nightly").run()
-    instruction = env.instruction
+    result = Episode(env, client, episode, rules_of(spec), latency, request_prefix="nightly").run()
+    np.savez(tmp_path / "recording.npz", **env.recording())
+    job = {
+        "checkpoint": section.path,
+        "recording": str(tmp_path / "recording.npz"),
+        "cameras": {NAMES[key]: NAMES[key] for key in spec.keys if "images" in key},
+        "task": env.instruction,
+        "seeds": [request_seed("noise", episode, index) for index in range(episode.max_steps)],
+        "actions": str(tmp_path / "actions.npy"),
+    }
+    yield result, env, job
     env.close()
     client.close()
     policy.close()
 
-    np.savez(tmp_path / "recording.npz", **env.recording())
-    job = {
-        "checkpoint": str(checkpoints / name),
-        "recording": str(tmp_path / "recording.npz"),
-        "cameras": {NAMES[key]: NAMES[key] for key in spec.keys if "images" in key},
-        "task": instruction,
-        "seeds": [request_seed("noise", EPISODE, index) for index in range(EPISODE.max_steps)],
-        "actions": str(tmp_path / "actions.npy"),
-    }
+
+def lerobots_own(job, tmp_path):
     (tmp_path / "jobs.json").write_text(json.dumps([job]))
     run_in_lerobot("plain_loop.py", tmp_path / "jobs.json")
-    assert result.steps == len(env.actions) == EPISODE.max_steps
-    assert np.array_equal(np.stack(env.actions), np.load(tmp_path / "actions.npy"))
+    return np.load(job["actions"])
+
+
+@pytest.mark.nightly
+def test_with_latency_every_action_on_libero_is_that_of_lerobots_own_real_time_chunking(
+    simulator, checkpoints, tmp_path
+):
+    def rules_of(spec):
+        return QueueRules(spec.chunk_len, spec.chunk_len, spec.action_dim, THRESHOLD, underrun="noop")
+
+    section = LeRobotPolicySection(str(checkpoints / "smolvla"), python=str(PYTHON), rtc=RtcSection(**RTC))
+    latency = FixedLatency(LATENCY_STEPS)
+    with played(section, RTC_EPISODE, rules_of, latency, simulator, tmp_path) as (result, env, job):
+        rtc = {**RTC, "enabled": True, "prefix_attention_schedule": "LINEAR"}
+        delays = [LATENCY_STEPS] * RTC_EPISODE.max_steps
+        job |= {"rtc": rtc, "threshold": THRESHOLD, "delays": delays, "is_guided": True}
+        theirs = lerobots_own(job, tmp_path)
+        unguided = lerobots_own({**job, "is_guided": False}, tmp_path)
+        ours = np.stack(env.actions)
+    assert result.steps == RTC_EPISODE.max_steps
+    # LeRobot has nothing to execute until its first chunk is there; LIBERO's gripper is held open meanwhile.
+    assert np.array_equal(ours[LATENCY_STEPS:], theirs[LATENCY_STEPS:])
+    assert not np.array_equal(ours[LATENCY_STEPS:], unguided[LATENCY_STEPS:])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["act", "act_ensemble", "diffusion", "diffusion_ddim", "vqbet", "smolvla"])
+def test_over_a_whole_libero_episode_every_action_is_lerobots_own(name, simulator, checkpoints, tmp_path):
+    def rules_of(spec):
+        return QueueRules(horizon=spec.replan_steps, chunk_len=spec.chunk_len, action_dim=spec.action_dim)
+
+    section = LeRobotPolicySection(str(checkpoints / name), python=str(PYTHON))
+    with played(section, EPISODE, rules_of, FixedLatency(0), simulator, tmp_path) as (result, env, job):
+        assert result.steps == len(env.actions) == EPISODE.max_steps
+        assert np.array_equal(np.stack(env.actions), lerobots_own(job, tmp_path))

@@ -67,6 +67,25 @@ def test_a_policy_whose_rows_depend_on_more_is_refused_and_told_what_to_write(si
         prove(Rows(answer), reproducible(4))
 
 
+def test_a_policy_that_goes_on_from_its_last_chunk_is_asked_with_the_rest_of_it():
+    class Continuing(Rows):
+        """Where it has a rest of its last chunk, how many rows share its batch shows."""
+
+        def infer_batch(self, observations):
+            self.rests += [o.action_raw is not None for o in observations]
+            leak = len({o.noise_seed for o in observations if o.action_raw is not None}) if self.leaks else 0
+            return [
+                ActionChunk(c.actions + leak, action_raw=c.actions[:, :3]) for c in super().infer_batch(observations)
+            ]
+
+    honest, sinner = Continuing(takes_prefix=True), Continuing(takes_prefix=True)
+    (honest.rests, honest.leaks), (sinner.rests, sinner.leaks) = ([], False), ([], True)
+    prove(honest, reproducible(3))
+    assert set(honest.rests) == {True, False}
+    with pytest.raises(SetupError, match=r"neighbours are others|filled up"):
+        prove(sinner, reproducible(3))
+
+
 def test_at_batch_1_only_noise_of_its_own_is_refused():
     for sin, (answer, _) in SINNERS.items():
         if sin != "its own memory":

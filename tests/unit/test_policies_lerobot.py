@@ -2,18 +2,22 @@
 
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ray_eval.config import load_config, load_policy
+from ray_eval.driver.resolve import differences
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.policies import make_policy
 from ray_eval.policies.lerobot.checkpoint import open_checkpoint
+from ray_eval.policies.lerobot.chunking import alike, is_rtc, set_rtc
 from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.ranges import training_ranges
 from ray_eval.policies.lerobot.weights import check_taken_over
-from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE
+from ray_eval.sections import RtcSection
+from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE, Observation, PolicySpec
 
 FRONT, SIDE = "observation.images.front", "observation.images.side"
 STATE_8D = Feature(STATE, is_image=False, shape=(8,))
@@ -139,6 +143,45 @@ def test_the_interpreter_is_no_part_of_a_runs_identity():
     one, other = load_config(None, words), load_config(None, [*words, "policy.python=/x/bin/python"])
     assert one.identity() == other.identity()
     assert one.identity() != load_config(None, [*words, "policy.dtype=bfloat16"]).identity()
+
+
+def test_real_time_chunking_of_a_policy_that_has_none_is_refused(tmp_path):
+    checkpoint = open_checkpoint(str(checkpoint_in(tmp_path / "c", {"type": "act"})), None)
+    config = SimpleNamespace(type="act")
+    for wish in (RtcSection(enabled=True), RtcSection(execution_horizon=5)):
+        with pytest.raises(SetupError, match=r"expected a policy that goes on .* got type 'act'; drop policy\.rtc"):
+            set_rtc(checkpoint, config, wish)
+    for nothing in (RtcSection(), RtcSection(enabled=False)):
+        set_rtc(checkpoint, config, nothing)
+    assert not is_rtc(config)
+    with pytest.raises(ConfigError, match=r"policy\.rtc\.enabled=false"):
+        load_policy("lerobot", ["policy.path=c", "policy.rtc.enabled=false", "policy.rtc.execution_horizon=5"])
+
+
+def test_rows_are_alike_where_delay_and_length_of_rest_are():
+    def row(length, delay):
+        rest = np.zeros((length, 7), np.float32) if length else None
+        return Observation({}, "t", action_raw=rest, delay_steps=delay)
+
+    rows = [row(5, 1), row(0, 1), row(5, 2), row(5, 1), row(0, 3), row(4, 1)]
+    assert list(alike(rows)) == [[0, 3], [1, 4], [2], [5]]
+
+
+def test_what_a_queue_does_to_real_time_chunking_is_said():
+    words = ["policy=noop", "suite=fake"]
+    spec = PolicySpec("p", (STATE,), 10, takes_prefix=True)
+    modes = {
+        "execution.mode=sync": "execution.mode=sync leaves none",
+        "execution.mode=async": "execution.aggregate=weighted_average mixes",
+    }
+    for mode, message in modes.items():
+        assert message in differences(load_config(None, [*words, mode, *latency_in(mode)]), spec)[-1]
+    right = [*words, "execution.mode=async", "execution.latency.steps=2", "execution.aggregate=latest_only"]
+    assert differences(load_config(None, right), spec) == []
+
+
+def latency_in(mode):
+    return ["execution.latency.steps=2"] if mode.endswith("async") else []
 
 
 def test_a_path_is_asked_for():

@@ -20,6 +20,7 @@ from ray_eval.policies.lerobot.checkpoint import (
     Checkpoint,
     first_lines,
 )
+from ray_eval.policies.lerobot.chunking import set_rtc
 from ray_eval.policies.lerobot.weights import check_taken_over, old_statistics_of, with_old_weights
 from ray_eval.policies.torch_module import import_torch, pick_device
 from ray_eval.sections import LeRobotPolicySection
@@ -123,6 +124,7 @@ def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
     if section.temporal_ensemble == "off" and getattr(config, "temporal_ensemble_coeff", None) is not None:
         config.temporal_ensemble_coeff = None
         config.n_action_steps = config.chunk_size
+    set_rtc(checkpoint, config, section.rtc)
     config.device = pick_device(import_torch(), section.device)
     config.pretrained_path = checkpoint.folder
     if getattr(config, "pretrained_backbone_weights", None) is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ray_eval.errors import ContractError, RayEvalError
 from ray_eval.policies.lerobot.checkpoint import Checkpoint, open_checkpoint
+from ray_eval.policies.lerobot.chunking import alike, guidance, is_rtc
 from ray_eval.policies.lerobot.ensembling import temporal_ensemble
 from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.loading import lerobot_version, load
@@ -44,6 +45,7 @@ class LeRobotPolicy:
         self._noise_shape = noise_shape(self._loaded.policy)
         self._is_seeded = self._noise_shape is None and not is_deterministic(self._loaded.policy)
         self._ensemble = temporal_ensemble(self._loaded.policy)
+        self._is_rtc = is_rtc(config)
         self._check_history(checkpoint)
         self._spec = self._described(checkpoint, self._try_blank(checkpoint))
 
@@ -60,17 +62,32 @@ class LeRobotPolicy:
         """
         if self._is_seeded:
             return [chunk for observation in observations for chunk in self._infer([observation])]
+        if self._is_rtc:
+            return self._infer_alike(observations)
         return self._infer(observations)
+
+    def _infer_alike(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Rows of one delay and one length of prefix share a forward.
+
+        It has as many rows as there are in all, so that a row's bytes do not depend on how many are like it.
+        """
+        chunks: dict[int, ActionChunk] = {}
+        for indices in alike(observations):
+            filled = [*indices, *[indices[0]] * (len(observations) - len(indices))]
+            answers = self._infer([observations[index] for index in filled])
+            chunks.update(zip(indices, answers, strict=False))
+        return [chunks[index] for index in range(len(observations))]
 
     def _infer(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         actions = self._raw_chunks(observations)
+        raws = actions.float().cpu().numpy() if self._is_rtc else [None] * len(observations)
         if self._ensemble is None:
             states = [b""] * len(observations)
         else:
             steps = [self._ensemble.step(row, o.policy_state) for row, o in zip(actions, observations, strict=True)]
             actions = self._torch.stack([action for action, _ in steps])
             states = [memory for _, memory in steps]
-        return [ActionChunk(a, s) for a, s in zip(self._postprocessed(actions), states, strict=True)]
+        return [ActionChunk(a, s, raw) for a, s, raw in zip(self._postprocessed(actions), states, raws, strict=True)]
 
     @property
     def _torch(self) -> Any:
@@ -88,8 +105,11 @@ class LeRobotPolicy:
         if self._noise_shape is not None:
             seeds = [observation.noise_seed for observation in observations]
             keywords["noise"] = draw_noise(torch, seeds, self._noise_shape).to(self._loaded.device)
+        if self._is_rtc:
+            keywords |= guidance(torch, observations, self._loaded.config, self._loaded.device)
         batches = [self._batch(observations, index) for index in range(self._n_obs_steps)]
-        with torch.inference_mode(), self._autocast():
+        # The guidance of real-time chunking takes gradients, which inference mode has none of.
+        with torch.no_grad() if self._is_rtc else torch.inference_mode(), self._autocast():
             self._fill_history(batches)
             return policy.predict_action_chunk(batches[-1], **keywords)
 
@@ -191,6 +211,7 @@ class LeRobotPolicy:
             n_obs_steps=self._n_obs_steps,
             image_size_px=self._wiring.image_size_px,
             replan_steps=min(int(replan_steps), shape[0]),
+            takes_prefix=self._is_rtc,
             batch_invariant=self._is_seeded,
             digest=checkpoint.digest(),
             state_dim=self._wiring.state_dim,
