@@ -28,7 +28,7 @@ EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 SERVE_ADDRESS = "127.0.0.1:8000"
 """Where `ray-eval serve` listens unless told."""
 
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
 _RUN_EPILOG = """\
@@ -316,10 +316,9 @@ def _sweep(parsed: argparse.Namespace) -> int:
         create_sweep(plan, out)
     console = _console()
     result = run_sweep(plan, out, console)
-    console.print(sweep_table(title_of(plan), result.points))
-    console.print(
-        f"results: {out}, figures: {out / 'success.png'}, {out / 'queue.png'}", highlight=False, soft_wrap=True
-    )
+    console.print(sweep_table(title_of(plan), result.points, console.width))
+    files = f"table: {out / 'points.csv'}, figures: {out / 'success.png'}, {out / 'queue.png'}"
+    console.print(f"results: {out}, {files}", highlight=False, soft_wrap=True)
     if result.is_complete:
         return EXIT_COMPLETE
     console.print(f"not complete; go on with: ray-eval sweep --resume {out}", highlight=False, soft_wrap=True)
@@ -341,22 +340,27 @@ def _tune(parsed: argparse.Namespace) -> int:
     source, words = _source_and_words(parsed.words)
     plain, space = split_axes(words)
     config = load_config(source, plain)
+    out = parsed.out or default_sweep_folder(config, "tune")
     console = _console()
     result = tune(
         config,
         space or DEFAULT_SPACE,
-        parsed.out or default_sweep_folder(config, "tune"),
+        out,
         trial_count=parsed.trials,
         states_per_task=parsed.tune_states,
         console=console,
     )
-    if result.is_interrupted:
+    if not result.trials:
+        console.print("interrupted before the search; start anew, with another --out", highlight=False)
         return EXIT_INTERRUPTED
     console.print(trials_table(result.trials))
-    console.print(sweep_table("on the reported init states", result.points))
+    console.print(sweep_table("on the reported init states", result.points, console.width))
     best = " ".join(f"{key}={value}" for key, value in result.best.items())
-    console.print(f"best: {best}\nresults: {result.out}", highlight=False, soft_wrap=True)
-    return EXIT_COMPLETE if all(point.rate.n == point.planned for point in result.points) else EXIT_INCOMPLETE
+    console.print(f"best on the tuning init states: {best}", highlight=False, soft_wrap=True)
+    console.print(f"results: {result.out}, trials: {result.out / 'trials.csv'}", highlight=False, soft_wrap=True)
+    if all(point.rate.n == point.planned for point in result.points):
+        return EXIT_COMPLETE
+    return EXIT_INTERRUPTED if result.is_interrupted else EXIT_INCOMPLETE
 
 
 # --- the others ---

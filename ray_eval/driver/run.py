@@ -244,12 +244,14 @@ class Session:
     # --- set-up ---
 
     def _set_up(self) -> None:
+        served = self._served
         self._serve(self._parts[0].config)
+        is_new = served != self._served
         # The policy loads while the renderer is probed and the workers start and import the simulator.
         self._choose_backend()
         if not self._workers:
             self._start_workers()
-        with self._progress.phase(f"loading {self._policies.names}"):
+        with self._phase(f"loading {self._policies.names}", is_told=is_new):
             spec = self._policies.spec()
             about_policy = self._policies.describe()
         self.policy_spec = spec
@@ -262,7 +264,7 @@ class Session:
             count = len(self._workers)
             with self._progress.phase(f"starting {count} worker{'s'[: count > 1]}"):
                 self._described = self._cluster.wait_for_workers(self._workers)
-        canaries = self._compare_machines(spec)
+        canaries = self._compare_machines(spec, is_told=is_new)
         remarks += self._preflight(settings)
         renderer = self._backend.renderer if self._backend and needs_images(spec) else None
         environment = {**environment_identity(self._described, renderer, spec), **canary_identity(canaries)}
@@ -390,7 +392,11 @@ class Session:
         for _ in range(worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)):
             self._start_worker()
 
-    def _compare_machines(self, spec: PolicySpec) -> list[Canary]:
+    def _phase(self, text: str, *, is_told: bool) -> contextlib.AbstractContextManager[None]:
+        """What is being waited for; not told of where it was done before, and the answer is there at once."""
+        return self._progress.phase(text) if is_told else contextlib.nullcontext()
+
+    def _compare_machines(self, spec: PolicySpec, *, is_told: bool) -> list[Canary]:
         """The workers' canaries; none where nothing is simulated.
 
         Raises:
@@ -398,7 +404,7 @@ class Session:
         """
         if self._backend is None:
             return []
-        with self._progress.phase("comparing what the workers' machines compute"):
+        with self._phase("comparing what the workers' machines compute", is_told=is_told):
             canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
         parts = differing_parts(list(canaries.values()))
         if parts and not self._config.limits.allow_mixed:

@@ -7,7 +7,10 @@ import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+import os
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +44,15 @@ HEAD_NODE = "node:__internal_head__"
 """Resource of Ray's own that stands for the head node, 1 of it; Tune places nothing that needs no resource at all."""
 TRIAL_SHARE = 0.001
 """Share of it that a trial takes."""
+SETTINGS = "settings"
+"""Name, in the configuration that Ray Tune gives a trial, of its keys and values."""
+QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
+"""Ray Tune's variables for the length of a search: without the first it prints a report at verbosity 0 as well,
+without the second Ctrl+C does not end the search but has it choose among the trials so far."""
 REDUCTION = 3
 """Of the trials that reach a rung, one in so many goes on."""
+TUNING_NAME = "tuning.json"
+"""File in the folder that says what was searched, on which episodes, and what was chosen."""
 STEP_WEIGHT = 1e-3
 """Of two settings that succeed equally often, the quicker one is better; never worth a single episode."""
 
@@ -128,11 +138,14 @@ def tune(
         is_interrupted = session.execute([part])
         if is_interrupted:
             return TuneResult(out, {}, (), (swept(given, part),), is_interrupted=True)
-        count = sum(len(rung) for rung in rungs)
-        progress.note(f"tuning: at most {trial_count} trials of {count} episodes on init states of their own")
-        trials = _search(session, base, space, part.settings, rungs, trial_count=trial_count, out=out)
+        drawn = drawn_settings(space, trial_count, base.seed)
+        progress.note(apart(rungs, plan_of(base)))
+        progress.note(f"{len(drawn)} trials of up to {sum(len(rung) for rung in rungs)} episodes:")
+        with tune_in_silence():
+            trials = _search(session, base, drawn, part.settings, rungs, out=out, progress=progress)
         write_atomically(out / "trials.csv", trials_csv(trials))
         chosen = {key: str(trials[0][key]) for key in space}
+        write_atomically(out / TUNING_NAME, tuning_text(space, rungs, len(drawn), chosen))
         best = Point(
             "points/1-best",
             {"settings": "best"},
@@ -147,49 +160,108 @@ def tune(
     return TuneResult(out, chosen, tuple(trials), points, is_interrupted)
 
 
+def drawn_settings(space: Mapping[str, Sequence[str]], most: int, seed: int) -> list[dict[str, str]]:
+    """Every combination of a space if there are no more than `most`, else so many that differ, drawn by the seed."""
+    combinations = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    if len(combinations) <= most:
+        return combinations
+    return random.Random(seed).sample(combinations, most)  # noqa: S311 - a search, no secret
+
+
+def apart(rungs: Sequence[Sequence[EpisodeSpec]], reported: Sequence[EpisodeSpec]) -> str:
+    """Which init states are tuned on and which are reported on, in one line."""
+    tuned = ranges_of({spec.init_state_id for rung in rungs for spec in rung})
+    kept = ranges_of({spec.init_state_id for spec in reported})
+    return f"tuning on init states {tuned} of each task; the result is that of {kept}"
+
+
+def ranges_of(numbers: Iterable[int]) -> str:
+    """Numbers in ascending order, neighbours together: `0-3, 7`."""
+    ordered = sorted(numbers)
+    starts = [n for n in ordered if n - 1 not in ordered]
+    ends = [n for n in ordered if n + 1 not in ordered]
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True))
+
+
+def tuning_text(
+    space: Mapping[str, Sequence[str]],
+    rungs: Sequence[Sequence[EpisodeSpec]],
+    trial_count: int,
+    chosen: Mapping[str, str],
+) -> str:
+    """`tuning.json`: what was searched, on which episodes, and what was chosen."""
+    values = {
+        "space": {key: list(texts) for key, texts in space.items()},
+        "trials": trial_count,
+        "rungs": [[spec.episode_id for spec in rung] for rung in rungs],
+        "best": dict(chosen),
+    }
+    return json.dumps(values, indent=2) + "\n"
+
+
 def _search(
     session: Session,
     base: EvalConfig,
-    space: Mapping[str, Sequence[str]],
+    drawn: Sequence[Mapping[str, str]],
     settings: RolloutSettings,
     rungs: Sequence[Sequence[EpisodeSpec]],
     *,
-    trial_count: int,
     out: Path,
+    progress: ProgressView,
 ) -> list[dict[str, Any]]:
     """Every trial's settings and last report, best first: those that went through more rungs before the others."""
     from ray import tune as ray_tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search import BasicVariantGenerator
 
+    from ray_eval.driver.trials import TrialLines
+
     workers = list(session.workers.values())
-    combinations = list(itertools.product(*space.values()))
-    is_whole = len(combinations) <= trial_count
-    chosen = {k: ray_tune.grid_search(list(v)) if is_whole else ray_tune.choice(list(v)) for k, v in space.items()}
     trainable = ray_tune.with_parameters(
         _trial, base=base.resolved(), policy_spec=session.policy_spec, settings=settings, rungs=rungs, workers=workers
     )
     # A trial only waits for the session's own workers, which hold the simulators and all the CPUs.
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, {HEAD_NODE: TRIAL_SHARE}),
-        param_space=chosen,
+        param_space={SETTINGS: ray_tune.grid_search(list(drawn))},
         tune_config=ray_tune.TuneConfig(
             metric="score",
             mode="max",
-            num_samples=1 if is_whole else trial_count,
-            search_alg=BasicVariantGenerator(random_state=base.seed % 2**32, max_concurrent=2 * len(workers)),
+            search_alg=BasicVariantGenerator(max_concurrent=2 * len(workers)),
             scheduler=ASHAScheduler(
                 time_attr="training_iteration", grace_period=1, max_t=len(rungs), reduction_factor=REDUCTION
             ),
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
-        run_config=ray_tune.RunConfig(name="search", storage_path=str(out.resolve() / "ray_tune"), verbose=0),
+        run_config=ray_tune.RunConfig(
+            name="search",
+            storage_path=str(out.resolve() / "ray_tune"),
+            verbose=0,
+            callbacks=[TrialLines(progress.note, len(drawn), len(rungs))],
+        ),
     )
     found = tuner.fit()
-    rows = [_row(result.config, result.metrics) for result in found if result.metrics and "score" in result.metrics]
+    rows = [
+        _row(result.config[SETTINGS], result.metrics)
+        for result in found
+        if result.metrics and "score" in result.metrics
+    ]
     if not rows:
         errors = [str(error) for error in found.errors]
         raise EpisodeError(f"tune: expected a trial that ends, got none: {errors[0] if errors else 'no trial at all'}")
     return sorted(rows, key=lambda row: (-row["rungs"], -row["score"]))
+
+
+@contextlib.contextmanager
+def tune_in_silence() -> Iterator[None]:
+    """Ray Tune with neither a report nor a way with Ctrl+C of its own."""
+    before = {name: os.environ.get(name) for name in QUIET}
+    os.environ.update(QUIET)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _row(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +270,7 @@ def _row(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any
 
 
 def _trial(
-    values: Mapping[str, str],
+    values: Mapping[str, Mapping[str, str]],
     *,
     base: Mapping[str, Any],
     policy_spec: PolicySpec,
@@ -209,7 +281,7 @@ def _trial(
     """One trial, in an actor of Ray Tune's: reports after every rung, and is stopped there if it is behind."""
     from ray import tune as ray_tune
 
-    config = load_config(base, [f"{key}={value}" for key, value in values.items()])
+    config = load_config(base, [f"{key}={value}" for key, value in values[SETTINGS].items()])
     given = dataclasses.replace(
         settings,
         run_id=f"{settings.run_id}.{ray_tune.get_context().get_trial_id()}",

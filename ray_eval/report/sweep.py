@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ray_eval.report.metrics import Rate, group_values, rate_of, rounded
@@ -73,7 +75,7 @@ def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[Swept
                 **group_values(point.results),
                 "difference_to_first": _difference_values(difference),
             }
-            for point, difference in zip(points, differences(points), strict=True)
+            for point, difference in _compared(points)
         ],
     }
     return json.dumps(summary, sort_keys=True, indent=2, allow_nan=False) + "\n"
@@ -93,7 +95,7 @@ def _difference_values(difference: PairedDifference) -> dict[str, Any]:
 
 def sweep_csv_text(points: Sequence[SweptPoint]) -> str:
     """`points.csv`: one row per point."""
-    rows = [_csv_row(point, difference) for point, difference in zip(points, differences(points), strict=True)]
+    rows = [_csv_row(point, difference) for point, difference in _compared(points)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -114,16 +116,34 @@ def _csv_row(point: SweptPoint, difference: PairedDifference) -> dict[str, Any]:
     }
 
 
-def sweep_table(title: str, points: Sequence[SweptPoint]) -> Table:
-    """A row per point: its values, its rate, and its paired difference to the first point in percentage points."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def sweep_table(title: str, points: Sequence[SweptPoint], width: int) -> Table:
+    """A row per point: its values, its rate, and its paired difference to the first point in percentage points.
+
+    Args:
+        title: what was evaluated.
+        points: every point.
+        width: characters of a line; figures that have no room in it are left out, the least important ones first.
+    """
     # Two lines each, so that the cells decide the width.
     names = [re.sub(r"[._](?=[^._]+$)", "\n", key.removeprefix("execution.")) for key in points[0].values]
-    for name in (*names, *_COLUMNS):
-        table.add_column(name, justify="right", no_wrap=True)
-    for point, difference in zip(points, differences(points), strict=True):
-        table.add_row(*point.values.values(), *_cells(point, difference, is_first=point is points[0]))
+    rows = [_cells(point, difference, is_first=point is points[0]) for point, difference in _compared(points)]
+    left_out: set[str] = set()
+    for name in (None, *_LEAST_IMPORTANT_FIRST):
+        left_out.add(name or "")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in (*names, *(column for column in _COLUMNS if column not in left_out)):
+            table.add_column(column, justify="right", no_wrap=True)
+        for point, row in zip(points, rows, strict=True):
+            cells = [cell for column, cell in zip(_COLUMNS, row, strict=True) if column not in left_out]
+            table.add_row(*point.values.values(), *cells)
+        if Measurement.get(_MEASURING, _MEASURING.options, table).maximum <= width:
+            break
     return table
+
+
+def _compared(points: Sequence[SweptPoint]) -> Iterator[tuple[SweptPoint, PairedDifference]]:
+    """Every point with its difference to the first."""
+    return zip(points, differences(points), strict=True)
 
 
 def _cells(point: SweptPoint, difference: PairedDifference, *, is_first: bool) -> tuple[str, ...]:
@@ -143,7 +163,9 @@ def _cells(point: SweptPoint, difference: PairedDifference, *, is_first: bool) -
 
 
 _COLUMNS = ("k/n", "rate", "95 % CI", "to first\n(95 % CI)", "under-\nrun", "replan\nsteps", "seam\nmm, rad", "errors")
+_LEAST_IMPORTANT_FIRST = ("seam\nmm, rad", "replan\nsteps", "under-\nrun", "rate", "to first\n(95 % CI)")
 _INSIDE = ("replan_interval_steps", "seam_jump_m_mean", "seam_jump_rad_mean")
+_MEASURING = Console(width=10_000, file=io.StringIO())
 
 
 def _range(interval: tuple[float, float] | None, *, signed: bool = True) -> str:

@@ -1,5 +1,6 @@
 """Whole runs on a real local Ray with a real gRPC server, on the fake env where LIBERO would add nothing but time."""
 
+import io
 import json
 import threading
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from rich.console import Console
 
 import ray_eval
 from ray_eval.cli import main
@@ -305,7 +307,8 @@ def test_tuning_finds_the_setting_that_works_and_reports_it_on_other_init_states
     words = ("execution.mode=async", "execution.latency.steps=1", "execution.actions_per_chunk=1")
     base = ray_eval.load_config(SOLVER, [*words, "policy.chunk_len=8", "episodes_per_task=2", "workers=2", MAX_STEPS])
     space = {"execution.actions_per_chunk": ("1", "2", "8"), "execution.chunk_size_threshold": ("0", "1")}
-    result = tune(base, space, tmp_path / "tuned", trial_count=6, states_per_task=2)
+    lines = Console(file=io.StringIO(), width=200)
+    result = tune(base, space, tmp_path / "tuned", trial_count=6, states_per_task=2, console=lines)
     assert result.best["execution.actions_per_chunk"] in ("2", "8")
     given, best = result.points
     assert (given.is_starved, given.rate.successes) == (True, 0)
@@ -319,3 +322,10 @@ def test_tuning_finds_the_setting_that_works_and_reports_it_on_other_init_states
         1,
     }
     assert (tmp_path / "tuned" / "trials.csv").read_text().count("\n") == 7
+    told = json.loads((tmp_path / "tuned" / "tuning.json").read_text())
+    assert (told["trials"], told["best"]) == (6, result.best)
+    assert {episode_id.split("/")[2] for rung in told["rungs"] for episode_id in rung} == {"3", "4"}
+    said = lines.file.getvalue()
+    assert "tuning on init states 3-4 of each task; the result is that of 0-1" in said
+    assert [said.count(f"[{index}/6] actions_per_chunk=") for index in range(1, 7)] == [1] * 6
+    assert said.count("loading policy") == 1

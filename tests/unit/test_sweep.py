@@ -1,17 +1,19 @@
 """Sweeps: which points there are, how they compare, what is written and drawn."""
 
+import io
 import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, split_axes
 from ray_eval.errors import ConfigError
 from ray_eval.report.figures import draw_queue_lengths, draw_success, horizontal_key, mean_lengths
 from ray_eval.report.paired import PairedDifference, paired_difference
-from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text
+from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text, sweep_table
 from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome
 
 BASE = ["suite=fake", "policy=random", "execution.mode=async"]
@@ -150,6 +152,16 @@ def test_a_sweeps_summary_tells_every_point_with_its_difference_to_the_first():
     assert summary["points"][0]["inside"]["replan_interval_steps"] == 2.0
     assert math.isclose(summary["points"][0]["inside"]["seam_jump_m_mean"], 0.01)
     assert len(sweep_csv_text(points()).splitlines()) == 5
+
+
+@pytest.mark.parametrize(("width", "has_seams"), [(50, False), (80, False), (160, True)])
+def test_a_narrow_table_leaves_columns_out_and_cuts_no_figure_short(width, has_seams):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(sweep_table("random on fake", points(), width))
+    lines = console.file.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in lines
+    assert all(text in lines for text in ("3/3", "43.9-100.0 %", "0/3", "1/1"))
+    assert ("seam" in lines) is has_seams
 
 
 def test_the_latency_goes_along_the_horizontal_axis():

@@ -4,7 +4,7 @@ import pytest
 
 from ray_eval.config import load_config
 from ray_eval.driver.plan import plan_of
-from ray_eval.driver.tune import DEFAULT_SPACE, check_space, figures_of, tuning_plan
+from ray_eval.driver.tune import DEFAULT_SPACE, apart, check_space, drawn_settings, figures_of, tuning_plan
 from ray_eval.errors import ConfigError
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -35,6 +35,27 @@ def test_an_episode_to_tune_on_is_the_one_that_a_run_would_have():
 def test_too_few_init_states_to_keep_apart_are_said():
     with pytest.raises(ConfigError, match="got 1 of 5; set episodes_per_task lower"):
         tuning_plan(config("episodes_per_task=4"), 2)
+
+
+def test_a_small_space_is_tried_whole_and_of_a_large_one_no_setting_twice():
+    small = {"execution.chunk_size_threshold": ("0", "1"), "execution.underrun": ("hold", "noop")}
+    assert [tuple(settings.values()) for settings in drawn_settings(small, 4, seed=7)] == [
+        ("0", "hold"),
+        ("0", "noop"),
+        ("1", "hold"),
+        ("1", "noop"),
+    ]
+    drawn = [tuple(settings.items()) for settings in drawn_settings(DEFAULT_SPACE, 79, seed=7)]
+    assert len(set(drawn)) == len(drawn) == 79
+    assert drawn == [tuple(settings.items()) for settings in drawn_settings(DEFAULT_SPACE, 79, seed=7)]
+    assert drawn != [tuple(settings.items()) for settings in drawn_settings(DEFAULT_SPACE, 79, seed=8)]
+
+
+def test_it_is_said_which_init_states_are_tuned_on():
+    base = config("init_states=[0,2,3]")
+    assert apart(tuning_plan(base, 2), plan_of(base)) == (
+        "tuning on init states 1, 4 of each task; the result is that of 0, 2-3"
+    )
 
 
 def test_the_default_space_can_be_run():
