@@ -186,9 +186,38 @@ def make_backbone(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def xvla(folder: Path) -> None:
+    """A Florence-2 of one block per stage; `auto` has actions of LIBERO's own seven numbers."""
+    backbone = folder.parent / f"{folder.name}-tokenizer"
+    make_backbone(backbone)
+    eye = {"dim_embed": [8, 8, 16, 16], "num_heads": [1, 1, 2, 2], "num_groups": [1, 1, 2, 2], "depths": [1, 1, 1, 1]}
+    eye |= {"projection_dim": 32, "image_feature_source": ["spatial_avg_pool", "temporal_avg_pool"], "window_size": 4}
+    text = {"vocab_size": 300, "d_model": 32, "encoder_layers": 1, "encoder_ffn_dim": 32, "encoder_attention_heads": 2}
+    text |= {"decoder_layers": 1, "decoder_ffn_dim": 32, "decoder_attention_heads": 2}
+    save(
+        folder,
+        "xvla",
+        IMAGE,
+        WRIST,
+        size_px=SMALL_PX,
+        florence_config={"vision_config": eye, "text_config": text, "projection_dim": 32, "vocab_size": 300},
+        tokenizer_name=str(backbone),
+        tokenizer_max_length=24,
+        chunk_size=8,
+        n_action_steps=4,
+        hidden_size=32,
+        depth=1,
+        num_heads=2,
+        len_soft_prompts=2,
+        num_domains=2,
+        num_denoising_steps=3,
+        action_mode="auto",
+    )
+
+
 MAKERS = {
     maker.__name__: maker
-    for maker in (act, act_ensemble, act_renamed, act_old, diffusion, diffusion_ddim, vqbet, smolvla)
+    for maker in (act, act_ensemble, act_renamed, act_old, diffusion, diffusion_ddim, vqbet, smolvla, xvla)
 }
 
 if __name__ == "__main__":

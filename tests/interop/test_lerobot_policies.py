@@ -22,8 +22,25 @@ STEPS = 15
 EPISODE = EpisodeSpec("libero_goal", 2, 5, env_seed=7, max_steps=STEPS)
 WORDS = {"act_renamed": ["policy.rename.image=front", "policy.rename.image2=wrist"]}
 CAMERAS = {"act_renamed": {"image": "front", "image2": "wrist"}}
+KINDS = {
+    "act": "loaded: chunks of 20 x 7",
+    "diffusion": "loaded: chunks of 6 x 7",
+    "vqbet": "loaded: chunks of 5 x 7",
+    "smolvla": "loaded: chunks of 10 x 7",
+    "xvla": "loaded: chunks of 8 x 7",
+    "pi0": "got no transformers.models.siglip.check; install LeRobot's own branch of transformers",
+    "pi05": "got no transformers.models.siglip.check; install LeRobot's own branch of transformers",
+    "pi0_fast": "got no transformers.models.siglip.check and no scipy; install LeRobot's own branch of transformers",
+    "groot": "got no peft and no tree; pip install 'lerobot[groot]'",
+    "wall_x": "got no peft and no scipy and no torchdiffeq and no qwen_vl_utils; pip install 'lerobot[wallx]'",
+    "sac": "got type 'sac'; it answers one action at a time and has no chunks",
+    "tdmpc": "got type 'tdmpc'; its planner goes on from the plan of the step before",
+    "reward_classifier": "got type 'reward_classifier'; it judges states and does not act",
+    "sarm": "got type 'sarm'; it judges states and does not act",
+}
+"""What becomes of each policy type of LeRobot 0.4.4 in the environment of scripts/install_lerobot.sh."""
 ONE_CAMERA = ("act_ensemble", "diffusion_ddim", "vqbet")
-NAMES = ("act", "act_ensemble", "act_renamed", "act_old", "diffusion", "diffusion_ddim", "vqbet", "smolvla")
+NAMES = ("act", "act_ensemble", "act_renamed", "act_old", "diffusion", "diffusion_ddim", "vqbet", "smolvla", "xvla")
 SIZES_PX = {name: 256 if name in ("act", "smolvla") else 96 for name in NAMES}
 """Image sizes: LIBERO's own where it costs little, smaller ones elsewhere."""
 RTC = {"execution_horizon": 8, "max_guidance_weight": 5.0, "prefix_attention_schedule": "EXP"}
@@ -227,19 +244,18 @@ def test_a_checkpoint_says_what_it_needs(servers):
         "diffusion_ddim": (8, 8, 2, 96),
         "vqbet": (5, 5, 4, 96),
         "smolvla": (10, 5, 1, 256),
+        "xvla": (8, 4, 1, 96),
     }
     assert {s.state_dim for s in specs.values()} == {8}
     assert len({s.digest for s in specs.values()}) == len(specs)
     assert specs["act"].runtime["lerobot"]
     assert "older format" in specs["act_old"].remarks[0]
-    assert {name for name, s in specs.items() if s.batch_invariant} == {"diffusion", "vqbet"}
+    assert {name for name, s in specs.items() if s.batch_invariant} == {"diffusion", "vqbet", "xvla"}
 
 
 REFUSALS = {
     "unknown type": "Did you mean 'act'",
     "newer format": "The fields `a_field_of_tomorrow` are not valid for ACTConfig",
-    "no chunks": "it answers one action at a time",
-    "lacks its own dependencies": "what policies of type 'wall_x' need",
     "adapter": "got a PEFT adapter",
     "cut weights": "expected readable weights in model.safetensors",
     "missing weight": "Missing key(s) in state_dict",
@@ -249,6 +265,25 @@ REFUSALS = {
     "broken pipeline": "is not a valid processor configuration",
     "foreign camera": "write policy.rename.image=front or policy.rename.image2=front",
 }
+
+
+@pytest.fixture(scope="module")
+def kinds(checkpoints, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kinds")
+    run_in_lerobot("kinds.py", checkpoints, folder, path=str(ROOT))
+    return json.loads((folder / "kinds.json").read_text())
+
+
+@pytest.mark.nightly
+def test_these_are_all_the_types_that_lerobot_knows(kinds):
+    assert kinds.keys() == KINDS.keys()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_type_is_loaded_or_refused_by_name_with_the_reason(kind, kinds):
+    assert KINDS[kind] in kinds[kind]
+    assert "Traceback" not in kinds[kind]
 
 
 @pytest.mark.nightly

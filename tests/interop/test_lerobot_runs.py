@@ -178,7 +178,7 @@ def test_with_latency_every_action_on_libero_is_that_of_lerobots_own_real_time_c
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", ["act", "act_ensemble", "diffusion", "diffusion_ddim", "vqbet", "smolvla"])
+@pytest.mark.parametrize("name", ["act", "act_ensemble", "diffusion", "diffusion_ddim", "vqbet", "smolvla", "xvla"])
 def test_over_a_whole_libero_episode_every_action_is_lerobots_own(name, simulator, checkpoints, tmp_path):
     def rules_of(spec):
         return QueueRules(horizon=spec.replan_steps, chunk_len=spec.chunk_len, action_dim=spec.action_dim)

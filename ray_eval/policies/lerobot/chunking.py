@@ -10,6 +10,7 @@ import numpy as np
 
 from ray_eval.errors import ContractError
 from ray_eval.policies.lerobot.checkpoint import Checkpoint
+from ray_eval.policies.lerobot.kinds import RTC_KINDS
 from ray_eval.sections import RtcSection
 from ray_eval.types import ACTION, Observation
 
@@ -24,12 +25,12 @@ def set_rtc(checkpoint: Checkpoint, config: Any, section: RtcSection) -> None:
     wishes = {name: value for name, value in wishes.items() if value is not None}
     if not wishes:
         return
-    if not hasattr(config, "rtc_config"):
+    if config.type not in RTC_KINDS:
         if section.enabled is False:
             return
         raise checkpoint.fail(
             "a policy that goes on from the rest of its last chunk, since policy.rtc says so (LeRobot has that for "
-            "smolvla, pi0 and pi05)",
+            f"{', '.join(RTC_KINDS)})",
             f"type {config.type!r}",
             "drop policy.rtc, or write policy.rtc.enabled=false",
         )
@@ -45,7 +46,7 @@ def set_rtc(checkpoint: Checkpoint, config: Any, section: RtcSection) -> None:
 def is_rtc(config: Any) -> bool:
     """Whether a policy of this configuration goes on from the rest of its last chunk."""
     rtc = getattr(config, "rtc_config", None)
-    return rtc is not None and bool(rtc.enabled)
+    return config.type in RTC_KINDS and rtc is not None and bool(rtc.enabled)
 
 
 def alike(observations: Sequence[Observation]) -> Iterable[list[int]]:

@@ -21,19 +21,12 @@ from ray_eval.policies.lerobot.checkpoint import (
     first_lines,
 )
 from ray_eval.policies.lerobot.chunking import set_rtc
+from ray_eval.policies.lerobot.kinds import REFUSED, hub_names, is_of_the_hub, missing_modules, remedy_for
 from ray_eval.policies.lerobot.weights import check_taken_over, old_statistics_of, with_old_weights
 from ray_eval.policies.torch_module import import_torch, pick_device
 from ray_eval.sections import LeRobotPolicySection
 
 logger = logging.getLogger(__name__)
-
-REFUSED: Mapping[str, str] = {
-    "sac": "it answers one action at a time and has no chunks",
-    "tdmpc": "its planner goes on from the plan of the step before, which no request carries",
-    "reward_classifier": "it judges states and does not act",
-    "sarm": "it judges states and does not act",
-}
-"""Types that cannot be evaluated in chunks, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +146,27 @@ def _policy_class(checkpoint: Checkpoint) -> Any:
         raise checkpoint.fail(
             "a policy that can be evaluated in chunks", f"type {checkpoint.type!r}", REFUSED[checkpoint.type]
         )
+    # Before anything is made: a pi0 would fill 12 GB and then say that its transformers is the wrong one.
+    if missing := missing_modules(checkpoint.type):
+        raise _lacks(checkpoint, f"no {' and no '.join(missing)}")
     try:
         return get_policy_class(checkpoint.type)
     except Exception as error:
-        raise _lacks(checkpoint, error) from error
+        raise _lacks(checkpoint, first_lines(error.__cause__ or error)) from error
 
 
-def _lacks(checkpoint: Checkpoint, error: BaseException) -> SetupError:
-    cause = error.__cause__ or error
+def _lacks(checkpoint: Checkpoint, got: str) -> SetupError:
+    what = f"what policies of type {checkpoint.type!r} need, in {sys.executable}"
+    return checkpoint.fail(what, got, remedy_for(checkpoint.type))
+
+
+def _unreachable(checkpoint: Checkpoint, config: Any, error: BaseException) -> SetupError:
+    named = ", ".join(hub_names(config)) or "a tokenizer or a base model"
     return checkpoint.fail(
-        f"what policies of type {checkpoint.type!r} need, in {sys.executable}",
-        first_lines(cause),
-        f"install it there, for instance by pip install 'lerobot[{checkpoint.type}]'",
+        f"what it takes from the hub ({named}) on this machine",
+        first_lines(error.__cause__ or error, 1),
+        "load it once where there is a network, or write the path of a folder with those files into config.json (a "
+        "tokenizer's also into policy_preprocessor.json)",
     )
 
 
@@ -175,10 +177,12 @@ def _weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: 
             return with_old_weights(checkpoint, policy_class, config)
         return policy_class.from_pretrained(checkpoint.folder, config=config, strict=True)
     except ImportError as error:
-        raise _lacks(checkpoint, error) from error
+        raise _lacks(checkpoint, first_lines(error)) from error
     except (ConfigError, SetupError):
         raise
     except Exception as error:
+        if is_of_the_hub(error):
+            raise _unreachable(checkpoint, config, error) from error
         raise checkpoint.fail(
             f"weights that fit config.json as LeRobot {lerobot_version()} reads it",
             first_lines(error),
@@ -207,11 +211,15 @@ def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str,
             )
         }
         return make_pre_post_processors(config, pretrained_path=str(checkpoint.folder), **overrides)  # type: ignore[no-any-return]
+    except ImportError as error:
+        raise _lacks(checkpoint, first_lines(error)) from error
     except Exception as error:
+        if is_of_the_hub(error):
+            raise _unreachable(checkpoint, config, error) from error
         raise checkpoint.fail(
             f"processor pipelines that LeRobot {lerobot_version()} can make",
             first_lines(error),
-            "fetch its tokenizer where there is a network, or use the LeRobot that saved it, by policy.python",
+            "they are damaged, or use the LeRobot that saved them, by policy.python",
         ) from error
 
 
