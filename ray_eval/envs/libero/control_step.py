@@ -19,7 +19,7 @@ from ray_eval.envs.libero.snapshot import SnapshotRecorder
 from ray_eval.types import Array, FloatArray, StepResult
 
 if TYPE_CHECKING:
-    from ray_eval.envs.libero.substeps import ArmState, Drive, Handles
+    from ray_eval.envs.libero.substeps import Drive, Handles
 
 SOLVES_BEFORE_CONTROL: Final[Mapping[str, int]] = {"3.2.3": 2, "3.17.0": 0}
 """MuJoCo's version, where the compiled step is proven: constraint solves before the controller of each substep.
@@ -133,6 +133,15 @@ def _library_obstacle() -> str | None:
 
 
 @functools.cache
+def _has_svd_parts() -> bool:
+    """Whether this process's LAPACK is put together as the compiled step knows it; asked once."""
+    from ray_eval.envs.libero import native, substeps
+
+    functions = native.addresses()
+    return functions is not None and substeps.proves_svd_parts(substeps.Lapack.of(functions), np.random.default_rng(0))
+
+
+@functools.cache
 def _note(reason: str) -> None:
     """Says once that robosuite's own loop is used."""
     _LOGGER.warning(
@@ -141,10 +150,14 @@ def _note(reason: str) -> None:
 
 
 class _CompiledStep:
-    """The compiled step bound to one simulation and one controller."""
+    """The compiled step bound to one simulation and one controller.
+
+    Controller, gripper and compiled code share their arrays: what one writes the other has. Robosuite's own code
+    puts new arrays in the place of those that it updates, so that what it has written since is recognised.
+    """
 
     def __init__(self, env: Any, recorder: SnapshotRecorder) -> None:
-        from ray_eval.envs.libero import substeps
+        from ray_eval.envs.libero import native, substeps
 
         self._kernel = substeps
         self._env = env
@@ -154,7 +167,9 @@ class _CompiledStep:
         self._substep_count = int(env.control_timestep / env.model_timestep)
         self._handles = _handles(env)
         self._arm = substeps.ArmState.empty()
-        substeps.compile_for(self._handles, self._arm, self._drive(0.0))
+        self._drive = _drive(self._controller)
+        self._bvh_size = native.bvh_size(env.sim.model._model)  # noqa: SLF001 -- there is no public way
+        substeps.compile_for(self._handles, self._arm, self._drive)
 
     def run(self, action: FloatArray) -> StepResult:
         """What robosuite's and LIBERO's `step` do, but for observations."""
@@ -162,7 +177,8 @@ class _CompiledStep:
         if len(action) != env.action_dim:
             raise ValueError(f"step: expected {env.action_dim} numbers in an action, got {len(action)}")
         env.timestep += 1
-        self._run_substeps(np.asarray(action, dtype=np.float64))
+        with self._bvh_size.hidden():
+            self._run_substeps(np.asarray(action, dtype=np.float64))
         env.cur_time += env.control_timestep
         # LIBERO judges before and after `_post_process`, on the same poses; the burner's flame is lit from the latter.
         is_success = bool(env._check_success())  # noqa: SLF001 -- here and below: LIBERO's own
@@ -170,51 +186,47 @@ class _CompiledStep:
         return StepResult(float(is_success), is_success)
 
     def _run_substeps(self, action: FloatArray) -> None:
-        kernel, handles, arm, controller = self._kernel, self._handles, self._arm, self._controller
-        is_stale = not controller.new_update
-        if is_stale:
-            _load(arm, controller)
-        kernel.prepare(handles, arm, is_stale, False)
-        _store(arm, controller)
+        kernel, handles, arm, drive = self._kernel, self._handles, self._arm, self._drive
+        controller = self._controller
+        self._share()
+        kernel.prepare(handles, arm, not controller.new_update, False)
+        controller.new_update = False
         controller.set_goal(action[:6])
-        drive = self._drive(float(np.sign(action[6])))
-        kernel.finish(handles, arm, drive, False)
-        done, last = 1, self._substep_count
+        drive.goal_pos[...], drive.goal_ori[...] = controller.goal_pos, controller.goal_ori
+        closing = float(np.sign(action[6]))
+        done, last = 0, self._substep_count
         for instant in self._recorder.instants(self._env.model_timestep, last):
-            kernel.advance(handles, arm, drive, instant - done, instant == last)
+            kernel.advance(handles, arm, drive, closing, instant - done, done == 0, instant == last)
             self._recorder.take()
             done = instant
-        kernel.advance(handles, arm, drive, last - done, True)
-        _store(arm, controller)
+        kernel.advance(handles, arm, drive, closing, last - done, done == 0, True)
         controller.torques = drive.torques
         controller.new_update = True
-        self._gripper.current_action = drive.fingers
 
-    def _drive(self, grip_direction: float) -> Drive:
-        controller = self._controller
-        return self._kernel.Drive(
-            goal_pos=np.array(controller.goal_pos, dtype=np.float64),
-            goal_ori=np.array(controller.goal_ori, dtype=np.float64, order="C"),
-            kp=np.array(controller.kp, dtype=np.float64),
-            kd=np.array(controller.kd, dtype=np.float64),
-            initial_joint=np.array(controller.initial_joint, dtype=np.float64),
-            grip_direction=grip_direction,
-            fingers=np.array(np.broadcast_to(self._gripper.current_action, 2)),
-            torques=np.empty(7),
-        )
+    def _share(self) -> None:
+        """Takes over what is not of the last compiled step."""
+        for name, array in zip(self._arm._fields, self._arm, strict=True):
+            if getattr(self._controller, name) is not array:
+                array[...] = getattr(self._controller, name)
+                setattr(self._controller, name, array)
+        if self._gripper.current_action is not self._drive.fingers:
+            self._drive.fingers[...] = self._gripper.current_action
+            self._gripper.current_action = self._drive.fingers
 
 
-def _load(arm: ArmState, controller: Any) -> None:
-    """What the controller knows, into the arrays of compiled code."""
-    for name, array in zip(arm._fields, arm, strict=True):
-        array[...] = getattr(controller, name)
+def _drive(controller: Any) -> Drive:
+    """What a controller of fixed impedance steers by; the goal and the fingers' commands are set in each step."""
+    from ray_eval.envs.libero.substeps import Drive
 
-
-def _store(arm: ArmState, controller: Any) -> None:
-    """What compiled code has seen, into the controller, which then counts as up to date."""
-    for name, array in zip(arm._fields, arm, strict=True):
-        setattr(controller, name, array.copy("K"))
-    controller.new_update = False
+    return Drive(
+        goal_pos=np.empty(3),
+        goal_ori=np.empty((3, 3)),
+        kp=np.array(controller.kp, dtype=np.float64),
+        kd=np.array(controller.kd, dtype=np.float64),
+        initial_joint=np.array(controller.initial_joint, dtype=np.float64),
+        fingers=np.empty(2),
+        torques=np.empty(7),
+    )
 
 
 def _handles(env: Any) -> Handles:
@@ -253,8 +265,7 @@ def _handles(env: Any) -> Handles:
         finger_reach=0.5 * (high - low),
         finger_speed=np.array([-1.0, 1.0]) * robot.gripper.speed,
         jacobian=np.empty((6, model.nv)),
-        svd=np.empty(substeps.SVD_WORDS),
-        svd_integers=np.empty(52, np.int32),
+        lapack=substeps.Lapack.of(functions)._replace(has_svd_parts=_has_svd_parts()),
     )
 
 

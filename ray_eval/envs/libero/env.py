@@ -17,7 +17,7 @@ from ray_eval.envs.libero.preprocessing import RgbImage, image_steps, preprocess
 from ray_eval.envs.libero.rendering import SceneRenderer
 from ray_eval.envs.libero.simulation import Simulation
 from ray_eval.envs.libero.snapshot import SceneSnapshot
-from ray_eval.envs.libero.state import RobotIndices, RobotReading, read_robot, rotation_axis_angle, state_vector
+from ray_eval.envs.libero.state import ControllerPose, RobotIndices, read_robot, rotation_axis_angle, state_vector
 from ray_eval.errors import EpisodeError
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
@@ -41,7 +41,7 @@ class _Frame:
     """One control step as a policy may see it, and the images drawn of it so far."""
 
     snapshot: SceneSnapshot
-    reading: RobotReading
+    controller_pose: ControllerPose
     raw_images: dict[str, RgbImage] = field(default_factory=dict)
 
 
@@ -171,15 +171,16 @@ class LiberoEnv:
         self._simulation.controller.use_delta = self._settings.control == "delta"
 
     def _frame(self) -> _Frame:
-        snapshot = self._simulation.snapshot
-        return _Frame(snapshot, read_robot(snapshot, self._indices, self._simulation.controller))
+        controller = self._simulation.controller
+        return _Frame(self._simulation.snapshot, (np.array(controller.ee_pos), np.array(controller.ee_ori_mat)))
 
     def _made(self, frame: _Frame, key: str) -> Array:
         if key in IMAGE_KEYS:
             self._render_count += 1
             return preprocess(self._raw_image(frame, key), self._steps[key])
         if key == STATE:
-            return state_vector(frame.reading, self._settings.recipe.state_format)
+            reading = read_robot(frame.snapshot, self._indices, frame.controller_pose)
+            return state_vector(reading, self._settings.recipe.state_format)
         return self._layout.read(frame.snapshot)
 
     def _raw_image(self, frame: _Frame, key: str) -> RgbImage:

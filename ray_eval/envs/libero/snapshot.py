@@ -55,10 +55,21 @@ POSE_FIELDS = tuple(name for name in DATA_FIELDS if name != "qpos")
 
 def take_snapshot(model: Any, data: Any) -> SceneSnapshot:
     """The present of an mjModel and its mjData, copied."""
-    return SceneSnapshot(
-        **{name: getattr(data, name).copy() for name in DATA_FIELDS},
-        **{name: getattr(model, name).copy() for name in MODEL_FIELDS},
-    )
+    return _Sources(model, data).copied()
+
+
+class _Sources:
+    """Views of what a snapshot copies; looking them up takes longer than copying."""
+
+    def __init__(self, model: Any, data: Any) -> None:
+        self.data = data
+        """The mjData that they are of."""
+        views = {name: getattr(data, name) for name in DATA_FIELDS}
+        views |= {name: getattr(model, name) for name in MODEL_FIELDS}
+        self._views = [views[field.name] for field in dataclasses.fields(SceneSnapshot)]
+
+    def copied(self) -> SceneSnapshot:
+        return SceneSnapshot(*[view.copy() for view in self._views])
 
 
 class SnapshotRecorder:
@@ -67,6 +78,7 @@ class SnapshotRecorder:
     def __init__(self, env: Any) -> None:
         self._env = env
         self._latest: SceneSnapshot
+        self._sources: _Sources | None = None
         self._observable = self._make_observable(env.control_freq)
         env.add_observable(self._observable)
 
@@ -78,7 +90,14 @@ class SnapshotRecorder:
     def take(self) -> None:
         """Takes a snapshot of the present."""
         sim = self._env.sim
-        self._latest = take_snapshot(sim.model._model, sim.data._data)  # noqa: SLF001 -- there is no public way
+        data = sim.data._data  # noqa: SLF001 -- there is no public way
+        if self._sources is None or self._sources.data is not data:
+            self._sources = _Sources(sim.model._model, data)  # noqa: SLF001
+        self._latest = self._sources.copied()
+
+    def release(self) -> None:
+        """Lets go of the simulation, whose memory views of it would keep."""
+        self._sources = None
 
     def instants(self, timestep: float, substep_count: int) -> list[int]:
         """Substeps of the next control step, counted from 1, after which robosuite would take a snapshot.

@@ -13,6 +13,9 @@ from ray_eval.envs.libero.snapshot import SceneSnapshot
 from ray_eval.sections import StateFormat
 from ray_eval.types import Array, FloatArray
 
+ControllerPose = tuple[FloatArray, FloatArray]
+"""(3,) `controller.ee_pos` and (3, 3) `controller.ee_ori_mat`."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RobotIndices:
@@ -57,15 +60,15 @@ class RobotReading:
     """(3, 3): `controller.ee_ori_mat` when `step` returned."""
 
 
-def read_robot(snapshot: SceneSnapshot, indices: RobotIndices, controller: Any) -> RobotReading:
-    """The robot in a snapshot; the controller is read as it stands."""
+def read_robot(snapshot: SceneSnapshot, indices: RobotIndices, controller_pose: ControllerPose) -> RobotReading:
+    """The robot in a snapshot, and the controller's pose beside it."""
     return RobotReading(
         eef_pos=snapshot.site_xpos[indices.eef_site],
         eef_quat=snapshot.xquat[indices.eef_body][[1, 2, 3, 0]],
         joint_pos=snapshot.qpos[list(indices.joints)],
         gripper_qpos=snapshot.qpos[list(indices.fingers)],
-        controller_pos=np.array(controller.ee_pos),
-        controller_rotation=np.array(controller.ee_ori_mat),
+        controller_pos=controller_pose[0],
+        controller_rotation=controller_pose[1],
     )
 
 

@@ -34,19 +34,59 @@ from ray_eval.types import Array, FloatArray
     EULER,
     JACOBIAN,
     SVD,
+    BIDIAGONAL,
+    BIDIAGONAL_SVD,
+    APPLY_Q,
+    APPLY_P,
     GEMM,
     GEMV,
-) = range(15)
+) = range(19)
 """What is where among `native.addresses`."""
 SVD_WORDS: Final = 512
 """Float64 scratch of `dgesdd`, which asks for 402 here at most; it works in blocks on larger matrices only."""
+(
+    SIZE,
+    SIZE_BUT_ONE,
+    NONE,
+    RANK,
+    INFO,
+    WORDS,
+    UPPER,
+    FROM_LEFT,
+    FROM_RIGHT,
+    AS_IS,
+    TRANSPOSED,
+    ECONOMIC,
+) = range(12)
+"""What is where in `Lapack.integers`, whose elements LAPACK is given by address; the last six are letters."""
+INTEGERS: Final = (0, 0, 0, 0, 0, SVD_WORDS, *(ord(letter) for letter in "ULRNCS"))
+
+
+class Lapack(NamedTuple):
+    """What calls of LAPACK need."""
+
+    functions: Array
+    """(19,) `native.addresses`."""
+    scratch: FloatArray
+    """(`SVD_WORDS`,)"""
+    integers: Array
+    """(60,) int32: `INTEGERS`, and scratch."""
+    has_svd_parts: bool
+    """Whether `decompose` is proven to give what `decompose_by_driver` gives."""
+
+    @classmethod
+    def of(cls, functions: Array) -> Lapack:
+        """With arrays of its own, nothing proven."""
+        integers = np.zeros(60, np.int32)
+        integers[: len(INTEGERS)] = INTEGERS
+        return cls(functions, np.empty(SVD_WORDS), integers, has_svd_parts=False)
 
 
 class Handles(NamedTuple):
     """Where a simulation and its robot are; valid while that mjModel and mjData live."""
 
     functions: Array
-    """(15,) `native.addresses`."""
+    """(19,) `native.addresses`."""
     model: int
     """Address of the mjModel."""
     data: int
@@ -91,10 +131,8 @@ class Handles(NamedTuple):
     """(2,) what one substep of closing adds to the drive."""
     jacobian: FloatArray
     """(6, nv) scratch: position above orientation."""
-    svd: FloatArray
-    """(`SVD_WORDS`,) scratch."""
-    svd_integers: Array
-    """(52,) int32 scratch."""
+    lapack: Lapack
+    """For the singular value decompositions."""
 
 
 class ArmState(NamedTuple):
@@ -141,8 +179,6 @@ class Drive(NamedTuple):
     """(6,)"""
     initial_joint: FloatArray
     """(7,) rad, to which the null space is pulled."""
-    grip_direction: float
-    """Sign of the action's gripper value."""
     fingers: FloatArray
     """(2,) the gripper's commands, from -1 to 1; moved in each substep."""
     torques: FloatArray
@@ -242,48 +278,35 @@ def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
 def operational_space(handles: Handles, arm: ArmState) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Robosuite's `opspace_matrices` without the first of what it returns: of position, orientation, null space."""
     inverse = np.linalg.inv(arm.mass_matrix)
-    full = pseudo_inverse(handles, np.dot(np.dot(arm.J_full, inverse), arm.J_full.transpose()))
-    position = pseudo_inverse(handles, np.dot(np.dot(arm.J_pos, inverse), arm.J_pos.transpose()))
-    orientation = pseudo_inverse(handles, np.dot(np.dot(arm.J_ori, inverse), arm.J_ori.transpose()))
+    full = pseudo_inverse(handles.lapack, np.dot(np.dot(arm.J_full, inverse), arm.J_full.transpose()))
+    position = pseudo_inverse(handles.lapack, np.dot(np.dot(arm.J_pos, inverse), arm.J_pos.transpose()))
+    orientation = pseudo_inverse(handles.lapack, np.dot(np.dot(arm.J_ori, inverse), arm.J_ori.transpose()))
     generalised = np.dot(np.dot(inverse, arm.J_full.transpose()), full)
     return position, orientation, np.eye(7, 7) - np.dot(generalised, arm.J_full)
 
 
 @compiled
-def pseudo_inverse(handles: Handles, matrix: FloatArray) -> FloatArray:
-    """Numba's `np.linalg.pinv` of a square matrix, by the same calls without asking each time how much they need.
+def pseudo_inverse(lapack: Lapack, matrix: FloatArray) -> FloatArray:
+    """Numba's `np.linalg.pinv` of a square matrix, by the same arithmetic without asking each time how much it needs.
 
     Source: numba 0.60 numba/np/linalg.py (pinv_impl).
     """
     size = matrix.shape[0]
-    scratch, integers = handles.svd, handles.svd_integers
+    scratch, integers = lapack.scratch, lapack.integers
     turned = np.empty((size, size))  # LAPACK stores columns, so every array here is the transpose of what it reads
+    largest = 0.0
     for row in range(size):
         for column in range(size):
             turned[column, row] = matrix[row, column]
-    values, left, right = np.empty(size), np.empty((size, size)), np.empty((size, size))
-    integers[0], integers[1], integers[2] = size, SVD_WORDS, ord("S")
+            largest = max(largest, abs(matrix[row, column]))
+    values, left, right = np.empty(size), np.eye(size), np.eye(size)
     number = integers.ctypes.data
-    call(
-        handles.functions[SVD],
-        (
-            number + 8,
-            number,
-            number,
-            turned.ctypes.data,
-            number,
-            values.ctypes.data,
-            left.ctypes.data,
-            number,
-            right.ctypes.data,
-            number,
-            scratch.ctypes.data,
-            number + 4,
-            number + 16,
-            number + 12,
-        ),
-    )
-    if integers[3] != 0:
+    integers[SIZE], integers[SIZE_BUT_ONE] = size, size - 1
+    if lapack.has_svd_parts and 1e-100 < largest < 1e100:
+        decompose(lapack, turned, values, left, right)
+    else:
+        decompose_by_driver(lapack, turned, values, left, right)
+    if integers[INFO] != 0:
         raise ValueError("the singular value decomposition did not converge")
     rank, negligible = 1, values[0] * 1e-15
     for index in range(size):
@@ -293,35 +316,95 @@ def pseudo_inverse(handles: Handles, matrix: FloatArray) -> FloatArray:
     for row in range(size):
         for column in range(rank):
             right[row, column] *= values[column]
-    integers[1], integers[2] = rank, ord("C")
+    integers[RANK] = rank
     scratch[0], scratch[1] = 1.0, 0.0
     one = scratch.ctypes.data
     call(
-        handles.functions[GEMM],
+        lapack.functions[GEMM],
         (
-            number + 8,
-            number + 8,
-            number,
-            number,
-            number + 4,
+            number + 4 * TRANSPOSED,
+            number + 4 * TRANSPOSED,
+            number + 4 * SIZE,
+            number + 4 * SIZE,
+            number + 4 * RANK,
             one,
             right.ctypes.data,
-            number,
+            number + 4 * SIZE,
             left.ctypes.data,
-            number,
+            number + 4 * SIZE,
             one + 8,
             turned.ctypes.data,
-            number,
+            number + 4 * SIZE,
         ),
     )
     return turned.T
 
 
 @compiled
-def grip(handles: Handles, drive: Drive) -> None:
-    """Robosuite's `grip_action`."""
+def decompose(lapack: Lapack, matrix: FloatArray, values: FloatArray, left: FloatArray, right: FloatArray) -> None:
+    """The singular value decomposition by the routines that `dgesdd` comes down to for a small square matrix.
+
+    It spends most of its time in finding that out. `left` and `right` are identities on entry. Source: LAPACK 3.12
+    dgesdd (path 5), dbdsdc (N <= SMLSIZ), dgebrd, dormqr and dormlq (unblocked).
+    """
+    number, work = lapack.integers.ctypes.data, lapack.scratch.ctypes.data
+    size, less, info = number + 4 * SIZE, number + 4 * SIZE_BUT_ONE, number + 4 * INFO
+    upper, from_left, from_right, as_is = (
+        number + 4 * UPPER,
+        number + 4 * FROM_LEFT,
+        number + 4 * FROM_RIGHT,
+        number + 4 * AS_IS,
+    )
+    a, d, u, vt = matrix.ctypes.data, values.ctypes.data, left.ctypes.data, right.ctypes.data
+    superdiagonal, tau_q, tau_p, rest = work, work + 64, work + 128, work + 192
+    call(lapack.functions[BIDIAGONAL], (size, size, a, size, d, superdiagonal, tau_q, tau_p, rest, info))
+    call(
+        lapack.functions[BIDIAGONAL_SVD],
+        (upper, size, size, size, number + 4 * NONE, d, superdiagonal, vt, size, u, size, u, size, rest, info),
+    )
+    if lapack.integers[INFO] != 0:
+        return
+    call(lapack.functions[APPLY_Q], (from_left, as_is, size, size, size, a, size, tau_q, u, size, rest, info))
+    column = 8 * matrix.shape[0]
+    call(
+        lapack.functions[APPLY_P],
+        (from_right, as_is, size, less, less, a + column, size, tau_p, vt + column, size, rest, info),
+    )
+
+
+@compiled
+def decompose_by_driver(
+    lapack: Lapack, matrix: FloatArray, values: FloatArray, left: FloatArray, right: FloatArray
+) -> None:
+    """The same by `dgesdd`."""
+    number, work = lapack.integers.ctypes.data, lapack.scratch.ctypes.data
+    size = number + 4 * SIZE
+    call(
+        lapack.functions[SVD],
+        (
+            number + 4 * ECONOMIC,
+            size,
+            size,
+            matrix.ctypes.data,
+            size,
+            values.ctypes.data,
+            left.ctypes.data,
+            size,
+            right.ctypes.data,
+            size,
+            work,
+            number + 4 * WORDS,
+            number + 4 * len(INTEGERS),
+            number + 4 * INFO,
+        ),
+    )
+
+
+@compiled
+def grip(handles: Handles, drive: Drive, closing: float) -> None:
+    """Robosuite's `grip_action`; `closing` is the sign of the action's gripper value."""
     for finger in range(2):
-        value = drive.fingers[finger] + handles.finger_speed[finger] * drive.grip_direction
+        value = drive.fingers[finger] + handles.finger_speed[finger] * closing
         value = min(max(value, -1.0), 1.0)
         drive.fingers[finger] = value
         ctrl = handles.finger_middle[finger] + handles.finger_reach[finger] * value
@@ -329,10 +412,10 @@ def grip(handles: Handles, drive: Drive) -> None:
 
 
 @compiled
-def finish(handles: Handles, arm: ArmState, drive: Drive, has_sensors: bool) -> None:
+def finish(handles: Handles, arm: ArmState, drive: Drive, closing: float, has_sensors: bool) -> None:
     """The rest of a prepared substep: the controller, and MuJoCo's stages under the new ctrl."""
     steer(handles, arm, drive)
-    grip(handles, drive)
+    grip(handles, drive, closing)
     if has_sensors or not handles.has_stages:
         run(handles, STEP2)
     else:
@@ -344,25 +427,50 @@ def finish(handles: Handles, arm: ArmState, drive: Drive, has_sensors: bool) -> 
 
 
 @compiled
-def advance(handles: Handles, arm: ArmState, drive: Drive, substep_count: int, is_last: bool) -> None:
-    """Runs whole substeps; only the control step's last one has sensors."""
+def advance(  # noqa: PLR0917 -- Numba's boxing of keywords costs
+    handles: Handles,
+    arm: ArmState,
+    drive: Drive,
+    closing: float,
+    substep_count: int,
+    is_prepared: bool,
+    is_last: bool,
+) -> None:
+    """Runs substeps, of which the first may have been prepared; only the control step's last one has sensors."""
     for substep in range(substep_count):
         has_sensors = is_last and substep == substep_count - 1
-        prepare(handles, arm, False, has_sensors)
-        finish(handles, arm, drive, has_sensors)
+        if substep > 0 or not is_prepared:
+            prepare(handles, arm, False, has_sensors)
+        finish(handles, arm, drive, closing, has_sensors)
 
 
 def compile_for(handles: Handles, arm: ArmState, drive: Drive) -> None:
     """Compiles what takes these, or loads it from disk, and runs nothing."""
     given = [numba.typeof(value) for value in (handles, arm, drive)]
-    flag, count = numba.boolean, numba.int64
+    flag, count, real = numba.boolean, numba.int64, numba.float64
     entries: list[tuple[Any, list[Any]]] = [
         (prepare, [*given[:2], flag, flag]),
-        (finish, [*given, flag]),
-        (advance, [*given, count, flag]),
+        (advance, [*given, real, count, flag, flag]),
     ]
     for function, signature in entries:
         function.compile(tuple(signature))
+
+
+def proves_svd_parts(lapack: Lapack, draws: np.random.Generator) -> bool:
+    """Whether `decompose` gives the bits of `decompose_by_driver` with this LAPACK, for the shapes used here."""
+    for trial in range(40):
+        size = 3 if trial % 2 else 6
+        root = draws.normal(size=(size, size)) * np.exp(2 * draws.normal(size=size))
+        root[0] = root[-1] if trial % 8 > 5 else root[0]  # singular, as the arm may be
+        lapack.integers[:2] = size, size - 1
+        found = []
+        for function in (decompose, decompose_by_driver):
+            matrix, values, left, right = root @ root.T, np.empty(size), np.eye(size), np.eye(size)
+            function(lapack, matrix, values, left, right)
+            found.append(b"".join(array.tobytes() for array in (values, left, right)))
+        if found[0] != found[1]:
+            return False
+    return True
 
 
 def proves_products(functions: Array, draws: np.random.Generator) -> bool:
