@@ -259,15 +259,10 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
     title += " · STARVED: every action came too late" if evaluation.is_starved else ""
     if evaluation.results:
         console.print(result_table(title, evaluation.results, instructions))
+    if evaluation.machine_dependence is not None:
+        console.print(f"this number depends on the machine: {evaluation.machine_dependence}", highlight=False)
     if config.execution.mode == "realtime":
-        pacings = [result.pacing for result in evaluation.results if result.pacing is not None]
-        rates = sorted(pacing.achieved_fps for pacing in pacings)
-        held = (
-            f"{rates[0]:.1f} to {rates[-1]:.1f} fps, {sum(p.missed_ticks for p in pacings)} ticks missed"
-            if rates
-            else "no rate"
-        )
-        console.print(f"by the clock: {held} of {config.execution.fps} asked for; this number depends on the machine")
+        console.print(_rate_held(config, evaluation.results), highlight=False)
     console.print(f"results: {evaluation.out}", highlight=False, soft_wrap=True)
     _show_errors(console, evaluation.results)
     if evaluation.is_interrupted:
@@ -280,6 +275,15 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         console.print(f"  ray-eval run --resume {evaluation.out}", highlight=False, soft_wrap=True)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE
+
+
+def _rate_held(config: EvalConfig, results: Sequence[EpisodeResult]) -> str:
+    """How well the episodes that count held the rate."""
+    pacings = [result.pacing for result in results if result.pacing is not None]
+    if not pacings:
+        return f"by the clock: no episode held {config.execution.fps} fps"
+    rates, missed = sorted(pacing.achieved_fps for pacing in pacings), sum(p.missed_ticks for p in pacings)
+    return f"by the clock: {rates[0]:.1f} to {rates[-1]:.1f} of {config.execution.fps} fps, {missed} ticks missed"
 
 
 def _show_errors(console: Console, results: Sequence[EpisodeResult]) -> None:
@@ -319,6 +323,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     console.print(sweep_table(title_of(plan), result.points, console.width))
     files = f"table: {out / 'points.csv'}, figures: {out / 'success.png'}, {out / 'queue.png'}"
     console.print(f"results: {out}, {files}", highlight=False, soft_wrap=True)
+    _show_errors(console, [found for point in result.points for found in point.results])
     if result.is_complete:
         return EXIT_COMPLETE
     console.print(f"not complete; go on with: ray-eval sweep --resume {out}", highlight=False, soft_wrap=True)

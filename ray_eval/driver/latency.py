@@ -10,11 +10,10 @@ from typing import Any
 
 from ray_eval.config import LatencyConfig
 from ray_eval.errors import ConfigError
+from ray_eval.report.metrics import CALIBRATED_KEY
 from ray_eval.rollout.latency import steps_of_ms
 from ray_eval.sections import MAX_LATENCY_MS, LatencySection, RecordedLatency, StepsLatency
 
-CALIBRATED_KEY = "calibrated_latency_ms"
-"""Name, among the environment's identity values, of the latency that was measured at the run's start."""
 TRACE_KEY = "latency_trace_sha256"
 """Name, among the environment's identity values, of the digest of a trace's content."""
 MOST_TRACE_LINES = 100_000

@@ -22,7 +22,7 @@ from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
 from ray_eval.driver.joining import AUTH_MODE, TOKEN_PATH
-from ray_eval.driver.latency import CALIBRATED_KEY, ResolvedLatency, resolve_latency
+from ray_eval.driver.latency import ResolvedLatency, resolve_latency
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.provenance import environment_identity, provenance
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
@@ -34,7 +34,7 @@ from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.envs.libero.versions import simulator_version_warning
 from ray_eval.errors import ConfigError, EpisodeError, SetupError
 from ray_eval.report.ledger import Attempt, episode_record
-from ray_eval.report.metrics import Rate, rate_of
+from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, rate_of
 from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.actor import RolloutSettings
 from ray_eval.rollout.episode import error_result
@@ -63,6 +63,8 @@ class Evaluation:
     """Whether a signal ended it early."""
     is_starved: bool = False
     """Whether every action arrived too late, so that the policy never acted."""
+    machine_dependence: str | None = None
+    """What its figures owe to the machine; None for the same figures on every machine."""
 
     @property
     def rate(self) -> Rate:
@@ -188,8 +190,9 @@ class Part:
         """The results that count."""
         results = self.folder.results()
         ordered = tuple(results[spec.episode_id] for spec in self.plan if spec.episode_id in results)
-        is_starved = bool((self._header or {}).get("is_starved"))
-        return Evaluation(self.folder.path, self.plan, ordered, is_interrupted, is_starved)
+        header = self._header or {"identity": {}}
+        is_starved, depends = bool(header.get("is_starved")), machine_dependence(header["identity"])
+        return Evaluation(self.folder.path, self.plan, ordered, is_interrupted, is_starved, depends)
 
 
 class Session:

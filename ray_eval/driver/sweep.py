@@ -21,6 +21,7 @@ from ray_eval.driver.run import Part, open_session
 from ray_eval.errors import ConfigError
 from ray_eval.report.figures import draw_queue_lengths, draw_success
 from ray_eval.report.ledger import write_atomically
+from ray_eval.report.metrics import machine_dependence
 from ray_eval.report.progress import ProgressView
 from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text
 
@@ -242,4 +243,5 @@ def swept(point: Point, part: Part) -> SweptPoint:
         planned=len(part.plan),
         results=part.evaluation(is_interrupted=False).results,
         identity_sha256=None if header is None else header["identity_sha256"],
+        machine_dependence=None if header is None else machine_dependence(header["identity"]),
     )

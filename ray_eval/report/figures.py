@@ -69,7 +69,9 @@ def draw_success(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint]
         many = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}" if counts else "n = 0"
         hollow = "; hollow: every action came too late" if any(point.is_starved for point in points) else ""
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=_INK)
-        figure.supxlabel(f"{many} per point; bars: 95 % Wilson intervals{hollow}", fontsize=7.5, color=_GREY)
+        machine = "; depends on the machine" if any(point.machine_dependence for point in points) else ""
+        note = f"{many} per point; bars: 95 % Wilson intervals{hollow}{machine}"
+        figure.supxlabel(note, fontsize=7.5, color=_GREY)
         _save(figure, stem)
 
 

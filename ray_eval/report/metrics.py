@@ -16,6 +16,9 @@ from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 VOLATILE = ("attempt", "worker", "wall_s", "infer_ms_p50", "started_at", "error", "traceback")
 """Fields of a record that say how a run went, not what came out of it."""
 
+CALIBRATED_KEY = "calibrated_latency_ms"
+"""Name, among the environment's identity values, of the latency that was measured at the run's start."""
+
 CONFIDENCE = 0.95
 """Level of the Wilson interval."""
 
@@ -133,6 +136,7 @@ def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results
         "is_complete": overall.n == len(plan),
         # False where the same run again may give other episodes: throughput mode, or a server with noise of its own.
         "is_reproducible": header["identity"].get("environment.is_reproducible", True),
+        "machine_dependence": machine_dependence(header["identity"]),
         "is_mixed": len({result.canary for result in ordered if result.outcome is not Outcome.ERROR}) > 1,
         "is_starved": header.get("is_starved", False),
         "overall": group_values(ordered),
@@ -144,6 +148,14 @@ def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results
         "episodes": [_episode_values(result) for result in ordered],
     }
     return json.dumps(summary, sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def machine_dependence(identity: Mapping[str, Any]) -> str | None:
+    """What a run's figures owe to the machine that it ran on; None for the same figures on every machine."""
+    if identity.get("execution.mode") == "realtime":
+        return f"paced by the clock at {identity['execution.fps']} fps"
+    calibrated_ms = identity.get(f"environment.{CALIBRATED_KEY}")
+    return None if calibrated_ms is None else f"latency as timed at the run's start, {calibrated_ms:g} ms"
 
 
 def group_values(group: Sequence[EpisodeResult]) -> dict[str, Any]:

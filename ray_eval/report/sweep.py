@@ -20,6 +20,8 @@ from ray_eval.report.paired import PairedDifference, paired_difference
 from ray_eval.report.progress import percent
 from ray_eval.types import EpisodeResult
 
+MARK = "*"
+"""Stands behind the figures of a point that another machine would not repeat."""
 SCHEMA_VERSION = 1
 """Version of the layout of a sweep's summary."""
 
@@ -36,6 +38,8 @@ class SweptPoint:
     """The results that count, in plan order."""
     identity_sha256: str | None = None
     """Identity of the point's run; None before it has begun."""
+    machine_dependence: str | None = None
+    """What its figures owe to the machine; None for the same figures on every machine."""
 
     @property
     def is_starved(self) -> bool:
@@ -72,6 +76,7 @@ def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[Swept
                 "identity_sha256": point.identity_sha256,
                 "planned": point.planned,
                 "is_starved": point.is_starved,
+                "machine_dependence": point.machine_dependence,
                 **group_values(point.results),
                 "difference_to_first": _difference_values(difference),
             }
@@ -97,7 +102,9 @@ def sweep_csv_text(points: Sequence[SweptPoint]) -> str:
     """`points.csv`: one row per point."""
     rows = [_csv_row(point, difference) for point, difference in _compared(points)]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    # Points by the clock, or with errors alone, have other figures than the rest.
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
@@ -110,6 +117,7 @@ def _csv_row(point: SweptPoint, difference: PairedDifference) -> dict[str, Any]:
         **point.values,
         "planned": point.planned,
         "is_starved": point.is_starved,
+        "machine_dependence": point.machine_dependence,
         **values,
         **inside,
         **{f"difference_{key}": value for key, value in _difference_values(difference).items()},
@@ -128,9 +136,11 @@ def sweep_table(title: str, points: Sequence[SweptPoint], width: int) -> Table:
     names = [re.sub(r"[._](?=[^._]+$)", "\n", key.removeprefix("execution.")) for key in points[0].values]
     rows = [_cells(point, difference, is_first=point is points[0]) for point, difference in _compared(points)]
     left_out: set[str] = set()
+    caption = caption_of(points)
     for name in (None, *_LEAST_IMPORTANT_FIRST):
         left_out.add(name or "")
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.caption, table.caption_justify = caption, "left"
         for column in (*names, *(column for column in _COLUMNS if column not in left_out)):
             table.add_column(column, justify="right", no_wrap=True)
         for point, row in zip(points, rows, strict=True):
@@ -139,6 +149,12 @@ def sweep_table(title: str, points: Sequence[SweptPoint], width: int) -> Table:
         if Measurement.get(_MEASURING, _MEASURING.options, table).maximum <= width:
             break
     return table
+
+
+def caption_of(points: Sequence[SweptPoint]) -> str | None:
+    """What the mark behind a count means; None where no point depends on the machine."""
+    reasons = dict.fromkeys(point.machine_dependence for point in points if point.machine_dependence)
+    return f"{MARK} depends on the machine: {'; '.join(reasons)}" if reasons else None
 
 
 def _compared(points: Sequence[SweptPoint]) -> Iterator[tuple[SweptPoint, PairedDifference]]:
@@ -151,7 +167,7 @@ def _cells(point: SweptPoint, difference: PairedDifference, *, is_first: bool) -
     inside = values["inside"] or {}
     replan, jump_m, jump_rad = (inside.get(f"{key}") for key in _INSIDE)
     return (
-        f"{rate.successes}/{rate.n}",
+        f"{rate.successes}/{rate.n}{MARK if point.machine_dependence else ''}",
         percent(rate.value),
         _range(rate.interval, signed=False),
         "-" if is_first or difference.value is None else f"{100 * difference.value:+.1f} {_range(difference.interval)}",

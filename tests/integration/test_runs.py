@@ -290,6 +290,8 @@ def test_a_calibrated_latency_is_frozen_into_the_run(ray_session, tmp_path):
     slow = evaluate(tmp_path / "slow", *words, "serving.slowdown_ms=[60,60]")
     header = read_ledger(slow.out).header
     latency_ms = header["identity"]["environment.calibrated_latency_ms"]
+    assert slow.machine_dependence == f"latency as timed at the run's start, {latency_ms:g} ms"
+    assert json.loads((slow.out / "summary.json").read_text())["machine_dependence"] == slow.machine_dependence
     # At least the pause, which is two steps.
     assert latency_ms >= 60
     first_arrival = next(i for i, n in enumerate(slow.results[0].inside.queue_lengths) if n)

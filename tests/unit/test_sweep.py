@@ -1,5 +1,7 @@
 """Sweeps: which points there are, how they compare, what is written and drawn."""
 
+import csv
+import dataclasses
 import io
 import json
 import math
@@ -14,7 +16,7 @@ from ray_eval.errors import ConfigError
 from ray_eval.report.figures import draw_queue_lengths, draw_success, horizontal_key, mean_lengths
 from ray_eval.report.paired import PairedDifference, paired_difference
 from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text, sweep_table
-from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome
+from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome, Pacing
 
 BASE = ["suite=fake", "policy=random", "execution.mode=async"]
 
@@ -162,6 +164,31 @@ def test_a_narrow_table_leaves_columns_out_and_cuts_no_figure_short(width, has_s
     assert "\N{HORIZONTAL ELLIPSIS}" not in lines
     assert all(text in lines for text in ("3/3", "43.9-100.0 %", "0/3", "1/1"))
     assert ("seam" in lines) is has_seams
+
+
+def test_a_point_of_errors_alone_and_one_by_the_clock_have_a_row_like_every_other():
+    broken = SweptPoint({"execution.fps": "60"}, planned=1, results=(result(0, E),))
+    paced = dataclasses.replace(result(0, S), pacing=Pacing(achieved_fps=15.0, missed_ticks=1))
+    held = SweptPoint({"execution.fps": "15"}, 1, (paced,), machine_dependence="paced by the clock at 15 fps")
+    rows = list(csv.DictReader(io.StringIO(sweep_csv_text([broken, held]))))
+    assert [row["errors"] for row in rows] == ["1", "0"]
+    assert [row["achieved_fps_mean"] for row in rows] == ["", "15.0"]
+    assert [row["seams"] for row in rows] == ["", "1"]
+
+
+def test_a_point_that_depends_on_the_machine_is_marked_wherever_it_is_shown(tmp_path):
+    first, *others = points()
+    marked = [first, *(dataclasses.replace(point, machine_dependence="latency as timed, 61 ms") for point in others)]
+    console = Console(file=io.StringIO(), width=160)
+    console.print(sweep_table("random on fake", marked, 160))
+    assert console.file.getvalue().count("*") == 1 + len(others)
+    assert "* depends on the machine: latency as timed, 61 ms" in console.file.getvalue()
+    told = [point["machine_dependence"] for point in json.loads(sweep_summary_text(AXES, marked))["points"]]
+    assert told == [None, *["latency as timed, 61 ms"] * len(others)]
+    draw_success(AXES, marked, tmp_path / "marked", "random on fake")
+    assert "depends on the machine" in (tmp_path / "marked.svg").read_text()
+    draw_success(AXES, points(), tmp_path / "plain", "random on fake")
+    assert "depends on the machine" not in (tmp_path / "plain.svg").read_text()
 
 
 def test_the_latency_goes_along_the_horizontal_axis():
