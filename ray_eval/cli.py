@@ -321,8 +321,9 @@ def _sweep(parsed: argparse.Namespace) -> int:
     console = _console()
     result = run_sweep(plan, out, console)
     console.print(sweep_table(title_of(plan), result.points, console.width))
-    files = f"table: {out / 'points.csv'}, figures: {out / 'success.png'}, {out / 'queue.png'}"
-    console.print(f"results: {out}, {files}", highlight=False, soft_wrap=True)
+    figures = ", ".join(str(path) for path in (out / "success.png", out / "queue.png") if path.exists())
+    files = f"{out}, table: {out / 'points.csv'}, figures: {figures}"
+    console.print(f"results: {files}", highlight=False, soft_wrap=True)
     _show_errors(console, [found for point in result.points for found in point.results])
     if result.is_complete:
         return EXIT_COMPLETE
