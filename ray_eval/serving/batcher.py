@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_eval.errors import EpisodeError
+from ray_eval.errors import ContractError, EpisodeError
 from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
 from ray_eval.sections import BatchingSection
 from ray_eval.serving.forward import answer_rows
@@ -239,6 +239,8 @@ class Batcher:
             try:
                 rows.append(ticket.row())
                 errors.append(None)
+            except (ContractError, EpisodeError) as error:
+                errors.append(error)
             except Exception as error:  # noqa: BLE001 - a policy may raise anything, and only its own request fails of it
                 errors.append(EpisodeError(f"policy {self._spec.name!r}: stage raised {type(error).__name__}: {error}"))
         return rows, errors

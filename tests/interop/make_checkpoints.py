@@ -50,6 +50,8 @@ def save(folder: Path, kind: str, *images: str, size_px: int = SIZE_PX, off: flo
     policy = get_policy_class(kind)(config)
     if kind == "vqbet":
         policy.vqbet.action_head.vqvae_model.discretized.fill_(True)
+    if kind == "xvla":  # LeRobot leaves this one as memory happens to be
+        torch.nn.init.normal_(policy.model.vlm.image_projection, std=0.1)
     policy.save_pretrained(folder)
     for pipeline in make_pre_post_processors(config, dataset_stats=statistics(*images, off=off)):
         pipeline.save_pretrained(folder)
@@ -112,7 +114,12 @@ def vqbet(folder: Path) -> None:
     save(folder, "vqbet", IMAGE, size_px=SMALL_PX, **steps, **small)
 
 
-def smolvla(folder: Path) -> None:
+def smolvla_longest(folder: Path) -> None:
+    """As SmolVLA is by default: instructions padded to the longest of their batch."""
+    smolvla(folder, pad_language_to="longest")
+
+
+def smolvla(folder: Path, pad_language_to: str = "max_length") -> None:
     backbone = folder.parent / f"{folder.name}-backbone"
     make_backbone(backbone)
     save(
@@ -127,7 +134,7 @@ def smolvla(folder: Path) -> None:
         load_vlm_weights=False,
         num_vlm_layers=2,
         resize_imgs_with_padding=(64, 64),
-        pad_language_to="max_length",
+        pad_language_to=pad_language_to,
         tokenizer_max_length=24,
     )
 
@@ -217,7 +224,18 @@ def xvla(folder: Path) -> None:
 
 MAKERS = {
     maker.__name__: maker
-    for maker in (act, act_ensemble, act_renamed, act_old, diffusion, diffusion_ddim, vqbet, smolvla, xvla)
+    for maker in (
+        act,
+        act_ensemble,
+        act_renamed,
+        act_old,
+        diffusion,
+        diffusion_ddim,
+        vqbet,
+        smolvla,
+        smolvla_longest,
+        xvla,
+    )
 }
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """LeRobot's policies, evaluated by ray-eval over gRPC, act as LeRobot's own loop does, action for action."""
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -40,17 +41,30 @@ KINDS = {
 }
 """What becomes of each policy type of LeRobot 0.4.4 in the environment of scripts/install_lerobot.sh."""
 ONE_CAMERA = ("act_ensemble", "diffusion_ddim", "vqbet")
-NAMES = ("act", "act_ensemble", "act_renamed", "act_old", "diffusion", "diffusion_ddim", "vqbet", "smolvla", "xvla")
-SIZES_PX = {name: 256 if name in ("act", "smolvla") else 96 for name in NAMES}
+NAMES = (
+    "act",
+    "act_ensemble",
+    "act_renamed",
+    "act_old",
+    "diffusion",
+    "diffusion_ddim",
+    "vqbet",
+    "smolvla",
+    "xvla",
+    "smolvla_longest",
+)
+SIZES_PX = {name: 256 if name == "act" or "smolvla" in name else 96 for name in NAMES}
 """Image sizes: LIBERO's own where it costs little, smaller ones elsewhere."""
 RTC = {"execution_horizon": 8, "max_guidance_weight": 5.0, "prefix_attention_schedule": "EXP"}
 """Settings of real-time chunking, none of them LeRobot's default."""
 THRESHOLD = 0.5
 LATENCY = ReplayedLatency([steps * 1000 / CONTROL_HZ for steps in (3, 1, 2, 4)])
 """Of another number of control steps from request to request."""
-BATCHED = ("act", "diffusion_ddim", "smolvla")
+BATCHED = ("act", "diffusion_ddim", "smolvla", "smolvla_longest")
 """Policies whose forwards take several rows; the others have a forward for each row."""
-ROWS = 4
+TASKS = ("go", TASK, "open the middle drawer", "push")
+"""Instructions of several lengths, one per row of a batch."""
+ROWS = len(TASKS)
 IDS = itertools.count()
 
 
@@ -214,10 +228,11 @@ def test_rows_with_other_rests_and_delays_share_a_batch_within_rounding(servers)
 def test_in_a_batch_an_action_is_lerobots_within_rounding(name, servers):
     """Rows of other tasks, noise and images beside it; and bit for bit the same whatever they are."""
     alone, together = Asked(client_of(servers[name])), Asked(client_of(servers[f"{name}-{ROWS}"]))
-    rows = [trial_observation(alone.spec, index) for index in range(ROWS)]
+    rows = [dataclasses.replace(trial_observation(alone.spec, i), task=TASKS[i]) for i in range(ROWS)]
     one_by_one = np.stack([alone.infer_batch([row])[0].actions for row in rows])
     at_once = np.stack([chunk.actions for chunk in together.infer_batch(rows)])
     assert np.abs(at_once - one_by_one).max() <= 1e-5 * np.abs(one_by_one).max()
+    assert np.array_equal(together.infer_batch([rows[0]])[0].actions, at_once[0])
     alone.client.close()
     together.client.close()
 
@@ -245,6 +260,7 @@ def test_a_checkpoint_says_what_it_needs(servers):
         "vqbet": (5, 5, 4, 96),
         "smolvla": (10, 5, 1, 256),
         "xvla": (8, 4, 1, 96),
+        "smolvla_longest": (10, 5, 1, 256),
     }
     assert {s.state_dim for s in specs.values()} == {8}
     assert len({s.digest for s in specs.values()}) == len(specs)

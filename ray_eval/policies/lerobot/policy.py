@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ray_eval.errors import ContractError, RayEvalError
+from ray_eval.policies.lerobot.batching import StagedObservation, joined, token_padding
 from ray_eval.policies.lerobot.checkpoint import Checkpoint, open_checkpoint
 from ray_eval.policies.lerobot.chunking import alike, guidance, is_rtc
 from ray_eval.policies.lerobot.ensembling import temporal_ensemble
@@ -46,6 +47,7 @@ class LeRobotPolicy:
         self._is_seeded = self._noise_shape is None and not is_deterministic(self._loaded.policy)
         self._ensemble = temporal_ensemble(self._loaded.policy)
         self._is_rtc = is_rtc(config)
+        self._padding = token_padding(self._loaded.preprocess)
         self._check_history(checkpoint)
         self._spec = self._described(checkpoint, self._try_blank(checkpoint))
 
@@ -55,31 +57,49 @@ class LeRobotPolicy:
         return self._spec
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
-        """One chunk per observation; a policy that draws from torch's own generator gets them one by one.
+        """One chunk per observation.
 
         Raises:
             ContractError: an observation has another shape than the checkpoint's inputs, or a foreign memory.
         """
-        if self._is_seeded:
-            return [chunk for observation in observations for chunk in self._infer([observation])]
-        if self._is_rtc:
-            return self._infer_alike(observations)
-        return self._infer(observations)
+        return self.infer_staged([self.stage(observation) for observation in observations])
 
-    def _infer_alike(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+    def stage(self, observation: Observation) -> StagedObservation:
+        """The observation behind LeRobot's own pre-processing: images, normalisation, tokens, device.
+
+        Raises:
+            ContractError: it has another shape than the checkpoint's inputs.
+        """
+        frames = tuple(self._preprocessed(observation, index) for index in range(self._n_obs_steps))
+        return StagedObservation(observation, frames)
+
+    def infer_staged(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
+        """One chunk per row; a policy that draws from torch's own generator gets them one by one.
+
+        Raises:
+            ContractError: an observation has a foreign memory.
+        """
+        if self._is_seeded:
+            return [chunk for row in rows for chunk in self._infer([row])]
+        if self._is_rtc:
+            return self._infer_alike(rows)
+        return self._infer(rows)
+
+    def _infer_alike(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
         """Rows of one delay and one length of prefix share a forward.
 
         It has as many rows as there are in all, so that a row's bytes do not depend on how many are like it.
         """
         chunks: dict[int, ActionChunk] = {}
-        for indices in alike(observations):
-            filled = [*indices, *[indices[0]] * (len(observations) - len(indices))]
-            answers = self._infer([observations[index] for index in filled])
+        for indices in alike([row.observation for row in rows]):
+            filled = [*indices, *[indices[0]] * (len(rows) - len(indices))]
+            answers = self._infer([rows[index] for index in filled])
             chunks.update(zip(indices, answers, strict=False))
-        return [chunks[index] for index in range(len(observations))]
+        return [chunks[index] for index in range(len(rows))]
 
-    def _infer(self, observations: Sequence[Observation]) -> list[ActionChunk]:
-        actions = self._raw_chunks(observations)
+    def _infer(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
+        observations = [row.observation for row in rows]
+        actions = self._raw_chunks(rows, observations)
         raws = actions.float().cpu().numpy() if self._is_rtc else [None] * len(observations)
         if self._ensemble is None:
             states = [b""] * len(observations)
@@ -95,7 +115,7 @@ class LeRobotPolicy:
 
         return torch
 
-    def _raw_chunks(self, observations: Sequence[Observation]) -> Any:
+    def _raw_chunks(self, rows: Sequence[StagedObservation], observations: Sequence[Observation]) -> Any:
         """(B, H, A) as the policy itself gives it, before LeRobot's post-processing."""
         policy, torch = self._loaded.policy, self._torch
         policy.reset()
@@ -107,21 +127,21 @@ class LeRobotPolicy:
             keywords["noise"] = draw_noise(torch, seeds, self._noise_shape).to(self._loaded.device)
         if self._is_rtc:
             keywords |= guidance(torch, observations, self._loaded.config, self._loaded.device)
-        batches = [self._batch(observations, index) for index in range(self._n_obs_steps)]
+        columns = zip(*(row.frames for row in rows), strict=True)
+        batches = [joined(torch, column, self._padding) for column in columns]
         # The guidance of real-time chunking takes gradients, which inference mode has none of.
         with torch.no_grad() if self._is_rtc else torch.inference_mode(), self._autocast():
             self._fill_history(batches)
             return policy.predict_action_chunk(batches[-1], **keywords)
 
-    def _batch(self, observations: Sequence[Observation], index: int) -> dict[str, Any]:
-        """LeRobot's batch of the frame `index`, oldest first, through its own pre-processing."""
+    def _preprocessed(self, observation: Observation, index: int) -> dict[str, Any]:
+        """LeRobot's batch of one row of the frame `index`, oldest first, through its own pre-processing."""
         torch = self._torch
-        batch: dict[str, Any] = {"task": [observation.task for observation in observations]}
+        batch: dict[str, Any] = {"task": [observation.task]}
         for feature in self._wiring.features:
             key = self._wiring.sources[feature.name]
-            frames = [self._frame(observation, key, index, feature) for observation in observations]
-            stacked = torch.from_numpy(np.stack(frames))
-            batch[feature.name] = _image_tensor(torch, stacked) if feature.is_image else stacked
+            frame = torch.from_numpy(np.array(self._frame(observation, key, index, feature))[None])
+            batch[feature.name] = _image_tensor(torch, frame) if feature.is_image else frame
         processed: dict[str, Any] = self._loaded.preprocess(batch)
         processed.pop(ACTION, None)  # the pipeline's place for it; `select_action` drops it as well
         return processed
