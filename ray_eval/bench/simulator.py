@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import Final
 
 from ray_eval.bench.rows import Row, interleaved, median_ms, timed
 from ray_eval.bench.tasks import ENV_SEED, BenchTask
 from ray_eval.envs.libero.env import CAMERAS, LiberoEnv
 from ray_eval.types import IMAGE, WRIST_IMAGE
 
+WARMUPS: Final = 10
+"""Untimed rounds of `bench step` at first."""
+
 
 def bench_step(tasks: Sequence[BenchTask], repeats: int) -> list[Row]:
     """A control step without rendering, against the same number of bare `mj_step` and against plain LIBERO's step.
 
-    The bare physics starts from the state before plain LIBERO's step, with the torques of its last substep.
+    The bare physics starts from the state before plain LIBERO's step, with the torques of its last substep. Each is
+    timed right after an untimed one of its kind, so that nobody pays for the caches that the others have filled.
     """
     return [row for task in tasks for row in _step_rows(task, repeats)]
 
@@ -24,20 +29,29 @@ def _step_rows(task: BenchTask, repeats: int) -> list[Row]:
     with contextlib.closing(env), contextlib.closing(plain):
         env.reset(task.spec())
         plain.reset(ENV_SEED, task.init_state())
-        ours, theirs = (iter(task.actions(repeats + 10)) for _ in range(2))
+        ours, theirs = (iter(task.actions(2 * (repeats + WARMUPS))) for _ in range(2))
+
+        def our_step() -> float:
+            env.step(next(ours))
+            return timed(lambda: env.step(next(ours)))
 
         def plain_step() -> float:
+            plain.env.step(next(theirs))
             plain.mark()
             return timed(lambda: plain.env.step(next(theirs)))
 
+        def bare_step() -> float:
+            plain.bare_physics_s()
+            return plain.bare_physics_s()
+
         durations = interleaved(
             {
-                "ours": lambda: timed(lambda: env.step(next(ours))),
+                "ours": our_step,
                 "plain": plain_step,
-                "bare": plain.bare_physics_s,
+                "bare": bare_step,
             },
             repeats,
-            warmups=10,
+            WARMUPS,
         )
     found = {name: median_ms(values) for name, values in durations.items()}
     return [

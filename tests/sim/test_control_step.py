@@ -165,3 +165,19 @@ def test_more_tasks_are_left_alike(simulator, suite, task_id):
         check(made, random_actions(20), init_state=suites.init_states(suite, task_id)[INIT_STATE_ID], is_absolute=True)
     finally:
         made.close()
+
+
+def test_a_step_gives_the_model_back_as_it_was(simulation):
+    simulation.reset(SEED, None)
+    model = simulation.env.sim.model._model
+    assert simulation._control_step._compiled._bvh_size._word is not None
+    before = model.nbvh
+    simulation.step(SETTLE)
+    assert model.nbvh == before > 100_000
+    with pytest.raises(TypeError):
+        simulation.step(np.array([None] * 7))
+    assert model.nbvh == before
+
+
+def test_the_parts_of_the_svd_are_proven_on_this_machine():
+    assert control_step._has_svd_parts()

@@ -16,7 +16,7 @@ from ray_eval.envs.libero.model_cache import ModelCache
 from ray_eval.envs.libero.snapshot import SceneSnapshot, SnapshotRecorder
 from ray_eval.envs.libero.task_env import make_task_env
 from ray_eval.errors import EpisodeError
-from ray_eval.types import FloatArray, StepResult
+from ray_eval.types import Array, FloatArray, StepResult
 
 T = TypeVar("T")
 
@@ -104,8 +104,8 @@ class Simulation:
     def _check_finite(self) -> None:
         """MuJoCo resets a diverged simulation by itself and only counts a warning."""
         data = self.env.sim.data._data  # noqa: SLF001 -- there is no public way
-        is_sane = not data.warning.number[_divergences()].any()
-        if not (is_sane and math.isfinite(data.qpos.sum() + data.qvel.sum())):
+        qpos, qvel = data.qpos, data.qvel
+        if data.warning.number.dot(_divergences()) or not math.isfinite(qpos.dot(qpos) + qvel.dot(qvel)):
             raise EpisodeError(
                 f"step: expected finite positions and velocities, got a simulation that diverged at {data.time:.3f} s; "
                 "check the scale of the policy's actions"
@@ -138,8 +138,10 @@ def _construct(bddl_path: Path, models: ModelCache) -> Any:
 
 
 @functools.cache
-def _divergences() -> list[int]:
-    """MuJoCo's warnings of a diverged simulation; their numbers change with its version."""
+def _divergences() -> Array:
+    """1 for MuJoCo's warnings of a diverged simulation, 0 for the others; their numbers change with its version."""
     from mujoco import mjtWarning
 
-    return [int(kind) for kind in (mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC)]
+    kinds = np.zeros(int(mjtWarning.mjNWARNING), np.int32)
+    kinds[[int(kind) for kind in (mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC)]] = 1
+    return kinds
