@@ -167,15 +167,23 @@ def test_more_tasks_are_left_alike(simulator, suite, task_id):
         made.close()
 
 
-def test_a_step_gives_the_model_back_as_it_was(simulation):
+def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, monkeypatch):
     simulation.reset(SEED, None)
     model = simulation.env.sim.model._model
     assert simulation._control_step._compiled._bvh_size._word is not None
     before = model.nbvh
     simulation.step(SETTLE)
     assert model.nbvh == before > 100_000
-    with pytest.raises(TypeError):
-        simulation.step(np.array([None] * 7))
+    seen_within = []
+
+    def interrupted(_action):
+        seen_within.append(model.nbvh)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulation.controller, "set_goal", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulation.step(SETTLE)
+    assert seen_within == [0]
     assert model.nbvh == before
 
 
