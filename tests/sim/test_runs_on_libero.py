@@ -1,5 +1,7 @@
 """Whole runs on real LIBERO: the same bytes for one worker and three, sync and async, killed and resumed."""
 
+import csv
+import json
 import os
 import signal
 import subprocess
@@ -69,3 +71,29 @@ def test_a_sweep_is_the_same_for_other_workers_and_a_policy_that_pauses_at_rando
     assert len(one) == 7
     assert sweep(tmp_path / "two", "workers=2") == one
     assert sweep(tmp_path / "slow", "workers=2", "serving.slowdown_ms=[0,200]") == one
+
+
+@pytest.mark.nightly
+def test_tuning_on_libero_finds_what_works_and_touches_no_init_state_that_is_reported_on(tmp_path):
+    out = tmp_path / "tuned"
+    space = ("execution.aggregate=weighted_average,latest_only", "execution.actions_per_chunk=5,32")
+    given = ("execution.mode=async", "execution.latency.steps=2", "episodes_per_task=2", "workers=1")
+    options = ("--trials", "4", "--tune-states", "2", "--out", str(out))
+    program = [sys.executable, "-m", "ray_eval", "tune", *SWEEP, *given, "ray.dashboard=false", *space, *options]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tuning on init states 48-49 of each task; the result is that of 0-1" in done.stdout
+
+    with (out / "trials.csv").open(encoding="utf-8") as trials:
+        rows = list(csv.DictReader(trials))
+    assert len({(row["execution.aggregate"], row["execution.actions_per_chunk"]) for row in rows}) == 4
+    tuning = json.loads((out / "tuning.json").read_text())
+    assert {key: rows[0][key] for key in tuning["best"]} == tuning["best"]
+    tuned = {episode_id for rung in tuning["rungs"] for episode_id in rung}
+    points = {path.name: set(read_ledger(path).episodes) for path in out.glob("points/*")}
+    assert points["0-as-given"] == points["1-best"] == {f"libero_object/{task}/{i}" for task in (2, 9) for i in (0, 1)}
+    assert tuned == {f"libero_object/{task}/{i}" for task in (2, 9) for i in (48, 49)}
+
+    # At this latency half-old plans of 32 steps fail (docs/latency.md), and short ones do not.
+    as_given, best = (point["successes"] for point in json.loads((out / "summary.json").read_text())["points"])
+    assert best > as_given
