@@ -1,71 +1,143 @@
 """How much of a policy's forward async hides: sync and async, with a forward of 0 and of 100 ms, one worker.
 
-python benchmarks/overlap.py OUT [--suite libero_object] [--tasks [0,9]] [--forward-ms 100] [--latency-steps 2]
+python benchmarks/overlap.py OUT [--suite libero_object] [--tasks [0]] [--forward-ms 100] [--images]
+
+A request that is d steps late can hide no more than what d simulated steps take, and those are far shorter than the
+50 ms that they stand for. So async is measured at the d that matches the forward on a robot (100 ms: 2 steps), and at
+the d whose simulated steps fill the forward, which is found first. Every mode asks at the same steps; `noop` never
+succeeds, so all have the same steps as well, and each episode is compared with itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import statistics
-import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import ray
+from rich.console import Console
 
-import ray_eval
+from ray_eval.config import load_config
+from ray_eval.driver.run import Session, open_session
+from ray_eval.driver.sweep import Point, SweepPlan, create_sweep, open_part
 from ray_eval.report.ledger import read_ledger
+from ray_eval.report.progress import ProgressView
+from ray_eval.rollout.latency import steps_of_ms
+
+CHUNK_LEN, REPLAN_STEPS = 128, 64
+"""Rows of a chunk, and steps from one request to the next, in sync and in async at threshold 0.5 alike."""
+SYNC = ("execution.mode=sync", f"protocol.replan_steps={REPLAN_STEPS}")
 
 
-def measured(out: Path, forward_ms: float, *words: str) -> tuple[float, int, int]:
-    """Seconds inside episodes, requests and episodes; builds and start-up left out."""
-    pause = f"serving.slowdown_ms=[{forward_ms:g},{forward_ms:g}]"
-    evaluation = ray_eval.evaluate(None, [*words, pause, "workers=1", "ray.dashboard=false", f"out={out}"])
-    records = read_ledger(out).episodes.values()
-    assert evaluation.is_complete
-    return sum(record["wall_s"] for record in records), sum(record["requests"] for record in records), len(records)
+def latency(steps: int) -> tuple[str, ...]:
+    return ("execution.mode=async", "execution.chunk_size_threshold=0.5", f"execution.latency.steps={steps}")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What one mode's episodes took."""
+
+    seconds: dict[str, float]
+    """By episode."""
+    requests: int
+    """Of all episodes."""
+
+
+class Bench:
+    """One session with one worker, in which modes are timed one after the other."""
+
+    def __init__(self, out: Path, words: list[str], session: Session) -> None:
+        self._out = out
+        self._words = words
+        self._session = session
+
+    def timed(self, name: str, forward_ms: float, modes: dict[str, tuple[str, ...]]) -> dict[str, Timed]:
+        """Every mode's episodes with a forward of that length; a task's episodes of all modes in turn."""
+        pause = f"serving.slowdown_ms=[{forward_ms:g},{forward_ms:g}]"
+        points = tuple(
+            Point(f"{name}/{index}", {"mode": mode}, load_config(None, [*self._words, *words, pause]))
+            for index, (mode, words) in enumerate(modes.items())
+        )
+        create_sweep(SweepPlan({}, points), self._out, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            parts = [open_part(stack, self._out, point) for point in points]
+            assert not self._session.execute(parts), "interrupted"
+        return {point.values["mode"]: read_timed(self._out / point.folder) for point in points}
+
+
+def read_timed(folder: Path) -> Timed:
+    records = read_ledger(folder).episodes
+    assert all(record["outcome"] == "failure" for record in records.values()), "expected failures alone"
+    requests = sum(record["requests"] for record in records.values())
+    return Timed({key: record["wall_s"] for key, record in records.items()}, requests)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--suite", default="libero_object")
-    parser.add_argument("--tasks", default="[0,9]")
+    parser.add_argument("--tasks", default="[0]")
     parser.add_argument("--forward-ms", type=float, default=100.0)
-    parser.add_argument("--latency-steps", type=int, nargs="*", default=[2, 8])
-    parser.add_argument("--max-steps", type=int, default=150)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--images", action="store_true", help="the policy asks for both images, rendered at requests")
+    parser.add_argument("--max-steps", type=int, default=256)
+    parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    base = (f"suite={asked.suite}", f"tasks={asked.tasks}", "episodes_per_task=2", "policy=noop", "policy.images=false")
-    common = (*base, f"protocol.max_steps={asked.max_steps}")
-    # noop never succeeds, so every condition simulates the same number of steps.
-    modes = {"sync": ("protocol.replan_steps=5",)}
-    for steps in asked.latency_steps:
-        queue = ("execution.mode=async", "execution.chunk_size_threshold=0.5", f"execution.latency.steps={steps}")
-        modes[f"async, {steps} steps"] = queue
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    found: dict[str, dict[float, list[tuple[float, int, int]]]] = {
-        name: {0.0: [], asked.forward_ms: []} for name in modes
-    }
-    for round_index in range(asked.rounds):
-        for name, words in modes.items():
-            for forward_ms in found[name]:
-                out = asked.out / f"{name.replace(', ', '-').replace(' ', '-')}-{forward_ms:g}-{round_index}"
-                found[name][forward_ms].append(measured(out, forward_ms, *common, *words))
-    print(f"{time.strftime('%Y-%m-%d')}, median of {asked.rounds} rounds, {asked.forward_ms:g} ms per forward")
-    rows = []
-    for name, times in found.items():
-        free_s, slow_s = (statistics.median(seconds for seconds, _, _ in times[ms]) for ms in times)
-        _, requests, episodes = times[0.0][0]
-        forwards_s = requests * asked.forward_ms / 1000
-        hidden = 1 - (slow_s - free_s) / forwards_s
-        episodes_per_hour = 3600 * episodes / slow_s
-        rows.append({"mode": name, "free_s": free_s, "slow_s": slow_s, "requests": requests, "hidden": hidden})
+    words = [
+        f"suite={asked.suite}",
+        f"tasks={asked.tasks}",
+        f"episodes_per_task={asked.episodes}",
+        "policy=noop",
+        f"policy.chunk_len={CHUNK_LEN}",
+        f"policy.images={str(asked.images).lower()}",
+        "workers=1",
+        "ray.dashboard=false",
+    ]
+    with open_session(load_config(None, words), 1, ProgressView(Console(quiet=True))) as session:
+        bench = Bench(asked.out, words, session)
+        # Episodes of one request each, so that what a long one takes more is its steps'.
+        lengths = {"warm-up": 64, "short": 4, "long": 64}
+        alone = bench.timed("alone", 0.0, {name: (*SYNC, f"protocol.max_steps={n}") for name, n in lengths.items()})
+        long, short = alone["long"].seconds, alone["short"].seconds
+        step_ms = 1000 * statistics.median(long[i] - short[i] for i in long) / (lengths["long"] - lengths["short"])
+        matching = steps_of_ms(asked.forward_ms)
+        filling = min(math.ceil(asked.forward_ms / step_ms), REPLAN_STEPS)
+        whole = f"protocol.max_steps={asked.max_steps}"
+        modes = {"sync": (*SYNC, whole)}
+        modes |= {f"async, {d} steps": (*latency(d), whole) for d in sorted({matching, filling})}
+        rounds = [
+            {ms: bench.timed(f"round-{index}-{ms:g}", ms, modes) for ms in (0.0, asked.forward_ms)}
+            for index in range(asked.rounds)
+        ]
+    print(f"a simulated step takes {step_ms:.2f} ms, a forward {asked.forward_ms:g} ms")
+    rows = [row(mode, rounds, asked.forward_ms, step_ms) for mode in modes]
+    for found in rows:
         print(
-            f"{name:16} {free_s:7.2f} s without, {slow_s:7.2f} s with it, {requests:4d} requests "
-            f"({forwards_s:.1f} s of forwards), {episodes_per_hour:6.0f} episodes/h, hidden {100 * hidden:5.1f} %"
+            f"{found['mode']:16} {found['episodes_per_hour']:6.0f} episodes/h, "
+            f"{found['episodes_per_hour'] / rows[0]['episodes_per_hour']:.2f} of sync; "
+            f"hidden {100 * found['hidden']:5.1f} % of the forwards, at most {100 * found['most']:5.1f} % can be"
         )
-    (asked.out / "overlap.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (asked.out / "overlap.json").write_text(json.dumps({"step_ms": step_ms, "modes": rows}, indent=2) + "\n")
+
+
+def row(mode: str, rounds: list[dict[float, dict[str, Timed]]], forward_ms: float, step_ms: float) -> dict[str, Any]:
+    """The figures of a mode: medians over all episodes of all rounds, of what the forward adds to an episode."""
+    episodes = [(each[0.0][mode], each[forward_ms][mode], i) for each in rounds for i in each[0.0][mode].seconds]
+    added_s = statistics.median(slow.seconds[i] - free.seconds[i] for free, slow, i in episodes)
+    slow_s = statistics.median(slow.seconds[i] for _, slow, i in episodes)
+    first = episodes[0][0]
+    forwards_s = first.requests / len(first.seconds) * forward_ms / 1000
+    steps = int(mode.split()[1]) if mode != "sync" else 0
+    return {
+        "mode": mode,
+        "episodes_per_hour": 3600 / slow_s,
+        "hidden": 1 - added_s / forwards_s,
+        "most": min(1.0, steps * step_ms / forward_ms),
+    }
 
 
 if __name__ == "__main__":
