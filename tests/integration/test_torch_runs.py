@@ -100,3 +100,48 @@ def test_on_libero_as_well(ray_session, tmp_path):
     words = ("serving.batch_size=4", "tasks=[0,1]", "episodes_per_task=2", "protocol.max_steps=40")
     one = summary_of(tmp_path / "one", *words, "workers=1", suite="libero_object")
     assert summary_of(tmp_path / "two", *words, "workers=2", suite="libero_object") == one
+
+
+def distinct_images(lines: list[str]) -> dict[str, int]:
+    """By episode: how many images there are among the observations that a policy was sent, each counted once."""
+    seen: dict[str, set[int]] = {}
+    for line in lines:
+        episode, _, step = line.rpartition(" ")
+        seen.setdefault(episode, set()).update((max(0, int(step) - 1), int(step)))
+    return {episode: 2 * len(steps) for episode, steps in seen.items()}
+
+
+@pytest.mark.parametrize(
+    ("suite", "words"),
+    [
+        ("fake", ("episodes_per_task=2", "protocol.max_steps=60")),
+        pytest.param(
+            "libero_object", ("tasks=[0,4]", "episodes_per_task=1", "protocol.max_steps=30"), marks=pytest.mark.nightly
+        ),
+    ],
+)
+def test_a_run_draws_exactly_the_images_that_the_policy_was_sent(ray_session, tmp_path, suite, words):
+    notes = tmp_path / "notes"
+    policy = ("policy=torch", "policy.entrypoint=tests.integration.noting_policy:Noting")
+    overlapping = ("execution.mode=async", "execution.latency.steps=2", "execution.chunk_size_threshold=0.5")
+    evaluation = ray_eval.evaluate(
+        None,
+        [
+            f"suite={suite}",
+            *policy,
+            f"policy.kwargs.path={notes}",
+            f"out={tmp_path / 'run'}",
+            "workers=2",
+            *overlapping,
+            *words,
+        ],
+    )
+    assert evaluation.is_complete
+    rows = [json.loads(line) for line in (evaluation.out / "episodes.jsonl").read_text().splitlines()]
+    drawn = {
+        f"{row['suite']} {row['task_id']} {row['init_state_id']} {row['repeat']}": row["renders"]
+        for row in rows
+        if "renders" in row
+    }
+    assert drawn
+    assert all(distinct_images(notes.read_text().splitlines())[episode] == count for episode, count in drawn.items())
