@@ -242,9 +242,11 @@ def _recorded_config(folder: Path) -> Path:
 
 
 def _show_plan(config: EvalConfig) -> int:
+    from ray_eval.driver.checks import check_execution
     from ray_eval.driver.plan import plan_of
 
     plan = plan_of(config)
+    check_execution(config)
     print(to_yaml(config.resolved()), end="")
     print(f"# {len(plan)} episodes:")
     for spec in plan:

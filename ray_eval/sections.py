@@ -154,9 +154,11 @@ class UniformLatency:
     """Longest, ms."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.low_ms <= MAX_LATENCY_MS, "latency.uniform.low_ms", "0 to 600000", self.low_ms)
+        require(0 <= self.low_ms <= MAX_LATENCY_MS, "execution.latency.uniform.low_ms", "0 to 600000", self.low_ms)
         expected = f"{self.low_ms:g} (low_ms) to 600000"
-        require(self.low_ms <= self.high_ms <= MAX_LATENCY_MS, "latency.uniform.high_ms", expected, self.high_ms)
+        require(
+            self.low_ms <= self.high_ms <= MAX_LATENCY_MS, "execution.latency.uniform.high_ms", expected, self.high_ms
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,13 @@ class LognormalLatency:
     """One in twenty requests takes longer, ms."""
 
     def __post_init__(self) -> None:
-        require(0 < self.median_ms <= MAX_LATENCY_MS, "latency.lognormal.median_ms", "above 0", self.median_ms)
+        require(
+            0 < self.median_ms <= MAX_LATENCY_MS, "execution.latency.lognormal.median_ms", "above 0", self.median_ms
+        )
         expected = f"{self.median_ms:g} (median_ms) to 600000"
-        require(self.median_ms <= self.p95_ms <= MAX_LATENCY_MS, "latency.lognormal.p95_ms", expected, self.p95_ms)
+        require(
+            self.median_ms <= self.p95_ms <= MAX_LATENCY_MS, "execution.latency.lognormal.p95_ms", expected, self.p95_ms
+        )
 
 
 @dataclass(frozen=True, slots=True)

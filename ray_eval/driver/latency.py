@@ -54,6 +54,16 @@ def resolve_latency(
     return ResolvedLatency(latency.uniform or latency.lognormal or StepsLatency(latency.steps or 0))
 
 
+def check_latency(latency: LatencyConfig) -> None:
+    """Passes when nothing of the latency is left to be read that cannot be.
+
+    Raises:
+        ConfigError: the trace cannot be read.
+    """
+    if latency.trace is not None:
+        _trace(Path(latency.trace).expanduser())
+
+
 def _trace(path: Path) -> ResolvedLatency:
     try:
         content = path.read_bytes()

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from ray_eval.config import AUTO_ADDRESS, EvalConfig
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
+from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
@@ -150,6 +151,7 @@ class Part:
         self.settings: RolloutSettings
         self._header: Mapping[str, Any] | None = folder.recorded_header
         folder.check_config(config)
+        check_execution(config)
 
     @property
     def is_finished(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from ray_eval.config import EvalConfig, load_config, to_yaml
+from ray_eval.driver.checks import TRUSTED_KEYS, check_execution
 from ray_eval.driver.folder import CONFIG_NAME, RunFolder
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.run import Part, open_session
@@ -120,6 +121,8 @@ def plan_sweep(source: str | Path | Mapping[str, Any] | None, words: Sequence[st
         values = dict(zip(axes, combination, strict=True))
         config = load_config(source, [*plain, *(f"{key}={value}" for key, value in values.items())])
         points.append(Point(_folder_name(index, len(combinations), values), values, config))
+        if not index or TRUSTED_KEYS & values.keys():
+            check_execution(config)
     _check_that_points_differ(points)
     return SweepPlan(axes, tuple(points))
 

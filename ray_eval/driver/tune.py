@@ -20,6 +20,7 @@ from ray.actor import ActorHandle
 from rich.console import Console
 
 from ray_eval.config import EvalConfig, load_config
+from ray_eval.driver.checks import check_execution
 from ray_eval.driver.plan import plan_of, stored_init_states
 from ray_eval.driver.resolve import env_settings, queue_rules
 from ray_eval.driver.run import Session, open_session
@@ -108,7 +109,7 @@ def check_space(space: Mapping[str, Sequence[str]], base: EvalConfig) -> None:
         if not key.startswith(TUNABLE) or key.startswith("execution.latency"):
             raise ConfigError(f"{key}: expected a key of {' or '.join(TUNABLE)} to search, other than the latency")
         for value in values:
-            load_config(base.resolved(), [f"{key}={value}"])
+            check_execution(load_config(base.resolved(), [f"{key}={value}"]))
 
 
 def tune(

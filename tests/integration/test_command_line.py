@@ -112,6 +112,8 @@ def interrupt_its_resume(out: Path, kept: int) -> int:
         (("run", "first_light", "--out", "."), "--resume"),
         (("run", "policy=replay", "suite=fake"), "policy.path"),
         (("episode", "nowhere", "fake/0/0"), "expected a run's folder"),
+        (("run", "latency", "execution.latency.trace=nowhere.txt", "--dry-run"), "expected a readable text file"),
+        (("run", "latency", "execution.aggregate=avrage", "--dry-run"), "Did you mean 'average'"),
         (("sweep", "latency"), "execution.latency.steps=0,2,4,8"),
         (("sweep", "latency", "seed=0,1", "out=x"), "by --out DIR"),
         (("sweep", "--resume", "nowhere"), "expected a sweep's folder"),

@@ -50,6 +50,8 @@ def test_any_key_can_be_swept(key):
         (["seed=1,2", "seed=3,4"], "got it twice"),
         (["seed=3", "seed=1,2"], "got it twice"),
         (["execution.latency.stebs=1,2"], "Did you mean 'steps'"),
+        (["execution.aggregate=average,avrage"], "Did you mean 'average'"),
+        (["execution.latency.trace=nowhere.txt", "seed=1,2"], "a readable text file"),
         ([f"seed={','.join(map(str, range(1001)))}"], "at most 1000"),
     ],
 )

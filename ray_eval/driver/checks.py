@@ -1,0 +1,21 @@
+"""What a configuration takes on trust, looked up before anything is started."""
+
+from __future__ import annotations
+
+from ray_eval.config import EvalConfig
+from ray_eval.driver.latency import check_latency
+from ray_eval.rollout.chunk_queue import load_aggregation
+
+TRUSTED_KEYS = frozenset({"execution.aggregate", "execution.latency.trace"})
+"""The keys that are meant: an import string and a file."""
+
+
+def check_execution(config: EvalConfig) -> None:
+    """Passes when the aggregation and the latency's trace are there.
+
+    Raises:
+        ConfigError: there is no such aggregation, or the trace cannot be read.
+    """
+    if config.execution.aggregate is not None:
+        load_aggregation(config.execution.aggregate)
+    check_latency(config.execution.latency)
