@@ -29,6 +29,8 @@ OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Object store of a Ray started here: results are small, observations never go through it."""
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to start with less."""
+RAY_LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - Ray's choice
+"""Where Ray keeps what its processes print."""
 Connect = Callable[[], ConnectSection]
 """What says, in a worker, where the policy is served; asked again at each reconnect."""
 LARGE_MACHINE_CPUS = 4
@@ -233,7 +235,14 @@ def _get(name: str, question: Any) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, RayEvalError) else error from None
     except ray.exceptions.RayActorError as error:
-        raise SetupError(f"{name}: expected it to start, got {error}") from error
+        raise SetupError(
+            f"{name}: expected it to start, got its process's end ({_first_line(error)}); its last words are in "
+            f"{RAY_LOGS} on its machine: a crash in native code, or too little memory"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _late(names: Sequence[str], timeout_s: float) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from ray_eval.errors import ContractError, SetupError
 from ray_eval.interfaces import Policy
 from ray_eval.policies.contract import check_spec
+from ray_eval.policies.foreign import told, told_with_traceback
 from ray_eval.policies.staging import StagedRow, Stager
 from ray_eval.sections import TorchPolicySection
 from ray_eval.types import IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
@@ -126,9 +127,9 @@ def _made(torch: Any, section: TorchPolicySection, path: Path | None, device: st
         arguments.setdefault("device", torch.device(device))
     try:
         policy = factory(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SetupError(
-            f"policy.entrypoint {section.entrypoint}: expected a policy, got {type(error).__name__}: {error}"
+            f"policy.entrypoint {section.entrypoint}: expected a policy, got {told_with_traceback(error)}"
         ) from error
     spec = _checked_spec(policy, f"policy.entrypoint {section.entrypoint}")
     digest = spec.digest or _sha256(_source_of(factory), path)
@@ -144,10 +145,14 @@ def _factory(entrypoint: str) -> Callable[..., Any]:
         sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except ModuleNotFoundError as error:
         raise SetupError(
-            f"{where}: expected a module that can be imported, got {type(error).__name__}: {error}; "
+            f"{where}: expected a module that can be imported, got {told(error)}; "
             "install it, put its folder on PYTHONPATH or start ray-eval there"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise SetupError(
+            f"{where}: expected a module that can be imported, got {told_with_traceback(error)}"
         ) from error
     factory: Any = module
     for part in attribute.split("."):
@@ -195,7 +200,10 @@ def _source_of(factory: Callable[..., Any]) -> Path | None:
 
 
 def _checked_spec(policy: Any, where: str) -> PolicySpec:
-    spec = getattr(policy, "spec", None)
+    try:
+        spec = getattr(policy, "spec", None)
+    except Exception as error:
+        raise SetupError(f"{where}: expected its `spec`, got {told_with_traceback(error)}") from error
     if not isinstance(spec, PolicySpec) or not callable(getattr(policy, "infer_batch", None)):
         raise SetupError(
             f"{where}: expected an object with `spec` (a PolicySpec) and `infer_batch`, got {type(policy).__name__}; "

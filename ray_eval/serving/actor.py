@@ -10,8 +10,9 @@ import shutil
 import subprocess
 from typing import Any
 
-from ray_eval.errors import RayEvalError
+from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.interfaces import Policy
+from ray_eval.policies.foreign import told_with_traceback
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.hosting import HostedServer, interpreter_of, serve_in_child
@@ -42,6 +43,9 @@ class PolicyActor:
         except RayEvalError as error:
             self._stack.close()
             self._failure = error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised by `spec`, as every reason why there is no policy
+            self._stack.close()
+            self._failure = SetupError(f"{name}: expected it to serve its policy, got {told_with_traceback(error)}")
 
     def _hosted(self, section: PolicySection, batching: BatchingSection) -> tuple[Policy, RunningServer | HostedServer]:
         """The policy and its server, here or in the interpreter that the policy is to run in."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from ray_eval.errors import ContractError, EpisodeError
 from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
+from ray_eval.policies.foreign import told
 from ray_eval.sections import BatchingSection
 from ray_eval.serving.forward import answer_rows
 from ray_eval.serving.sizes import BatchSizes
@@ -242,7 +243,7 @@ class Batcher:
             except (ContractError, EpisodeError) as error:
                 errors.append(error)
             except Exception as error:  # noqa: BLE001 - a policy may raise anything, and only its own request fails of it
-                errors.append(EpisodeError(f"policy {self._spec.name!r}: stage raised {type(error).__name__}: {error}"))
+                errors.append(EpisodeError(f"policy {self._spec.name!r}: stage raised {told(error)}"))
         return rows, errors
 
     def _deliver(self, batch: Sequence[Ticket], answers: Sequence[ActionChunk | Exception]) -> None:

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ray_eval.errors import ContractError, SetupError
+from ray_eval.errors import ContractError, RayEvalError, SetupError
 from ray_eval.interfaces import Policy, StagedPolicy
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import check_answers, check_spec, continued, trial_observation
+from ray_eval.policies.foreign import told_with_traceback
 from ray_eval.sections import BatchingSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.forward import free_cached_memory, is_out_of_memory, padded_forward
 from ray_eval.serving.sizes import BatchSizes
@@ -53,7 +54,12 @@ def load_policy(
         SetupError: the policy cannot be loaded, breaks its contract, or its bytes depend on more than the request.
     """
     os.environ.update(thread_variables(batching.threads))
-    policy = make_policy(section)
+    try:
+        policy = make_policy(section)
+    except RayEvalError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SetupError(f"policy: expected one that can be loaded, got {told_with_traceback(error)}") from error
     if isinstance(section, ScriptedPolicy):
         return policy, batching
     _settle_torch(batching)
@@ -183,8 +189,8 @@ def _refusal(policy: Policy, error: Exception, row_count: int = 1) -> SetupError
             f"policy {policy.spec.name!r}: expected memory for a forward of {row_count} rows, got "
             f"{type(error).__name__}; lower serving.batch_size, or free the device"
         )
-    kind = "" if isinstance(error, ContractError) else f"{type(error).__name__}: "
-    return SetupError(f"policy {policy.spec.name!r}: expected an answer to a made-up observation, got {kind}{error}")
+    got = str(error) if isinstance(error, ContractError) else told_with_traceback(error)
+    return SetupError(f"policy {policy.spec.name!r}: expected an answer to a made-up observation, got {got}")
 
 
 def _bytes_of(chunk: ActionChunk) -> tuple[bytes, bytes, bytes]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ray_eval.errors import ContractError, EpisodeError, SetupError
 from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
+from ray_eval.policies.foreign import told
 from ray_eval.serving.sizes import BatchSizes
 from ray_eval.types import POLICY_STATE_LIMIT_BYTES, ActionChunk, PolicySpec
 
@@ -97,7 +98,7 @@ def _as_ours(error: Exception, spec: PolicySpec) -> Exception:
     if isinstance(error, (ContractError, EpisodeError)):
         return error
     logger.error("policy %r raised", spec.name, exc_info=error)
-    return EpisodeError(f"policy {spec.name!r}: infer_batch raised {type(error).__name__}: {error}")
+    return EpisodeError(f"policy {spec.name!r}: infer_batch raised {told(error)}")
 
 
 def _check_count(chunks: Sequence[ActionChunk], count: int, spec: PolicySpec) -> None:

@@ -4,6 +4,7 @@ import io
 import pickle
 import re
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -175,6 +176,30 @@ class Normalised(Weighted):
 def broken():
     raise KeyError("layer.3")
 
+class Foreign(Exception):
+    def __init__(self, what, more):
+        super().__init__(f"{what}\\nand {more}")
+
+def foreign():
+    raise Foreign("first", "second")
+
+class Deep:
+    def __init__(self):
+        foreign()
+
+def leaves():
+    raise SystemExit(3)
+
+class Unanswering:
+    spec = PolicySpec("u", (STATE,), 1)
+    def infer_batch(self, observations):
+        foreign()
+
+class Unnamed(Unanswering):
+    @property
+    def spec(self):
+        foreign()
+
 def nothing():
     return 7
 
@@ -188,6 +213,7 @@ class Unspecified:
 def users_module(tmp_path, monkeypatch):
     (tmp_path / "users_own.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # tracebacks go there
     yield tmp_path
     sys.modules.pop("users_own", None)
 
@@ -227,6 +253,35 @@ def test_what_cannot_be_loaded_is_one_clear_error(users_module, settings, said):
         pytest.skip("a CUDA device is there")
     with pytest.raises(SetupError, match=said):
         load(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Deep", r"expected a policy, got Foreign: first and second \(.*users_own\.py:\d+ in foreign, called from .*"),
+        ("leaves", r"expected a policy, got SystemExit: 3 \(.*users_own\.py:\d+ in leaves\)"),
+        ("Unnamed", r"expected its `spec`, got Foreign: first and second \(.*in foreign, called from .* in spec\)"),
+        ("Unanswering", r"expected an answer to a made-up observation, got Foreign: .* in infer_batch\)"),
+    ],
+)
+def test_what_users_code_raises_is_said_in_one_line_with_its_place(users_module, name, said):
+    section = TorchPolicySection(entrypoint=f"users_own:{name}", device="cpu")
+    with pytest.raises(SetupError, match=said) as raised:
+        load_policy(section, BatchingSection())
+    message = str(raised.value)
+    assert "\n" not in message
+    assert len(message) < 1000
+    traceback = Path(message.rpartition("the whole traceback is in ")[2]).read_text()
+    assert "Traceback (most recent call last)" in traceback
+    assert "users_own.py" in traceback
+
+
+def test_a_module_that_breaks_while_it_is_imported_says_where(users_module):
+    (users_module / "users_bad.py").write_text("x = 1\ny = x / 0\n")
+    (users_module / "users_worse.py").write_text("x = 1\ndef f(:\n")
+    for name, place in (("users_bad", "ZeroDivisionError.*users_bad.py:2"), ("users_worse", "users_worse.py:2")):
+        with pytest.raises(SetupError, match=place):
+            load(entrypoint=f"{name}:f")
 
 
 def test_a_module_of_another_shape_says_what_to_mend(tmp_path):

@@ -1,6 +1,9 @@
 """A stochastic torch policy through whole runs: the same bytes for any number of workers."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -92,6 +95,39 @@ def test_throughput_says_that_it_promises_no_bytes(ray_session, tmp_path):
     assert not json.loads(summary_of(tmp_path / "run", *words))["is_reproducible"]
     header = json.loads((tmp_path / "run" / "episodes.jsonl").read_text().splitlines()[0])
     assert "no bytes are promised" in " ".join(header["provenance"]["remarks"])
+
+
+BROKEN = """
+class Foreign(Exception):
+    def __init__(self, what, more):
+        super().__init__(what)
+
+class Broken:
+    def __init__(self):
+        raise Foreign("it is broken", 1)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("words", [(), (f"policy.python={sys.executable}",)])
+def test_a_policy_whose_constructor_raises_is_one_line_and_exit_code_2(tmp_path, words):
+    (tmp_path / "users_broken.py").write_text(BROKEN)
+    run = [sys.executable, "-m", "ray_eval", "run", "policy=torch", "policy.entrypoint=users_broken:Broken"]
+    done = subprocess.run(
+        [*run, "suite=fake", "workers=1", *words, f"out={tmp_path / 'run'}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 2
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("ray-eval:"))
+    assert "got Foreign: it is broken" in said
+    assert "users_broken.py:8 in __init__" in said
+    assert "Traceback" not in done.stdout + done.stderr
+    Path(said.rpartition(" in ")[2]).unlink()
 
 
 @pytest.mark.nightly

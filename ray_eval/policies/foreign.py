@@ -1,0 +1,55 @@
+"""Exceptions of a user's own code in one line: what was raised, where in her files, where the whole traceback is."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+MOST_CHARACTERS = 400
+_OURS = Path(__file__).resolve().parents[1]
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def told(error: BaseException) -> str:
+    """The exception's type, its text in one line, and file, line and function of the user's code that it came from."""
+    text = " ".join(str(error).split())
+    cut = f"{text[:MOST_CHARACTERS]} ..." if len(text) > MOST_CHARACTERS else text
+    said = f"{type(error).__name__}: {cut}" if cut else type(error).__name__
+    places = list(_places(error))
+    return f"{said} ({', called from '.join(reversed(places[-2:]))})" if places else said
+
+
+def told_with_traceback(error: BaseException) -> str:
+    """As `told`, with the path of a file that has the whole traceback; the path alone is left out where none can be."""
+    path = _written(error)
+    return f"{told(error)}; the whole traceback is in {path}" if path else told(error)
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    """Frames in files that are neither ray-eval's nor installed, outermost first; a syntax error's own place last."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if _is_users(frame.filename):
+            yield f"{frame.filename}:{frame.lineno} in {frame.name}"
+    if isinstance(error, SyntaxError) and error.filename:
+        yield f"{error.filename}:{error.lineno}"
+
+
+def _is_users(name: str) -> bool:
+    if name.startswith("<"):
+        return False
+    path = Path(name).resolve()
+    return not path.is_relative_to(_OURS) and not any(path.is_relative_to(folder) for folder in _INSTALLED)
+
+
+def _written(error: BaseException) -> str | None:
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="ray-eval-traceback-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return None
+    return path
