@@ -35,7 +35,6 @@ def another_action_head(folder):
 DAMAGES = {
     "unknown type": lambda folder: edit(folder, lambda config: config.update(type="actt")),
     "newer format": lambda folder: edit(folder, lambda config: config.update(a_field_of_tomorrow=1)),
-    "adapter": lambda folder: edit(folder, lambda config: config.update(use_peft=True)),
     "cut weights": lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000]),
     "missing weight": without_weight,
     "another action dimension": another_action_head,

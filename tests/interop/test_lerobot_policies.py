@@ -272,7 +272,6 @@ def test_a_checkpoint_says_what_it_needs(servers):
 REFUSALS = {
     "unknown type": "Did you mean 'act'",
     "newer format": "The fields `a_field_of_tomorrow` are not valid for ACTConfig",
-    "adapter": "got a PEFT adapter",
     "cut weights": "expected readable weights in model.safetensors",
     "missing weight": "Missing key(s) in state_dict",
     "another action dimension": "size mismatch for model.action_head.weight",

@@ -109,12 +109,21 @@ def test_the_digest_is_of_what_is_loaded_and_of_nothing_else(tmp_path):
         ("[]", b"", "a policy's configuration with `type`"),
         ({"chunk_size": 3}, b"", "a policy's configuration with `type`"),
         ({"type": "act"}, None, "expected the weights in model.safetensors"),
+        ({"type": "act", "use_peft": True}, None, "got a PEFT adapter of a base that its config.json does not name"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path, config, weights, message):
     folder = checkpoint_in(tmp_path / "c", config, weights)
     with pytest.raises(SetupError, match=message):
         open_checkpoint(str(folder), None)
+
+
+@pytest.mark.parametrize("content", ['{"base_model_name_or_path": "me/base"}', "{", "[]", "{}"])
+def test_an_adapter_of_peft_is_refused_by_name_with_or_without_a_configuration(tmp_path, content):
+    (tmp_path / "adapter_config.json").write_text(content)
+    base = "me/base" if "base_model" in content else r"a base that its adapter_config\.json does not name"
+    with pytest.raises(SetupError, match=f"got a PEFT adapter of {base}; .*merge_and_unload"):
+        open_checkpoint(str(tmp_path), None)
 
 
 def test_a_folder_above_the_checkpoint_is_answered_with_the_one_below(tmp_path):

@@ -20,6 +20,8 @@ PREPROCESSOR_NAME = "policy_preprocessor.json"
 """LeRobot's pipeline before the policy."""
 POSTPROCESSOR_NAME = "policy_postprocessor.json"
 """LeRobot's pipeline behind it."""
+ADAPTER_NAME = "adapter_config.json"
+"""What PEFT knows an adapter by."""
 _UNREAD = ("train_config.json",)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _BLOCK_BYTES = 1 << 20
@@ -76,10 +78,33 @@ def open_checkpoint(name: str, revision: str | None) -> Checkpoint:
         raise SetupError(
             f"policy.revision={revision}: expected nothing beside a folder, which has one content; drop it"
         )
+    _refuse_adapter(name, folder)
     checkpoint = Checkpoint(name, folder, _read_config(name, folder), commit)
-    if not (folder / WEIGHTS_NAME).is_file() and not checkpoint.config.get("use_peft"):
+    if checkpoint.config.get("use_peft"):
+        raise _adapter(name, "a base that its config.json does not name")
+    if not (folder / WEIGHTS_NAME).is_file():
         raise checkpoint.fail(f"the weights in {WEIGHTS_NAME}", "no such file", "copy the whole checkpoint")
     return checkpoint
+
+
+def _refuse_adapter(name: str, folder: Path) -> None:
+    """LeRobot saves what it trained by PEFT as an adapter beside the name of the policy that it belongs to."""
+    path = folder / ADAPTER_NAME
+    if not path.is_file():
+        return
+    try:
+        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        base = None
+    raise _adapter(name, base or f"a base that its {ADAPTER_NAME} does not name")
+
+
+def _adapter(name: str, base: str) -> SetupError:
+    return SetupError(
+        f"policy.path={name}: expected a checkpoint with whole weights, got a PEFT adapter of {base}; load both with "
+        "LeRobot, save PeftModel.merge_and_unload() with its save_pretrained, and copy the adapter's policy_*.json and "
+        "policy_*.safetensors beside it"
+    )
 
 
 def _fetched(name: str, revision: str | None) -> tuple[Path, str]:

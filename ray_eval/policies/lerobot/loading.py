@@ -112,8 +112,6 @@ def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
         ) from error
     if not config.input_features or not config.output_features:
         raise checkpoint.fail("input_features and output_features in config.json", "none", "copy the whole checkpoint")
-    if config.use_peft:
-        raise checkpoint.fail("whole weights", "a PEFT adapter", "merge the adapter into its base and save that")
     if section.temporal_ensemble == "off" and getattr(config, "temporal_ensemble_coeff", None) is not None:
         config.temporal_ensemble_coeff = None
         config.n_action_steps = config.chunk_size
