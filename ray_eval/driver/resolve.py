@@ -33,7 +33,10 @@ def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
     if unknown:
         raise ConfigError(f"policy {spec.name}: expected keys among {', '.join(OBSERVATION_KEYS)}, got {unknown[0]}")
     if spec.action_dim != ACTION_DIM:
-        raise ConfigError(f"policy {spec.name}: expected an {ACTION} of {ACTION_DIM} numbers, got {spec.action_dim}")
+        raise ConfigError(
+            f"policy {spec.name}: expected an {ACTION} of {ACTION_DIM} numbers, got {spec.action_dim}; it was made for "
+            "another robot or another control"
+        )
     protocol = config.protocol
     _check_state(protocol.state_format, spec)
     return EnvSettings(

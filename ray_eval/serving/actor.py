@@ -8,6 +8,9 @@ import importlib.metadata
 import platform
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import RayEvalError, SetupError
@@ -39,7 +42,8 @@ class PolicyActor:
         self._stack = contextlib.ExitStack()
         self._failure: RayEvalError | None = None
         try:
-            self._policy, self._server = self._hosted(policy, batching)
+            with _loading(name):
+                self._policy, self._server = self._hosted(policy, batching)
         except RayEvalError as error:
             self._stack.close()
             self._failure = error
@@ -102,6 +106,32 @@ class PolicyActor:
     def close(self) -> None:
         """Finishes the requests in flight and stops serving."""
         self._stack.close()
+
+
+@contextlib.contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Within, a file says that this actor loads its policy: one that finds it was restarted, having died of that.
+
+    Raises:
+        SetupError: so it did, and would again.
+    """
+    import ray
+
+    actor_id = ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
+    if actor_id is None:
+        yield
+        return
+    marker = Path(tempfile.gettempdir()) / f"ray-eval-loading-{actor_id}"
+    try:
+        if marker.exists():
+            raise SetupError(
+                f"{name}: expected its policy to be loaded, got the end of the process that did: a crash in native "
+                "code or too little memory; load it by `ray-eval serve` to see its last words"
+            )
+        marker.touch()
+        yield
+    finally:
+        marker.unlink(missing_ok=True)
 
 
 def _as_called(address: str) -> str:

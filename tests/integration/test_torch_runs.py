@@ -97,6 +97,7 @@ def test_throughput_says_that_it_promises_no_bytes(ray_session, tmp_path):
     assert "no bytes are promised" in " ".join(header["provenance"]["remarks"])
 
 
+RUN = (sys.executable, "-m", "ray_eval", "run", "policy=torch", "suite=fake", "workers=1")
 BROKEN = """
 class Foreign(Exception):
     def __init__(self, what, more):
@@ -105,18 +106,35 @@ class Foreign(Exception):
 class Broken:
     def __init__(self):
         raise Foreign("it is broken", 1)
+
+def crashes():
+    import os
+    os.abort()
 """
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("words", [(), (f"policy.python={sys.executable}",)])
 def test_a_policy_whose_constructor_raises_is_one_line_and_exit_code_2(tmp_path, words):
-    (tmp_path / "users_broken.py").write_text(BROKEN)
-    run = [sys.executable, "-m", "ray_eval", "run", "policy=torch", "policy.entrypoint=users_broken:Broken"]
+    said = refused(tmp_path, "policy.entrypoint=users_broken:Broken", *words)
+    assert "got Foreign: it is broken" in said
+    assert "users_broken.py:8 in __init__" in said
+    Path(said.rpartition(" in ")[2]).unlink()
+
+
+@pytest.mark.nightly
+def test_a_policy_that_takes_its_process_along_is_not_loaded_again_and_again(tmp_path):
+    said = refused(tmp_path, "policy.entrypoint=users_broken:crashes")
+    assert "policy-0 torch: expected its policy to be loaded, got the end of the process that did" in said
+
+
+def refused(folder, *words):
+    """The one line that a run of a broken policy ends with."""
+    (folder / "users_broken.py").write_text(BROKEN)
     done = subprocess.run(
-        [*run, "suite=fake", "workers=1", *words, f"out={tmp_path / 'run'}"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        [*RUN, *words, f"out={folder / 'run'}"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{folder}"},
         capture_output=True,
         text=True,
         timeout=200,
@@ -124,10 +142,8 @@ def test_a_policy_whose_constructor_raises_is_one_line_and_exit_code_2(tmp_path,
     )
     assert done.returncode == 2
     (said,) = (line for line in done.stderr.splitlines() if line.startswith("ray-eval:"))
-    assert "got Foreign: it is broken" in said
-    assert "users_broken.py:8 in __init__" in said
     assert "Traceback" not in done.stdout + done.stderr
-    Path(said.rpartition(" in ")[2]).unlink()
+    return said
 
 
 @pytest.mark.nightly

@@ -49,7 +49,7 @@ class WebSocketLink:
             # The one way to connect that every version of websockets from 15 on takes without a warning.
             self._socket = self._stack.enter_context(connecting)
         except (OSError, TimeoutError, self._exceptions.WebSocketException) as error:
-            raise LinkBrokenError(f"expected a websocket server, got {type(error).__name__}: {error}") from error
+            raise LinkBrokenError(f"no websocket server ({type(error).__name__}: {error})") from error
 
     def exchange(self, message: bytes, timeout_s: float) -> bytes | str:
         """The server's next message after ours.
