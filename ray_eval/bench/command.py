@@ -21,7 +21,7 @@ from ray_eval.rollout.actor import installed_versions
 
 PLAIN_WIDTH: Final = 140
 """Columns of the table where it does not go to a terminal."""
-_SIMULATING: Final = ("step", "reset", "build", "render", "e2e")
+_SIMULATING: Final = ("step", "reset", "build", "render", "memory", "e2e")
 """Benches that run LIBERO, whose variables must be there before NumPy is loaded."""
 
 
@@ -49,6 +49,13 @@ def _render(wanted: argparse.Namespace) -> list[Row]:
     return bench_render(_tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 20)
 
 
+def _memory(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.memory import bench_memory
+
+    tasks = _tasks(wanted, *(f"libero_object/{task_id}" for task_id in range(10)))
+    return bench_memory(tasks, round(wanted.budget_gb * 1e9))
+
+
 def _serve(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.serve import bench_serve
 
@@ -74,6 +81,7 @@ BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]]
     "reset": (_reset, "a reset, against LIBERO's hard reset"),
     "build": (_build, "a task's environment in a new process, with the model cache and without"),
     "render": (_render, "an image of each camera, against robosuite's"),
+    "memory": (_memory, "a worker's resident memory, task after task"),
     "serve": (_serve, "the server's overhead, and its throughput under many clients"),
     "pipeline": (_pipeline, "codec, client and queue without a simulator's cost; where an episode's time goes"),
     "e2e": (_e2e, "episodes per hour, against loops over plain LIBERO"),
@@ -95,6 +103,7 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=100, help="steps of an episode: pipeline, e2e (default: 100)")
     parser.add_argument("--episodes", type=int, default=3, help="episodes of a task: e2e (default: 3)")
     parser.add_argument("--replan", type=int, nargs="+", default=[5, 10, 50], help="replan_steps: e2e (5 10 50)")
+    parser.add_argument("--budget-gb", type=float, default=2.5, help="limits.worker_memory_gb: memory (default: 2.5)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
     parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write rows, versions and machine there")

@@ -31,6 +31,7 @@ class BuiltEnvs:
     def __init__(self, build: Builder, resident: Callable[[], int] = resident_bytes) -> None:
         self._build = build
         self._resident = resident
+        self._empty_bytes = resident()
         self._envs: OrderedDict[tuple[str, int, EnvSettings], Env] = OrderedDict()
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class BuiltEnvs:
         """
         key = (suite, task_id, settings)
         if key not in self._envs:
-            self._close_beyond(budget_bytes - self._resident() // (len(self._envs) + 1), keep=0)
+            self._close_beyond(budget_bytes - self._average_bytes(), keep=0)
             self._envs[key] = self._build(suite, task_id, settings)
         self._envs.move_to_end(key)
         self._close_beyond(budget_bytes, keep=1)
@@ -61,6 +62,9 @@ class BuiltEnvs:
         """Closes every env."""
         while self._envs:
             self._close_oldest()
+
+    def _average_bytes(self) -> int:
+        return (self._resident() - self._empty_bytes) // max(1, len(self._envs))
 
     def _close_beyond(self, limit_bytes: int, keep: int) -> None:
         while len(self._envs) > keep and self._resident() > limit_bytes:

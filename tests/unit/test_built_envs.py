@@ -49,6 +49,16 @@ def test_the_one_unused_for_longest_makes_room():
     assert memory.closed == [1]
 
 
+def test_the_budget_is_not_exceeded_even_for_a_while():
+    memory = Memory()
+    most = []
+    memory.note = lambda: most.append(memory.resident())
+    envs = BuiltEnvs(lambda *key: (memory.build(*key), memory.note())[0], memory.resident)
+    for task_id in range(10):
+        envs.env_of("suite", task_id, SETTINGS, round(4.5 * GB))
+    assert max(most) == 4 * GB
+
+
 def test_a_budget_too_small_for_any_still_has_the_one_in_use():
     envs, memory = kept(0.1, (0, 1, 2))
     assert (len(envs), memory.closed) == (1, [0, 1])
