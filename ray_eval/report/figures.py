@@ -19,6 +19,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Colours that the colour-blind tell apart. Source: Okabe and Ito, Color Universal Design (2008)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """One per series, for print without colour."""
+DASHES = ("-", "--", ":", "-.")
+"""Lines of the series behind the seventh, the fourteenth and so on, whose colours and markers come again."""
+LEGEND_PT, HANDLE_PT, LETTER_PT = 350, 36, 5.2
+"""Room for a legend's row, what an entry takes besides its name, and a letter of it, in points."""
 STEP_MS = 50
 """Milliseconds of a control step at LIBERO's 20 Hz."""
 LATENCY_KEYS = ("execution.latency.steps", "execution.latency.ms")
@@ -46,11 +50,12 @@ def draw_success(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint]
     """
     along = horizontal_key(axes)
     others = [key for key in axes if key != along]
+    names = list(itertools.product(*(axes[key] for key in others)))
+    columns = legend_columns([", ".join(name) for name in names])
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.6, 3.7), layout="constrained")
+        figure = Figure(figsize=(5.6, 3.5 + 0.19 * -(-len(names) // columns)), layout="constrained")
         plot = figure.add_subplot()
         places = _places(axes[along])
-        names = list(itertools.product(*(axes[key] for key in others)))
         for index, name in enumerate(names):
             series = [p for p in points if tuple(p.values[key] for key in others) == name and p.rate.n]
             _draw_series(plot, [(places[p.values[along]], p) for p in series], index, len(names), ", ".join(name))
@@ -58,7 +63,7 @@ def draw_success(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint]
         if others:
             plot.legend(
                 title=", ".join(_words(key) for key in others),
-                ncols=min(len(names), 4),
+                ncols=columns,
                 loc="lower left",
                 bbox_to_anchor=(0.0, 1.0),
                 borderaxespad=0.2,
@@ -73,6 +78,12 @@ def draw_success(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint]
         note = f"{many} per point; bars: 95 % Wilson intervals{hollow}{machine}"
         figure.supxlabel(note, fontsize=7.5, color=_GREY)
         _save(figure, stem)
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """How many of the names stand side by side above the plot."""
+    widest_pt = HANDLE_PT + LETTER_PT * max(map(len, names))
+    return max(1, min(len(names), 4, int(LEGEND_PT / widest_pt)))
 
 
 def horizontal_key(axes: Mapping[str, Sequence[str]]) -> str:
@@ -97,26 +108,19 @@ def _places(values: Sequence[str]) -> dict[str, float]:
 
 def _draw_series(plot: Any, series: list[tuple[float, SweptPoint]], index: int, count: int, name: str) -> None:
     # Side by side, so that no interval hides another one.
-    shift = 0.09 * (index - (count - 1) / 2)
+    shift = min(0.09, 0.7 / count) * (index - (count - 1) / 2)
     colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
     series = sorted(series, key=lambda item: item[0])
     x = [place + shift for place, _ in series]
     y = [100 * (point.rate.value or 0.0) for _, point in series]
-    plot.plot(x, y, color=colour, linewidth=1.5, marker=marker, markersize=5, label=name, zorder=3, clip_on=False)
+    look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "clip_on": False}
+    dashes = DASHES[index // len(COLOURS) % len(DASHES)]
+    plot.plot(x, y, linewidth=1.5, linestyle=dashes, label=name, zorder=3, **look)
     for place, value, (_, point) in zip(x, y, series, strict=True):
         low, high = point.rate.interval or (0.0, 0.0)
         plot.plot([place, place], [100 * low, 100 * high], color=colour, linewidth=1.1, alpha=0.55, zorder=2)
         if point.is_starved:
-            plot.plot(
-                [place],
-                [value],
-                color=colour,
-                marker=marker,
-                markersize=5,
-                markerfacecolor="white",
-                zorder=4,
-                clip_on=False,
-            )
+            plot.plot([place], [value], markerfacecolor="white", zorder=4, **look)
 
 
 def _finish_success(plot: Any, along: str, places: Mapping[str, float]) -> None:

@@ -3,8 +3,10 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -197,6 +199,22 @@ def test_the_latency_goes_along_the_horizontal_axis():
     assert horizontal_key(AXES) == "execution.latency.steps"
     assert horizontal_key({"policy": ("a", "b"), "seed": ("1", "2")}) == "seed"
     assert horizontal_key({"policy": ("a", "b")}) == "policy"
+
+
+def test_a_legend_of_long_names_is_as_wide_as_the_plot_and_the_eighth_line_is_not_the_first(tmp_path):
+    axes = {
+        "execution.latency.steps": ("0", "4"),
+        "execution.chunk_size_threshold": ("0.5", "0.8"),
+        "execution.aggregate": ("weighted_average", "latest_only", "average", "conservative"),
+    }
+    combinations = itertools.product(*axes.values())
+    swept = [SweptPoint(dict(zip(axes, values, strict=True)), 1, (result(0, S),)) for values in combinations]
+    draw_success(axes, swept, tmp_path / "wide", "oracle on libero_object")
+    svg = (tmp_path / "wide.svg").read_text()
+    figure, plot = (re.search(rf'id="patch_{n}">\s*<path d="M ([0-9.]+) [0-9.]+\s*L ([0-9.]+) ', svg) for n in (1, 2))
+    # Long names side by side once left the plot a third of the figure.
+    assert float(plot[2]) - float(plot[1]) > 0.8 * float(figure[2])
+    assert "stroke-dasharray" in svg
 
 
 def test_queue_lengths_are_averaged_over_the_episodes_that_still_go_on():
