@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from ray_eval.errors import RayEvalError
+
 MOST_CHARACTERS = 400
 _OURS = Path(__file__).resolve().parents[1]
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -24,7 +26,12 @@ def told(error: BaseException) -> str:
 
 
 def told_with_traceback(error: BaseException) -> str:
-    """As `told`, with the path of a file that has the whole traceback; the path alone is left out where none can be."""
+    """As `told`, with the path of a file that has the whole traceback, where one can be written.
+
+    What was raised on purpose, an exception of ray-eval's own, says enough by itself.
+    """
+    if isinstance(error, RayEvalError):
+        return f"{type(error).__name__}: {error}"
     path = _written(error)
     return f"{told(error)}; the whole traceback is in {path}" if path else told(error)
 
