@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import mujoco
 import numpy as np
 import pytest
 from plain import INIT_STATE_ID, SEED, turn_on_stove
@@ -170,8 +171,7 @@ def test_more_tasks_are_left_alike(simulator, suite, task_id):
 def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, monkeypatch):
     simulation.reset(SEED, None)
     model = simulation.env.sim.model._model
-    assert simulation._control_step._compiled._bvh_size._word is not None
-    before = model.nbvh
+    before, is_known = model.nbvh, mujoco.__version__ == "3.2.3"
     simulation.step(SETTLE)
     assert model.nbvh == before > 100_000
     seen_within = []
@@ -183,7 +183,7 @@ def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, mo
     monkeypatch.setattr(simulation.controller, "set_goal", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulation.step(SETTLE)
-    assert seen_within == [0]
+    assert seen_within == [0 if is_known else before]
     assert model.nbvh == before
 
 
