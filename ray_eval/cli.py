@@ -48,7 +48,8 @@ A key with several values, separated by commas, is swept; every combination is a
 """
 
 _TUNE_EPILOG = """\
-Keys with several values, separated by commas, are searched; without any, threshold, aggregation and actions per chunk.
+Keys with several values, separated by commas, are searched; without any, threshold, aggregation and actions per chunk
+(in sync mode the steps between two requests).
 The search uses the last init states of every task, the result the ones of the configuration. Examples:
   ray-eval tune latency execution.latency.ms=190 episodes_per_task=20
   ray-eval tune latency execution.chunk_size_threshold=0,0.5,1 execution.underrun=hold,noop --trials 6 --tune-states 4
@@ -339,7 +340,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
 def _tune(parsed: argparse.Namespace) -> int:
     require_eval_extra()
     from ray_eval.driver.sweep import default_sweep_folder, split_axes
-    from ray_eval.driver.tune import DEFAULT_SPACE, tune
+    from ray_eval.driver.tune import default_space, tune
     from ray_eval.report.sweep import sweep_table, trials_table
 
     for option, value in (("--trials", parsed.trials), ("--tune-states", parsed.tune_states)):
@@ -352,7 +353,7 @@ def _tune(parsed: argparse.Namespace) -> int:
     console = _console()
     result = tune(
         config,
-        space or DEFAULT_SPACE,
+        space or default_space(config),
         out,
         trial_count=parsed.trials,
         states_per_task=parsed.tune_states,
@@ -363,6 +364,8 @@ def _tune(parsed: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     console.print(trials_table(result.trials))
     console.print(sweep_table("on the reported init states", result.points, console.width))
+    if not result.trials[0]["success_rate"]:
+        console.print("no trial had a success: the best one is as good as any", highlight=False)
     best = " ".join(f"{key}={value}" for key, value in result.best.items())
     console.print(f"best on the tuning init states: {best}", highlight=False, soft_wrap=True)
     console.print(f"results: {result.out}, trials: {result.out / 'trials.csv'}", highlight=False, soft_wrap=True)

@@ -39,6 +39,8 @@ DEFAULT_SPACE: Mapping[str, tuple[str, ...]] = {
     "execution.actions_per_chunk": ("null", "5", "10", "20"),
 }
 """What is searched where the user names no key with several values."""
+SYNC_SPACE: Mapping[str, tuple[str, ...]] = {"protocol.replan_steps": ("1", "2", "5", "chunk")}
+"""The same in sync, where the simulator waits and nothing else is left to choose."""
 TUNABLE = ("execution.", "protocol.replan_steps")
 """Beginnings of the keys that may be searched: how chunks become actions, not what is evaluated."""
 HEAD_NODE = "node:__internal_head__"
@@ -97,6 +99,11 @@ def tuning_plan(config: EvalConfig, states_per_task: int) -> tuple[tuple[Episode
             )
             rung.extend(plan_of(alone))
     return tuple(tuple(sorted(rung, key=lambda spec: (spec.suite, spec.task_id))) for rung in rungs)
+
+
+def default_space(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:
+    """What is searched unless the user says."""
+    return SYNC_SPACE if config.execution.mode == "sync" else DEFAULT_SPACE
 
 
 def check_space(space: Mapping[str, Sequence[str]], base: EvalConfig) -> None:

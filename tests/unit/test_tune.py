@@ -4,7 +4,16 @@ import pytest
 
 from ray_eval.config import load_config
 from ray_eval.driver.plan import plan_of
-from ray_eval.driver.tune import DEFAULT_SPACE, apart, check_space, drawn_settings, figures_of, tuning_plan
+from ray_eval.driver.tune import (
+    DEFAULT_SPACE,
+    SYNC_SPACE,
+    apart,
+    check_space,
+    default_space,
+    drawn_settings,
+    figures_of,
+    tuning_plan,
+)
 from ray_eval.errors import ConfigError
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -59,7 +68,10 @@ def test_it_is_said_which_init_states_are_tuned_on():
 
 
 def test_the_default_space_can_be_run():
-    check_space(DEFAULT_SPACE, config("execution.latency.steps=4"))
+    late, waited_for = config("execution.latency.steps=4"), load_config(None, BASE[:2])
+    assert (default_space(late), default_space(waited_for)) == (DEFAULT_SPACE, SYNC_SPACE)
+    check_space(DEFAULT_SPACE, late)
+    check_space(SYNC_SPACE, waited_for)
 
 
 @pytest.mark.parametrize(
