@@ -187,5 +187,19 @@ def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, mo
     assert model.nbvh == before
 
 
-def test_the_parts_of_the_svd_are_proven_on_this_machine():
-    assert control_step._has_svd_parts()
+def test_without_the_parts_of_the_svd_the_steps_are_the_same(simulation, monkeypatch):
+    lapack = control_step._lapack()
+    assert control_step.obstacle(simulation.env) is None
+    for has_svd_parts in (True, False):
+        monkeypatch.setattr(control_step, "_lapack", lambda has=has_svd_parts: lapack._replace(has_svd_parts=has))
+        check(simulation, random_actions(3))
+
+
+def test_an_error_within_the_substeps_gives_the_model_back_too(simulation):
+    simulation.reset(SEED, None)
+    model = simulation.env.sim.model._model
+    before = model.nbvh
+    simulation.controller.mass_matrix = np.full((7, 7), np.nan)  # still read in the first step after a reset
+    with pytest.raises(ValueError, match="must not contain"):
+        simulation.step(SETTLE)
+    assert model.nbvh == before

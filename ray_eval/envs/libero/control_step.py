@@ -19,7 +19,7 @@ from ray_eval.envs.libero.snapshot import SnapshotRecorder
 from ray_eval.types import Array, FloatArray, StepResult
 
 if TYPE_CHECKING:
-    from ray_eval.envs.libero.substeps import Drive, Handles
+    from ray_eval.envs.libero.substeps import Drive, Handles, Lapack
 
 SOLVES_BEFORE_CONTROL: Final[Mapping[str, int]] = {"3.2.3": 2, "3.17.0": 0}
 """MuJoCo's version, where the compiled step is proven: constraint solves before the controller of each substep.
@@ -126,19 +126,26 @@ def _library_obstacle() -> str | None:
 
     functions = native.addresses()
     if functions is None:
-        return "libmujoco's functions or the BLAS of NumPy were not found"
+        return "functions of libmujoco, of SciPy's LAPACK or of the BLAS of NumPy were not found"
     if not substeps.proves_products(functions, np.random.default_rng(0)):
         return "NumPy's products have other bits than its BLAS gives"
+    if _lapack() is None:
+        return "Numba's pseudo-inverse has other bits than its LAPACK gives"
     return None
 
 
 @functools.cache
-def _has_svd_parts() -> bool:
-    """Whether this process's LAPACK is put together as the compiled step knows it; asked once."""
+def _lapack() -> Lapack | None:
+    """The fastest of the proven ways to decompose a matrix in this process, one thread's; None if there is none."""
     from ray_eval.envs.libero import native, substeps
 
     functions = native.addresses()
-    return functions is not None and substeps.proves_svd_parts(substeps.Lapack.of(functions), np.random.default_rng(0))
+    assert functions is not None, "asked in `_library_obstacle`"  # noqa: S101 -- for the type
+    for has_svd_parts in (True, False):
+        lapack = substeps.Lapack.of(functions, has_svd_parts=has_svd_parts)
+        if substeps.proves_pseudo_inverse(lapack, np.random.default_rng(0)):
+            return lapack
+    return None
 
 
 @functools.cache
@@ -215,7 +222,10 @@ class _CompiledStep:
 
 
 def _drive(controller: Any) -> Drive:
-    """What a controller of fixed impedance steers by; the goal and the fingers' commands are set in each step."""
+    """What a controller of fixed impedance steers by; the goal and the fingers' commands are set in each step.
+
+    Its gains and its null space's joints are those of the last reset: robosuite changes them there only.
+    """
     from ray_eval.envs.libero.substeps import Drive
 
     return Drive(
@@ -235,8 +245,8 @@ def _handles(env: Any) -> Handles:
 
     from ray_eval.envs.libero import native, substeps
 
-    functions = native.addresses()
-    assert functions is not None, "asked in `obstacle`"  # noqa: S101 -- for the type
+    functions, lapack = native.addresses(), _lapack()
+    assert functions is not None and lapack is not None, "asked in `obstacle`"  # noqa: PT018, S101 -- for the type
     robot, model, data = env.robots[0], env.sim.model._model, env.sim.data._data  # noqa: SLF001 -- no public way
     fingers = np.array(robot._ref_joint_gripper_actuator_indexes)  # noqa: SLF001 -- robosuite's loop reads these
     arm = np.array(robot._ref_joint_actuator_indexes)  # noqa: SLF001
@@ -265,7 +275,7 @@ def _handles(env: Any) -> Handles:
         finger_reach=0.5 * (high - low),
         finger_speed=np.array([-1.0, 1.0]) * robot.gripper.speed,
         jacobian=np.empty((6, model.nv)),
-        lapack=substeps.Lapack.of(functions)._replace(has_svd_parts=_has_svd_parts()),
+        lapack=substeps.Lapack.of(functions, has_svd_parts=lapack.has_svd_parts),
     )
 
 

@@ -66,9 +66,16 @@ def addresses() -> Array | None:
     import mujoco  # noqa: F401 -- loads what is looked up in
 
     found = [_address(["mujoco._functions"], [name]) for name in MUJOCO_FUNCTIONS]
-    found += [get_cython_function_address(module, name) for module, name in SCIPY_FUNCTIONS]
+    found += [_cython_address(module, name) for module, name in SCIPY_FUNCTIONS]
     found.append(_address(NUMPY_MODULES, GEMV_NAMES))
     return np.array(found, dtype=np.int64) if all(found) else None
+
+
+def _cython_address(module: str, name: str) -> int | None:
+    try:
+        return int(get_cython_function_address(module, name))
+    except (ImportError, ValueError):
+        return None
 
 
 def _address(modules: Iterable[str], names: Iterable[str]) -> int | None:
@@ -89,11 +96,12 @@ class BvhSize:
 
     Args:
         word: (1,) int32 of mjModel itself; None where its place in this version is not known.
+        size: What it says at other times.
     """
 
-    def __init__(self, word: Array | None) -> None:
+    def __init__(self, word: Array | None, size: int) -> None:
         self._word = word
-        self._size = 0 if word is None else int(word[0])
+        self._size = size
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
@@ -101,8 +109,8 @@ class BvhSize:
         if self._word is None:
             yield
             return
-        self._word[0] = 0
         try:
+            self._word[0] = 0
             yield
         finally:
             self._word[0] = self._size
@@ -118,7 +126,8 @@ def bvh_size(model: Any) -> BvhSize:
     words = np.frombuffer(memory, np.int32)
     is_known = words.tolist() == [getattr(model, name, None) for name in MODEL_SIZES]
     place = MODEL_SIZES.index("nbvh")
-    return BvhSize(words[place : place + 1] if is_known else None)
+    # The sum, as the word itself may have been left hidden.
+    return BvhSize(words[place : place + 1] if is_known else None, int(words[place + 1 : place + 3].sum()))
 
 
 def compiled(function: F) -> F:
@@ -140,9 +149,10 @@ def compiled(function: F) -> F:
 def _cache_folder() -> str | None:
     """An existing folder of this user for the present content of all sources; None where none can be made."""
     import robosuite.utils.control_utils as law
+    import robosuite.utils.numba as how
 
     digest = hashlib.sha256()
-    for source in (law.__file__, __file__, Path(__file__).with_name("substeps.py")):
+    for source in (law.__file__, how.__file__, __file__, Path(__file__).with_name("substeps.py")):
         digest.update(Path(source).read_bytes())
     folder = default_folder().with_name("compiled") / digest.hexdigest()[:16]
     try:

@@ -11,6 +11,7 @@ robots/single_arm.py (control), robots/manipulator.py (grip_action), models/grip
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numba
@@ -72,14 +73,14 @@ class Lapack(NamedTuple):
     integers: Array
     """(60,) int32: `INTEGERS`, and scratch."""
     has_svd_parts: bool
-    """Whether `decompose` is proven to give what `decompose_by_driver` gives."""
+    """Whether `decompose` is proven to do here what `dgesdd` does."""
 
     @classmethod
-    def of(cls, functions: Array) -> Lapack:
-        """With arrays of its own, nothing proven."""
+    def of(cls, functions: Array, *, has_svd_parts: bool) -> Lapack:
+        """With arrays of its own."""
         integers = np.zeros(60, np.int32)
         integers[: len(INTEGERS)] = INTEGERS
-        return cls(functions, np.empty(SVD_WORDS), integers, has_svd_parts=False)
+        return cls(functions, np.empty(SVD_WORDS), integers, has_svd_parts)
 
 
 class Handles(NamedTuple):
@@ -292,7 +293,7 @@ def pseudo_inverse(lapack: Lapack, matrix: FloatArray) -> FloatArray:
     Source: numba 0.60 numba/np/linalg.py (pinv_impl).
     """
     size = matrix.shape[0]
-    scratch, integers = lapack.scratch, lapack.integers
+    integers = lapack.integers
     turned = np.empty((size, size))  # LAPACK stores columns, so every array here is the transpose of what it reads
     largest = 0.0
     for row in range(size):
@@ -300,7 +301,6 @@ def pseudo_inverse(lapack: Lapack, matrix: FloatArray) -> FloatArray:
             turned[column, row] = matrix[row, column]
             largest = max(largest, abs(matrix[row, column]))
     values, left, right = np.empty(size), np.eye(size), np.eye(size)
-    number = integers.ctypes.data
     integers[SIZE], integers[SIZE_BUT_ONE] = size, size - 1
     if lapack.has_svd_parts and 1e-100 < largest < 1e100:
         decompose(lapack, turned, values, left, right)
@@ -317,27 +317,25 @@ def pseudo_inverse(lapack: Lapack, matrix: FloatArray) -> FloatArray:
         for column in range(rank):
             right[row, column] *= values[column]
     integers[RANK] = rank
-    scratch[0], scratch[1] = 1.0, 0.0
-    one = scratch.ctypes.data
+    put_together(lapack, right, left, turned)
+    return turned.T
+
+
+@compiled
+def put_together(lapack: Lapack, right: FloatArray, left: FloatArray, out: FloatArray) -> None:
+    """`out` = V U^T over the rank in `integers`, by the `dgemm` that Numba's `pinv` makes.
+
+    Arrays whose addresses are called with are arguments here, as everywhere: Numba may free a local one after the
+    last time that it is named, which is before the call.
+    """
+    number, one = lapack.integers.ctypes.data, lapack.scratch.ctypes.data
+    lapack.scratch[0], lapack.scratch[1] = 1.0, 0.0
+    size, rank, transposed = number + 4 * SIZE, number + 4 * RANK, number + 4 * TRANSPOSED
+    v, u, product = right.ctypes.data, left.ctypes.data, out.ctypes.data
     call(
         lapack.functions[GEMM],
-        (
-            number + 4 * TRANSPOSED,
-            number + 4 * TRANSPOSED,
-            number + 4 * SIZE,
-            number + 4 * SIZE,
-            number + 4 * RANK,
-            one,
-            right.ctypes.data,
-            number + 4 * SIZE,
-            left.ctypes.data,
-            number + 4 * SIZE,
-            one + 8,
-            turned.ctypes.data,
-            number + 4 * SIZE,
-        ),
+        (transposed, transposed, size, size, rank, one, v, size, u, size, one + 8, product, size),
     )
-    return turned.T
 
 
 @compiled
@@ -456,21 +454,25 @@ def compile_for(handles: Handles, arm: ArmState, drive: Drive) -> None:
         function.compile(tuple(signature))
 
 
-def proves_svd_parts(lapack: Lapack, draws: np.random.Generator) -> bool:
-    """Whether `decompose` gives the bits of `decompose_by_driver` with this LAPACK, for the shapes used here."""
+@compiled
+def numbas_pinv(matrix: FloatArray) -> FloatArray:
+    """What robosuite calls."""
+    inverse: Any = np.linalg.pinv(matrix)
+    return inverse  # type: ignore[no-any-return]
+
+
+def proves_pseudo_inverse(lapack: Lapack, draws: np.random.Generator) -> bool:
+    """Whether `pseudo_inverse` gives the bits of this Numba's and this LAPACK's `np.linalg.pinv`."""
+    return all(pseudo_inverse(lapack, matrix).tobytes() == numbas_pinv(matrix).tobytes() for matrix in _inertias(draws))
+
+
+def _inertias(draws: np.random.Generator) -> Iterator[FloatArray]:
+    """Symmetric matrices of the sizes used here, of any condition; some are singular, as the arm may be."""
     for trial in range(40):
         size = 3 if trial % 2 else 6
         root = draws.normal(size=(size, size)) * np.exp(2 * draws.normal(size=size))
-        root[0] = root[-1] if trial % 8 > 5 else root[0]  # singular, as the arm may be
-        lapack.integers[:2] = size, size - 1
-        found = []
-        for function in (decompose, decompose_by_driver):
-            matrix, values, left, right = root @ root.T, np.empty(size), np.eye(size), np.eye(size)
-            function(lapack, matrix, values, left, right)
-            found.append(b"".join(array.tobytes() for array in (values, left, right)))
-        if found[0] != found[1]:
-            return False
-    return True
+        root[0] = root[-1] if trial % 4 > 1 else root[0]
+        yield root @ root.T
 
 
 def proves_products(functions: Array, draws: np.random.Generator) -> bool:
