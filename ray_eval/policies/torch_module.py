@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from ray_eval.errors import ContractError, SetupError
+from ray_eval.foreign import told, told_with_traceback
 from ray_eval.interfaces import Policy
 from ray_eval.policies.contract import check_spec
-from ray_eval.policies.foreign import told, told_with_traceback
 from ray_eval.policies.staging import StagedRow, Stager
 from ray_eval.sections import TorchPolicySection
 from ray_eval.types import IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec

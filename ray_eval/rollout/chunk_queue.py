@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ray_eval.errors import ConfigError, ContractError, did_you_mean
+from ray_eval.foreign import told, told_with_traceback
 from ray_eval.sections import QueueRules
 from ray_eval.types import ActionChunk, Array
 
@@ -84,10 +85,13 @@ def load_aggregation(name: str) -> Aggregation:
         expected = f"one of {', '.join(AGGREGATIONS)} or an import string package.module:function"
         raise ConfigError(f"execution.aggregate: expected {expected}, got {name!r}.{did_you_mean(name, AGGREGATIONS)}")
     module_name, _, attribute = name.partition(":")
+    where = f"execution.aggregate: expected something importable, got {name!r}"
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"execution.aggregate: expected something importable, got {name!r} ({error})") from error
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"{where}: {told(error)}") from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
+        raise ConfigError(f"{where}: {told_with_traceback(error)}") from error
     if not callable(found):
         raise ConfigError(f"execution.aggregate: expected a function (old, new) -> action, got {found!r}")
     return found  # type: ignore[no-any-return]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import RayEvalError, SetupError
+from ray_eval.foreign import told_with_traceback
 from ray_eval.interfaces import Policy
-from ray_eval.policies.foreign import told_with_traceback
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.hosting import HostedServer, interpreter_of, serve_in_child

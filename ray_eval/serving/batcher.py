@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_eval.errors import ContractError, EpisodeError
+from ray_eval.foreign import told
 from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
-from ray_eval.policies.foreign import told
 from ray_eval.sections import BatchingSection
 from ray_eval.serving.forward import answer_rows
 from ray_eval.serving.sizes import BatchSizes

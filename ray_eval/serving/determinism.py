@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ray_eval.errors import ContractError, RayEvalError, SetupError
+from ray_eval.foreign import told_with_traceback
 from ray_eval.interfaces import Policy, StagedPolicy
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import check_answers, check_spec, continued, trial_observation
-from ray_eval.policies.foreign import told_with_traceback
 from ray_eval.sections import BatchingSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.forward import free_cached_memory, is_out_of_memory, padded_forward
 from ray_eval.serving.sizes import BatchSizes

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ray_eval.errors import ContractError, EpisodeError, SetupError
+from ray_eval.foreign import told
 from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
-from ray_eval.policies.foreign import told
 from ray_eval.serving.sizes import BatchSizes
 from ray_eval.types import POLICY_STATE_LIMIT_BYTES, ActionChunk, PolicySpec
 

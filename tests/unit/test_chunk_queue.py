@@ -233,6 +233,14 @@ def test_an_unknown_aggregation_is_a_config_error(name):
         load_aggregation(name)
 
 
+@pytest.mark.parametrize("text", ["def (", "undefined_name", "import sys; sys.exit(3)", "raise KeyError('x')"])
+def test_an_aggregations_module_that_cannot_be_imported_is_a_config_error(text, tmp_path, monkeypatch):
+    (tmp_path / "users_aggregation.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"execution\.aggregate: .*users_aggregation\.py:1.*traceback is in"):
+        load_aggregation("users_aggregation:aggregate")
+
+
 @pytest.mark.parametrize(
     "rows",
     [np.zeros((9, 2)), np.zeros((10, 3)), np.zeros(10), np.full((10, 2), np.nan), np.full((10, 2), np.inf)],

@@ -12,7 +12,7 @@ from pathlib import Path
 from ray_eval.errors import RayEvalError
 
 MOST_CHARACTERS = 400
-_OURS = Path(__file__).resolve().parents[1]
+_OURS = Path(__file__).resolve().parent
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
