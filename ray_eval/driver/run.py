@@ -151,7 +151,9 @@ class Part:
         self.settings: RolloutSettings
         self._header: Mapping[str, Any] | None = folder.recorded_header
         folder.check_config(config)
-        check_execution(config)
+        # What a finished run was run with need not be there any more.
+        if not self.is_finished:
+            check_execution(config)
 
     @property
     def is_finished(self) -> bool:

@@ -1,5 +1,6 @@
 """The ledger on disk: torn lines, ranks, full disks, and a summary that is a pure function of it."""
 
+import contextlib
 import json
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from ray_eval.config import load_config
 from ray_eval.driver.folder import RunFolder, make_header
-from ray_eval.driver.plan import make_plan
+from ray_eval.driver.plan import make_plan, plan_of
+from ray_eval.driver.run import Part
 from ray_eval.errors import ConfigError, EpisodeError, LedgerError
 from ray_eval.report.ledger import (
     LEDGER_NAME,
@@ -192,6 +194,24 @@ def test_a_resume_keeps_what_is_finished_and_runs_errors_again(tmp_path):
     resumed.append(episode_record(result(PLAN[1]), FIRST))
     resumed.close()
     assert {r["outcome"] for r in read_ledger(tmp_path / "run").episodes.values()} == {"success"}
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_only_a_run_that_is_not_finished_needs_its_aggregation(is_finished, tmp_path):
+    words = ["suite=fake", "policy=oracle", "execution.mode=async", "execution.aggregate=gone_since:aggregate"]
+    config = load_config(None, words)
+    plan = plan_of(config)
+    folder = RunFolder(tmp_path / "run", is_resume=False)
+    folder.open_ledger(config, make_header(config, {}, {}))
+    for spec in plan[: None if is_finished else -1]:
+        folder.append(episode_record(result(spec), FIRST))
+    folder.close()
+    resumed = RunFolder(tmp_path / "run", is_resume=True)
+    with (
+        contextlib.closing(resumed),
+        contextlib.nullcontext() if is_finished else pytest.raises(ConfigError, match="gone_since"),
+    ):
+        assert Part(config, plan, resumed).is_finished
 
 
 def test_a_header_that_was_never_whole_is_begun_again(tmp_path):
