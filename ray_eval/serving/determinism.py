@@ -197,17 +197,24 @@ def _bytes_of(chunk: ActionChunk) -> tuple[bytes, bytes, bytes]:
     return chunk.actions.tobytes(), chunk.policy_state, b"" if chunk.action_raw is None else chunk.action_raw.tobytes()
 
 
+def _difference(first: ActionChunk, second: ActionChunk) -> str:
+    """Which part of two answers differs: the actions by how much, else the actions handed back or the memory."""
+    actions, memory, _ = (a == b for a, b in zip(_bytes_of(first), _bytes_of(second), strict=True))
+    if not actions:
+        return f"answers {float(abs(first.actions.astype(float) - second.actions).max()):g} apart"
+    return "the same actions with another action_raw" if memory else "the same actions with another policy_state"
+
+
 def _expect_same(name: str, first: ActionChunk, second: ActionChunk, how: str, batching: BatchingSection) -> None:
     if _bytes_of(first) == _bytes_of(second):
         return
-    apart = float(abs(first.actions.astype(float) - second.actions).max())
     remedy = (
         "draw noise from each observation's noise_seed and keep nothing between requests"
         if how.startswith("asked")
         else "write serving.batch_size=1"
     )
     raise SetupError(
-        f"policy {name!r}: expected the same bytes whenever an observation is asked about, got answers {apart:g} apart "
-        f"in forwards of {batching.batch_size} when {how}; {remedy}, or write serving.determinism=throughput, "
+        f"policy {name!r}: expected the same bytes whenever an observation is asked about, got "
+        f"{_difference(first, second)} in forwards of {batching.batch_size} when {how}; {remedy}, or write serving.determinism=throughput, "
         "which promises no bytes"
     )

@@ -1,6 +1,7 @@
 """The start-up proof, the sizes of forwards, and what becomes of a batch that memory does not hold."""
 
 import asyncio
+import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -84,6 +85,18 @@ def test_a_policy_that_goes_on_from_its_last_chunk_is_asked_with_the_rest_of_it(
     assert set(honest.rests) == {True, False}
     with pytest.raises(SetupError, match=r"neighbours are others|filled up"):
         prove(sinner, reproducible(3))
+
+
+@pytest.mark.parametrize("part", ["action_raw", "policy_state"])
+def test_the_refusal_names_the_part_of_an_answer_that_differs(part):
+    class Wavering(Rows):
+        def infer_batch(self, observations):
+            count = next(COUNTER)
+            value = bytes([count % 256]) if part == "policy_state" else np.full((2, 3), count, np.float32)
+            return [dataclasses.replace(c, **{part: value}) for c in super().infer_batch(observations)]
+
+    with pytest.raises(SetupError, match=f"got the same actions with another {part} in forwards of 2"):
+        prove(Wavering(takes_prefix=True), reproducible(2))
 
 
 def test_at_batch_1_only_noise_of_its_own_is_refused():
