@@ -18,7 +18,7 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 
 def told(error: BaseException) -> str:
     """The exception's type, its text in one line, and file, line and function of the user's code that it came from."""
-    text = " ".join(str(error).split())
+    text = " ".join(text_of(error).split())
     cut = f"{text[:MOST_CHARACTERS]} ..." if len(text) > MOST_CHARACTERS else text
     said = f"{type(error).__name__}: {cut}" if cut else type(error).__name__
     places = list(_places(error))
@@ -34,6 +34,14 @@ def told_with_traceback(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     path = _written(error)
     return f"{told(error)}; the whole traceback is in {path}" if path else told(error)
+
+
+def text_of(error: BaseException) -> str:
+    """What the exception says; the empty string where saying it raises, as a user's own may."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        return ""
 
 
 def _places(error: BaseException) -> Iterator[str]:

@@ -40,7 +40,9 @@ class TrialLines(ray_tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_info: Any) -> None:  # noqa: ARG002
         """Says what broke."""
-        self._line(trial, f"error: {str(trial.get_error()).strip().splitlines()[-1]}")
+        error = trial.get_error()
+        lines = str(error).strip().splitlines()
+        self._line(trial, f"error: {lines[-1] if lines else type(error).__name__}")
 
     def _line(self, trial: Trial, outcome: str) -> None:
         self._ended += 1
