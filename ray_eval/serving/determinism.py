@@ -215,6 +215,6 @@ def _expect_same(name: str, first: ActionChunk, second: ActionChunk, how: str, b
     )
     raise SetupError(
         f"policy {name!r}: expected the same bytes whenever an observation is asked about, got "
-        f"{_difference(first, second)} in forwards of {batching.batch_size} when {how}; {remedy}, or write serving.determinism=throughput, "
-        "which promises no bytes"
+        f"{_difference(first, second)} in forwards of {batching.batch_size} when {how}; {remedy}, or write "
+        "serving.determinism=throughput, which promises no bytes"
     )
