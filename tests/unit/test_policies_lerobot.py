@@ -9,10 +9,11 @@ import pytest
 
 from ray_eval.config import load_config, load_policy
 from ray_eval.driver.resolve import differences
-from ray_eval.errors import ConfigError, SetupError
+from ray_eval.errors import ConfigError, ContractError, SetupError
 from ray_eval.policies import make_policy
+from ray_eval.policies.lerobot.batching import TOKENS, TOKENS_MASK, TokenPadding, joined
 from ray_eval.policies.lerobot.checkpoint import open_checkpoint
-from ray_eval.policies.lerobot.chunking import alike, is_rtc, set_rtc
+from ray_eval.policies.lerobot.chunking import alike, guidance, is_rtc, set_rtc
 from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.ranges import training_ranges
 from ray_eval.policies.lerobot.weights import check_taken_over
@@ -196,6 +197,41 @@ def latency_in(mode):
 def test_a_path_is_asked_for():
     with pytest.raises(ConfigError, match=r"policy\.path"):
         load_policy("lerobot", [])
+
+
+def test_what_a_batch_has_only_once_is_the_same_in_all_of_its_rows():
+    import torch
+
+    rows = [{"x": torch.ones(1, 2), "task": ["a"], "scale": torch.tensor(2.0), "index": 3} for _ in range(2)]
+    batch = joined(torch, rows, None)
+    assert (batch["x"].shape, batch["task"], float(batch["scale"]), batch["index"]) == ((2, 2), ["a", "a"], 2.0, 3)
+    for key, other in (("scale", torch.tensor(2.5)), ("index", 4), ("index", None)):
+        with pytest.raises(ContractError, match=f"{key}: expected one value in all rows"):
+            joined(torch, [rows[0], {**rows[1], key: other}], None)
+
+
+def test_tokens_are_filled_up_and_never_cut():
+    import torch
+
+    padding = TokenPadding(length=3, token=9, is_left=True)
+    row = {TOKENS: torch.tensor([[1, 2]]), TOKENS_MASK: torch.ones(1, 2, dtype=torch.bool)}
+    assert padding.padded(torch, row)[TOKENS].tolist() == [[9, 1, 2]]
+    with pytest.raises(ContractError, match="expected at most 1 of a row, got 2"):
+        TokenPadding(length=1, token=9, is_left=True).padded(torch, row)
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [(np.zeros((5, 3), np.float32), r"shape \(L, 7\), got \(5, 3\)"), (np.full((5, 7), np.nan, np.float32), "got NaN")],
+    ids=["shape", "NaN"],
+)
+def test_a_prefix_that_is_not_of_the_policys_actions_is_said_to_be_what_it_is(rest, said):
+    import torch
+
+    config = SimpleNamespace(type="smolvla", output_features={ACTION: SimpleNamespace(shape=(7,))})
+    asked = Observation({}, "t", "s", 0, 0, action_raw=rest)
+    with pytest.raises(ContractError, match=said):
+        guidance(torch, [asked], config, "cpu")
 
 
 def test_weights_that_a_loader_did_not_take_over_are_noticed(tmp_path):

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from ray_eval.errors import ContractError
 from ray_eval.types import Observation
 
 TOKENS = "observation.language.tokens"
@@ -36,8 +39,17 @@ class TokenPadding:
     """Whether it stands before the others."""
 
     def padded(self, torch: Any, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with tokens and mask filled up; both are (1, L)."""
+        """The row with tokens and mask filled up; both are (1, L).
+
+        Raises:
+            ContractError: it has more tokens than a row may have.
+        """
         missing = self.length - row[TOKENS].shape[1]
+        if missing < 0:
+            raise ContractError(
+                f"{TOKENS}: expected at most {self.length} of a row, got {row[TOKENS].shape[1]}; "
+                "let the checkpoint's tokenizer cut at max_length"
+            )
         sides = (missing, 0) if self.is_left else (0, missing)
         pad = torch.nn.functional.pad
         return {
@@ -61,17 +73,36 @@ def token_padding(preprocess: Any) -> TokenPadding | None:
 
 
 def joined(torch: Any, rows: Sequence[dict[str, Any]], padding: TokenPadding | None) -> dict[str, Any]:
-    """One batch of several of one row each; a new dictionary, which LeRobot's policies write into."""
+    """One batch of several of one row each; a new dictionary, which LeRobot's policies write into.
+
+    Raises:
+        ContractError: the rows differ in something that a batch has only once.
+    """
     if len(rows) == 1:
         return dict(rows[0])
     if padding is not None:
         rows = [padding.padded(torch, row) for row in rows]
-    return {key: _joined(torch, [row[key] for row in rows]) for key in rows[0]}
+    return {key: _joined(torch, key, [row[key] for row in rows]) for key in rows[0]}
 
 
-def _joined(torch: Any, values: Sequence[Any]) -> Any:
+def _joined(torch: Any, key: str, values: Sequence[Any]) -> Any:
     if isinstance(values[0], torch.Tensor) and values[0].ndim:
         return torch.cat(list(values))
     if isinstance(values[0], list):
         return [item for value in values for item in value]
+    if any(not _is_equal(torch, values[0], value) for value in values[1:]):
+        raise ContractError(
+            f"{key}: expected one value in all rows of a batch, which has it once, got several; "
+            "write serving.batch_size=1"
+        )
     return values[0]
+
+
+def _is_equal(torch: Any, first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return bool(torch.equal(first, second))
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return bool(np.array_equal(first, second))
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_is_equal(torch, first[key], second[key]) for key in first)
+    return bool(first == second)

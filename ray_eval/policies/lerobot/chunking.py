@@ -69,9 +69,9 @@ def guidance(torch: Any, observations: Sequence[Observation], config: Any, devic
     width = int(config.output_features[ACTION].shape[0])
     rests = [observation.action_raw for observation in observations if observation.action_raw is not None]
     for rest in rests:
-        if rest.ndim != 2 or rest.shape[1] != width or not np.isfinite(rest).all():
-            raise ContractError(
-                f"policy {config.type}: action_raw: expected finite numbers (L, {width}), got {rest.shape} that are not"
-            )
+        if rest.ndim != 2 or rest.shape[1] != width:
+            raise ContractError(f"policy {config.type}: action_raw: expected shape (L, {width}), got {rest.shape}")
+        if not np.isfinite(rest).all():
+            raise ContractError(f"policy {config.type}: action_raw: expected finite numbers, got NaN or infinity")
     prefix = torch.from_numpy(np.stack(rests)).to(device)
     return {"prev_chunk_left_over": prefix, "inference_delay": observations[0].delay_steps}
