@@ -44,6 +44,11 @@ def text_of(error: BaseException) -> str:
         return ""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what the exception says, or its type."""
+    return next(iter(text_of(error).splitlines()), type(error).__name__)
+
+
 def _places(error: BaseException) -> Iterator[str]:
     """Frames in files that are neither ray-eval's nor installed, outermost first; a syntax error's own place last."""
     for frame in traceback.extract_tb(error.__traceback__):

@@ -17,6 +17,7 @@ from ray.actor import ActorHandle
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.driver.joining import prepare_to_join
 from ray_eval.errors import RayEvalError, SetupError
+from ray_eval.foreign import first_line
 from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.actor import PolicyActor
@@ -29,8 +30,6 @@ OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Object store of a Ray started here: results are small, observations never go through it."""
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to start with less."""
-RAY_LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - Ray's choice
-"""Where Ray keeps what its processes print."""
 Connect = Callable[[], ConnectSection]
 """What says, in a worker, where the policy is served; asked again at each reconnect."""
 LARGE_MACHINE_CPUS = 4
@@ -235,14 +234,27 @@ def _get(name: str, question: Any) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, RayEvalError) else error from None
     except ray.exceptions.RayActorError as error:
-        raise SetupError(
-            f"{name}: expected it to start, got its process's end ({_first_line(error)}); its last words are in "
-            f"{RAY_LOGS} on its machine: a crash in native code, or too little memory"
-        ) from error
+        raise SetupError(f"{name}: expected it to start, got its process's end {end_of(error)}") from error
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def end_of(error: ray.exceptions.RayActorError) -> str:
+    """What came to an actor's process, where its last words are, and why it ended where Ray says so."""
+    said = str(error)
+    if "OUT_OF_MEMORY" in said or "low on memory" in said:
+        cause = ": too little memory"
+    elif "SYSTEM_ERROR" in said:
+        cause = ": a crash in native code, or killed from outside, as the kernel does where memory is short"
+    else:
+        cause = ""
+    return f"({first_line(error)}); its last words are in {_logs()} on its machine{cause}"
+
+
+def _logs() -> str:
+    """Where Ray keeps what the processes of this session print."""
+    try:
+        return f"logs/ of Ray's session {ray.get_runtime_context().get_session_name()}"
+    except Exception:  # noqa: BLE001 - said beside an error, which it must not hide
+        return "the logs of Ray's session"
 
 
 def _late(names: Sequence[str], timeout_s: float) -> str:

@@ -34,6 +34,7 @@ from ray_eval.envs import catalogue
 from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.envs.libero.versions import simulator_version_warning
 from ray_eval.errors import ConfigError, EpisodeError, SetupError
+from ray_eval.foreign import first_line
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, rate_of
 from ray_eval.report.progress import ProgressView, RunView
@@ -486,7 +487,7 @@ class Session:
         except ray.exceptions.RayError as error:
             # The actor is gone, or answered something that is no result: both cost one attempt.
             self._replace_worker(held.lease.worker)
-            broken = EpisodeError(f"{held.lease.worker}: expected a result, got {_first_line(error)}")
+            broken = EpisodeError(f"{held.lease.worker}: expected a result, got {first_line(error)}")
             result = error_result(held.lease.spec, broken, time.monotonic() - held.since)
         self._settle(held, result)
 
@@ -537,7 +538,3 @@ def _is_one_host() -> bool:
 
 
 _PREFLIGHT_TIMEOUT_S = 600.0
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
