@@ -148,6 +148,7 @@ def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session
     assert "error in fake/1/0: ContractError: " in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_workers_that_cannot_be_placed_are_an_error_in_time(ray_session, tmp_path):
     started = time.monotonic()
     with pytest.raises(SetupError, match=r"placed and to answer within 8 s, got no free CPU .*set workers lower"):
@@ -304,6 +305,7 @@ def test_a_calibrated_latency_is_frozen_into_the_run(ray_session, tmp_path):
     assert (slow.out / "summary.json").read_bytes() == before
 
 
+@pytest.mark.nightly
 def test_tuning_finds_the_setting_that_works_and_reports_it_on_other_init_states(ray_session, tmp_path):
     # One step late, a chunk of one action never brings it in time.
     words = ("execution.mode=async", "execution.latency.steps=1", "execution.actions_per_chunk=1")

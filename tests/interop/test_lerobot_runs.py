@@ -79,7 +79,9 @@ def test_a_run_has_the_policy_in_another_interpreter_and_says_what_looks_wrong(a
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (RENAMED[:1], "write policy.rename.image2=wrist or policy.absent=[wrist]"),
+        pytest.param(
+            RENAMED[:1], "write policy.rename.image2=wrist or policy.absent=[wrist]", marks=pytest.mark.nightly
+        ),
         pytest.param((*RENAMED, "policy.device=cuda"), "policy.device=cuda", marks=pytest.mark.nightly),
     ],
 )

@@ -15,6 +15,7 @@ def check(rows, references):
     assert all(row.ratio > 0 for row in rows)
 
 
+@pytest.mark.nightly
 def test_a_step_is_compared_with_bare_physics_and_with_liberos():
     check(bench_step([TASK], repeats=2), ["25 x mj_step", "LIBERO's, cameras off", "25 x mj_step"])
 

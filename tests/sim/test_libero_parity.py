@@ -98,6 +98,7 @@ def test_more_tasks_show_what_plain_libero_shows(suite, task_id):
     check_parity(suite, task_id, steps=20, settle_steps=10)
 
 
+@pytest.mark.nightly
 def test_after_a_failed_placement_the_next_draw_is_plain_liberos(monkeypatch):
     from robosuite.utils.errors import RandomizationError
     from robosuite.utils.placement_samplers import SequentialCompositeSampler
