@@ -136,7 +136,10 @@ def _library_obstacle() -> str | None:
 
 @functools.cache
 def _lapack() -> Lapack | None:
-    """The fastest of the proven ways to decompose a matrix in this process, one thread's; None if there is none."""
+    """The fastest of the proven ways to decompose a matrix in this process; None if there is none.
+
+    Simulations share its scratch arrays: compiled code holds the interpreter lock.
+    """
     from ray_eval.envs.libero import native, substeps
 
     functions = native.addresses()
@@ -275,7 +278,7 @@ def _handles(env: Any) -> Handles:
         finger_reach=0.5 * (high - low),
         finger_speed=np.array([-1.0, 1.0]) * robot.gripper.speed,
         jacobian=np.empty((6, model.nv)),
-        lapack=substeps.Lapack.of(functions, has_svd_parts=lapack.has_svd_parts),
+        lapack=lapack,
     )
 
 
