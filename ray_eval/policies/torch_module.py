@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ray_eval.errors import ContractError, SetupError
-from ray_eval.foreign import told, told_with_traceback
+from ray_eval.foreign import text_of, told, told_with_traceback
 from ray_eval.interfaces import Policy
 from ray_eval.policies.contract import check_spec
 from ray_eval.policies.staging import StagedRow, Stager
@@ -376,4 +376,4 @@ def _sha256(*files: Path | None) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    return f"{type(error).__name__}: {next(iter(text_of(error).splitlines()), '')}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import SetupError
+from ray_eval.foreign import text_of
 
 CONFIG_NAME = "config.json"
 """The policy's own configuration."""
@@ -145,6 +146,6 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
 
 def first_lines(error: BaseException, count: int = 3) -> str:
     """An exception in one line: its type, and the first lines of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     text = " ".join(lines[:count])
     return f"{type(error).__name__}: {text[:400]}{' ...' if len(lines) > count or len(text) > 400 else ''}"
