@@ -1,0 +1,14 @@
+"""What every test shares."""
+
+import subprocess
+
+from ray._private import services
+
+
+def _collect_quietly(process: services.ConsolePopen) -> None:
+    subprocess.Popen.__del__(process, _warn=lambda *_, **__: None)
+
+
+# Ray waits one second for a process that it killed and then drops the handle. On a busy machine that is too short, and
+# the handle's collection would fail whichever test runs then. Processes of our own still have to be waited for.
+services.ConsolePopen.__del__ = _collect_quietly
