@@ -56,7 +56,7 @@ def seen(simulation, result):
         "state": simulation.state(),
         "gripper": env.robots[0].gripper.current_action,
         "clock": np.array([env.cur_time, env.timestep]),
-        **dataclasses.asdict(simulation.snapshot),
+        **dataclasses.asdict(simulation.observed.snapshot),
         **{f"controller.{name}": getattr(controller, name) for name in CONTROLLER_ARRAYS},
         **{f"data.{name}": getattr(env.sim.data, name) for name in DATA_ARRAYS},
     }
@@ -171,16 +171,18 @@ def test_more_tasks_are_left_alike(simulator, suite, task_id):
 def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, monkeypatch):
     simulation.reset(SEED, None)
     model = simulation.env.sim.model._model
+    from ray_eval.envs.libero import substeps
+
     before, is_known = model.nbvh, mujoco.__version__ == "3.2.3"
     simulation.step(SETTLE)
     assert model.nbvh == before > 100_000
     seen_within = []
 
-    def interrupted(_action):
+    def interrupted(*_arguments):
         seen_within.append(model.nbvh)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulation.controller, "set_goal", interrupted)
+    monkeypatch.setattr(substeps, "control_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulation.step(SETTLE)
     assert seen_within == [0 if is_known else before]

@@ -129,12 +129,12 @@ def test_the_burner_is_seen_when_plain_libero_shows_it():
     env = build("libero_goal", 7, settle_steps=0)
     try:
         env.reset(episode_of(recording))
-        before = env._simulation.snapshot.site_rgba
+        before = env._simulation.observed.snapshot.site_rgba
         env._simulation.env.sim.data.set_joint_qpos("flat_stove_1_button", 1.0)
         first = env.step(env.noop_action())
-        unlit = env._simulation.snapshot.site_rgba
+        unlit = env._simulation.observed.snapshot.site_rgba
         env.step(env.noop_action())
-        lit = env._simulation.snapshot.site_rgba
+        lit = env._simulation.observed.snapshot.site_rgba
     finally:
         env.close()
     assert first.is_success

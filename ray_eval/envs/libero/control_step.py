@@ -19,7 +19,7 @@ from ray_eval.envs.libero.snapshot import SnapshotRecorder
 from ray_eval.types import Array, FloatArray, StepResult
 
 if TYPE_CHECKING:
-    from ray_eval.envs.libero.substeps import Drive, Handles, Lapack
+    from ray_eval.envs.libero.substeps import ArmState, Drive, Handles, Lapack
 
 SOLVES_BEFORE_CONTROL: Final[Mapping[str, int]] = {"3.2.3": 2, "3.17.0": 0}
 """MuJoCo's version, where the compiled step is proven: constraint solves before the controller of each substep.
@@ -112,6 +112,7 @@ def _facts(env: Any) -> list[tuple[str, Any, Any]]:
         ("the controller's orientation control", controller.use_ori, True),
         ("the controller's uncoupling", controller.uncoupling, True),
         ("the controller's interpolator", (controller.interpolator_pos, controller.interpolator_ori), (None, None)),
+        ("the controller's limits", (controller.position_limits, controller.orientation_limits), (None, None)),
         ("the viewer", env.viewer, None),
         ("MuJoCo's integrator", options.integrator, mujoco.mjtIntegrator.mjINT_EULER),
         ("MuJoCo's flags", (options.disableflags, options.enableflags), (0, 0)),
@@ -129,6 +130,8 @@ def _library_obstacle() -> str | None:
         return "functions of libmujoco, of SciPy's LAPACK or of the BLAS of NumPy were not found"
     if not substeps.proves_products(functions, np.random.default_rng(0)):
         return "NumPy's products have other bits than its BLAS gives"
+    if not substeps.proves_turns(functions, np.random.default_rng(0)):
+        return "robosuite's goals have other bits than compiled code gives"
     if _lapack() is None:
         return "Numba's pseudo-inverse has other bits than its LAPACK gives"
     return None
@@ -173,12 +176,12 @@ class _CompiledStep:
         self._env = env
         self._recorder = recorder
         self._controller = env.robots[0].controller
-        self._gripper = env.robots[0].gripper
         self._substep_count = int(env.control_timestep / env.model_timestep)
-        self._handles = _handles(env)
+        self._handles = _handles(env, recorder)
         self._arm = substeps.ArmState.empty()
         self._drive = _drive(self._controller)
         self._bvh_size = native.bvh_size(env.sim.model._model)  # noqa: SLF001 -- there is no public way
+        self._shared = _shared(self._controller, env.robots[0].gripper, self._arm, self._drive)
         substeps.compile_for(self._handles, self._arm, self._drive)
 
     def run(self, action: FloatArray) -> StepResult:
@@ -196,44 +199,56 @@ class _CompiledStep:
         return StepResult(float(is_success), is_success)
 
     def _run_substeps(self, action: FloatArray) -> None:
-        kernel, handles, arm, drive = self._kernel, self._handles, self._arm, self._drive
-        controller = self._controller
+        controller, memory = self._controller, self._recorder.memory()
         self._share()
-        kernel.prepare(handles, arm, not controller.new_update, False)
-        controller.new_update = False
-        controller.set_goal(action[:6])
-        drive.goal_pos[...], drive.goal_ori[...] = controller.goal_pos, controller.goal_ori
-        closing = float(np.sign(action[6]))
-        done, last = 0, self._substep_count
-        for instant in self._recorder.instants(self._env.model_timestep, last):
-            kernel.advance(handles, arm, drive, closing, instant - done, done == 0, instant == last)
-            self._recorder.take()
-            done = instant
-        kernel.advance(handles, arm, drive, closing, last - done, done == 0, True)
-        controller.torques = drive.torques
+        instant = self._recorder.instant(self._env.model_timestep, self._substep_count)
+        self._kernel.control_step(
+            self._handles,
+            self._arm,
+            self._drive,
+            action,
+            controller.use_delta,
+            not controller.new_update,
+            self._substep_count,
+            instant,
+            memory,
+        )
+        if instant:
+            self._recorder.keep(memory)
+        controller.torques = self._drive.torques
         controller.new_update = True
 
     def _share(self) -> None:
         """Takes over what is not of the last compiled step."""
-        for name, array in zip(self._arm._fields, self._arm, strict=True):
-            if getattr(self._controller, name) is not array:
-                array[...] = getattr(self._controller, name)
-                setattr(self._controller, name, array)
-        if self._gripper.current_action is not self._drive.fingers:
-            self._drive.fingers[...] = self._gripper.current_action
-            self._gripper.current_action = self._drive.fingers
+        for owner, name, array in self._shared:
+            found = getattr(owner, name)
+            if found is not array:
+                array[...] = found
+                setattr(owner, name, array)
+
+
+def _shared(controller: Any, gripper: Any, arm: ArmState, drive: Drive) -> list[tuple[Any, str, FloatArray]]:
+    """What robosuite's objects and compiled code both have: the object, the attribute, the array."""
+    return [
+        *((controller, name, array) for name, array in zip(arm._fields, arm, strict=True)),
+        *((controller, name, getattr(drive, name)) for name in ("goal_pos", "goal_ori")),
+        (gripper, "current_action", drive.fingers),
+    ]
 
 
 def _drive(controller: Any) -> Drive:
-    """What a controller of fixed impedance steers by; the goal and the fingers' commands are set in each step.
+    """What a controller of fixed impedance steers by.
 
     Its gains and its null space's joints are those of the last reset: robosuite changes them there only.
     """
     from ray_eval.envs.libero.substeps import Drive
 
+    controller.scale_action(np.zeros(6))  # sets what it scales by
+    scaling = ("input_min", "input_max", "action_input_transform", "action_scale", "action_output_transform")
     return Drive(
         goal_pos=np.empty(3),
         goal_ori=np.empty((3, 3)),
+        scaling=np.array([np.broadcast_to(getattr(controller, name), 6) for name in scaling], dtype=np.float64),
         kp=np.array(controller.kp, dtype=np.float64),
         kd=np.array(controller.kd, dtype=np.float64),
         initial_joint=np.array(controller.initial_joint, dtype=np.float64),
@@ -242,7 +257,7 @@ def _drive(controller: Any) -> Drive:
     )
 
 
-def _handles(env: Any) -> Handles:
+def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
     """Where compiled code finds things in an environment's simulation."""
     import mujoco
 
@@ -277,6 +292,7 @@ def _handles(env: Any) -> Handles:
         finger_middle=0.5 * (high + low),
         finger_reach=0.5 * (high - low),
         finger_speed=np.array([-1.0, 1.0]) * robot.gripper.speed,
+        scene=recorder.sources,
         jacobian=np.empty((6, model.nv)),
         lapack=lapack,
     )

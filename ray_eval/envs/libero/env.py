@@ -16,7 +16,7 @@ from ray_eval.envs.libero.model_cache import ModelCache, default_folder
 from ray_eval.envs.libero.preprocessing import RgbImage, image_steps, preprocess
 from ray_eval.envs.libero.rendering import SceneRenderer
 from ray_eval.envs.libero.simulation import Simulation
-from ray_eval.envs.libero.snapshot import SceneSnapshot
+from ray_eval.envs.libero.snapshot import PackedSnapshot
 from ray_eval.envs.libero.state import ControllerPose, RobotIndices, read_robot, rotation_axis_angle, state_vector
 from ray_eval.errors import EpisodeError
 from ray_eval.sections import EnvSettings
@@ -40,7 +40,7 @@ CAMERAS: Final[Mapping[str, str]] = {IMAGE: "agentview", WRIST_IMAGE: "robot0_ey
 class _Frame:
     """One control step as a policy may see it, and the images drawn of it so far."""
 
-    snapshot: SceneSnapshot
+    observed: PackedSnapshot
     controller_pose: ControllerPose
     raw_images: dict[str, RgbImage] = field(default_factory=dict)
 
@@ -172,19 +172,19 @@ class LiberoEnv:
 
     def _frame(self) -> _Frame:
         controller = self._simulation.controller
-        return _Frame(self._simulation.snapshot, (np.array(controller.ee_pos), np.array(controller.ee_ori_mat)))
+        return _Frame(self._simulation.observed, (np.array(controller.ee_pos), np.array(controller.ee_ori_mat)))
 
     def _made(self, frame: _Frame, key: str) -> Array:
         if key in IMAGE_KEYS:
             self._render_count += 1
             return preprocess(self._raw_image(frame, key), self._steps[key])
         if key == STATE:
-            reading = read_robot(frame.snapshot, self._indices, frame.controller_pose)
+            reading = read_robot(frame.observed.snapshot, self._indices, frame.controller_pose)
             return state_vector(reading, self._settings.recipe.state_format)
-        return self._layout.read(frame.snapshot)
+        return self._layout.read(frame.observed.snapshot)
 
     def _raw_image(self, frame: _Frame, key: str) -> RgbImage:
         if key not in frame.raw_images:
             size_px = self._settings.recipe.images.render_size_px
-            frame.raw_images[key] = self._renderer.render(frame.snapshot, CAMERAS[key], size_px)
+            frame.raw_images[key] = self._renderer.render(frame.observed.snapshot, CAMERAS[key], size_px)
         return frame.raw_images[key]

@@ -44,14 +44,13 @@ SCIPY_FUNCTIONS: Final = (
     ("scipy.linalg.cython_blas", "dgemm"),
 )
 """What Numba's linear algebra calls, and so is called here; after `dgesdd` what that calls."""
-GEMV_NAMES: Final = ("scipy_cblas_dgemv64_", "scipy_cblas_dgemv", "cblas_dgemv64_", "cblas_dgemv")
-"""What builds of NumPy call the matrix-vector product."""
+CBLAS_FUNCTIONS: Final = ("cblas_dgemv", "cblas_dgemm", "cblas_ddot")
+"""What `np.dot` calls, and so is called here."""
+CBLAS_SPELLINGS: Final = ("scipy_{}64_", "scipy_{}", "{}64_", "{}")
+"""How builds of NumPy call them."""
 
 ROW_MAJOR, COLUMN_MAJOR, NO_TRANSPOSE = 101, 102, 111
 """CBLAS's own numbers."""
-
-WORD: Final = ir.IntType(64)
-
 
 NUMPY_MODULES: Final = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
 """What is linked with NumPy's BLAS, in NumPy 2 and 1."""
@@ -59,7 +58,7 @@ NUMPY_MODULES: Final = ("numpy._core._multiarray_umath", "numpy.core._multiarray
 
 @functools.cache
 def addresses() -> Array | None:
-    """Int64: `MUJOCO_FUNCTIONS`, `SCIPY_FUNCTIONS`, NumPy's `cblas_dgemv`; None where one of them is not to be found.
+    """Int64: `MUJOCO_FUNCTIONS`, `SCIPY_FUNCTIONS`, NumPy's `CBLAS_FUNCTIONS`, C's `memcpy`; None where one is missing.
 
     Names are looked up from the extension modules, so that what is found is what they are linked with.
     """
@@ -67,7 +66,10 @@ def addresses() -> Array | None:
 
     found = [_address(["mujoco._functions"], [name]) for name in MUJOCO_FUNCTIONS]
     found += [_cython_address(module, name) for module, name in SCIPY_FUNCTIONS]
-    found.append(_address(NUMPY_MODULES, GEMV_NAMES))
+    found += [
+        _address(NUMPY_MODULES, [spelling.format(name) for spelling in CBLAS_SPELLINGS]) for name in CBLAS_FUNCTIONS
+    ]
+    found.append(_address(NUMPY_MODULES, ["memcpy"]))
     return np.array(found, dtype=np.int64) if all(found) else None
 
 
@@ -162,58 +164,26 @@ def _cache_folder() -> str | None:
     return str(folder) if os.access(folder, os.W_OK) else None
 
 
-def _call(context: Any, builder: Any, arguments: Any, kinds: list[Any]) -> Any:
-    """Calls the function at `arguments[0]`, which returns nothing, with the others."""
-    kind = ir.FunctionType(ir.VoidType(), kinds)
-    builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
-    return context.get_dummy_value()
+def _call(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Calls the function at `arguments[0]` with the integers, pointers and float64 in the tuple `arguments[1]`."""
+    values = cgutils.unpack_tuple(builder, arguments[1])
+    returned = signature.return_type
+    result = ir.VoidType() if returned == types.void else context.get_value_type(returned)
+    function = builder.inttoptr(arguments[0], ir.FunctionType(result, [value.type for value in values]).as_pointer())
+    outcome = builder.call(function, values)
+    return context.get_dummy_value() if returned == types.void else outcome
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def call(_typing: Any, _address: Any, words: Any) -> Any:
-    """Calls a function that returns nothing with a tuple of pointers and integers."""
+def call(_typing: Any, _address: Any, values: Any) -> Any:
+    """Calls a function, with a tuple of what it takes, for what it does.
 
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        values = cgutils.unpack_tuple(builder, arguments[1])
-        return _call(context, builder, [arguments[0], *values], [WORD] * len(values))
-
-    return types.void(types.intp, types.UniTuple(types.intp, len(words))), generate
+    Integers are 64 bits wide: an ABI of 64 bits passes a narrower one in the lower part of as much.
+    """
+    return types.void(types.intp, values), _call
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def call_gemv(
-    _typing: Any,
-    _address: Any,
-    _order: Any,
-    _rows: Any,
-    _columns: Any,
-    _matrix: Any,
-    _stride: Any,
-    _vector: Any,
-    _out: Any,
-) -> Any:
-    """`out = matrix @ vector` by `cblas_dgemv`, as `np.dot` calls it; order is `ROW_MAJOR` or `COLUMN_MAJOR`."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        function, order, rows, columns, matrix, stride, vector, out = arguments
-        enum, real = ir.IntType(32), ir.DoubleType()
-        one = WORD(1)
-        values = [
-            function,
-            builder.trunc(order, enum),
-            enum(NO_TRANSPOSE),
-            rows,
-            columns,
-            real(1.0),
-            matrix,
-            stride,
-            vector,
-            one,
-            real(0.0),
-            out,
-            one,
-        ]
-        kinds = [enum, enum, WORD, WORD, real, WORD, WORD, WORD, WORD, real, WORD, WORD]
-        return _call(context, builder, values, kinds)
-
-    return types.void(*[types.intp] * 8), generate
+def call_real(_typing: Any, _address: Any, values: Any) -> Any:
+    """Calls a function, with a tuple of what it takes, that returns a float64."""
+    return types.float64(types.intp, values), _call

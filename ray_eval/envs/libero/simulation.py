@@ -13,7 +13,7 @@ import numpy as np
 
 from ray_eval.envs.libero.control_step import ControlStep
 from ray_eval.envs.libero.model_cache import ModelCache
-from ray_eval.envs.libero.snapshot import SceneSnapshot, SnapshotRecorder
+from ray_eval.envs.libero.snapshot import PackedSnapshot, SnapshotRecorder
 from ray_eval.envs.libero.task_env import make_task_env
 from ray_eval.errors import EpisodeError
 from ray_eval.types import Array, FloatArray, StepResult
@@ -44,7 +44,7 @@ class Simulation:
         return self.env.robots[0].controller
 
     @property
-    def snapshot(self) -> SceneSnapshot:
+    def observed(self) -> PackedSnapshot:
         """What plain LIBERO's last `reset`, `set_init_state` or `step` observed."""
         return self._recorder.latest
 

@@ -11,14 +11,16 @@ robots/single_arm.py (control), robots/manipulator.py (grip_action), models/grip
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numba
 import numpy as np
 from robosuite.utils.control_utils import nullspace_torques, orientation_error
+from robosuite.utils.transform_utils import axisangle2quat, quat2mat
 
-from ray_eval.envs.libero.native import COLUMN_MAJOR, ROW_MAJOR, call, call_gemv, compiled
+from ray_eval.envs.libero.native import COLUMN_MAJOR, NO_TRANSPOSE, ROW_MAJOR, call, call_real, compiled
 from ray_eval.types import Array, FloatArray
 
 (
@@ -40,8 +42,11 @@ from ray_eval.types import Array, FloatArray
     APPLY_Q,
     APPLY_P,
     GEMM,
-    GEMV,
-) = range(19)
+    CBLAS_GEMV,
+    CBLAS_GEMM,
+    CBLAS_DOT,
+    MEMCPY,
+) = range(22)
 """What is where among `native.addresses`."""
 SVD_WORDS: Final = 512
 """Float64 scratch of `dgesdd`, which asks for 402 here at most; it works in blocks on larger matrices only."""
@@ -67,7 +72,7 @@ class Lapack(NamedTuple):
     """What calls of LAPACK need."""
 
     functions: Array
-    """(19,) `native.addresses`."""
+    """(22,) `native.addresses`."""
     scratch: FloatArray
     """(`SVD_WORDS`,)"""
     integers: Array
@@ -87,7 +92,7 @@ class Handles(NamedTuple):
     """Where a simulation and its robot are; valid while that mjModel and mjData live."""
 
     functions: Array
-    """(19,) `native.addresses`."""
+    """(22,) `native.addresses`."""
     model: int
     """Address of the mjModel."""
     data: int
@@ -130,6 +135,8 @@ class Handles(NamedTuple):
     """(2,) what the command 1 adds to it."""
     finger_speed: FloatArray
     """(2,) what one substep of closing adds to the drive."""
+    scene: Array
+    """(fields, 2) int64: address and bytes of what a snapshot is made of."""
     jacobian: FloatArray
     """(6, nv) scratch: position above orientation."""
     lapack: Lapack
@@ -171,9 +178,11 @@ class Drive(NamedTuple):
     """What one control step steers by."""
 
     goal_pos: FloatArray
-    """(3,) m."""
+    """(3,) m; written in each control step, like the next."""
     goal_ori: FloatArray
     """(3, 3)"""
+    scaling: FloatArray
+    """(5, 6) of an action of delta control: least, most, what is subtracted, the factor, what is added."""
     kp: FloatArray
     """(6,)"""
     kd: FloatArray
@@ -225,8 +234,8 @@ def look(handles: Handles, arm: ArmState) -> None:
         arm.ee_pos[row] = handles.site_xpos[site, row]
         for column in range(3):
             arm.ee_ori_mat[row, column] = handles.site_xmat[site, 3 * row + column]
-    multiply(handles.functions[GEMV], jacobian[:3], handles.qvel, arm.ee_pos_vel)
-    multiply(handles.functions[GEMV], jacobian[3:], handles.qvel, arm.ee_ori_vel)
+    multiply(handles.functions[CBLAS_GEMV], jacobian[:3], handles.qvel, arm.ee_pos_vel)
+    multiply(handles.functions[CBLAS_GEMV], jacobian[3:], handles.qvel, arm.ee_ori_vel)
     for joint in range(7):
         arm.joint_pos[joint] = handles.qpos[handles.joint_qpos[joint]]
         column = handles.joint_qvel[joint]
@@ -243,20 +252,22 @@ def look(handles: Handles, arm: ArmState) -> None:
 def multiply(gemv: int, matrix: FloatArray, vector: FloatArray, out: FloatArray) -> None:
     """`out[:] = np.dot(matrix, vector)` for a C-contiguous matrix, with the bits of NumPy's `np.dot`."""
     rows, columns = matrix.shape
-    call_gemv(gemv, ROW_MAJOR, rows, columns, matrix.ctypes.data, columns, vector.ctypes.data, out.ctypes.data)
+    a, x, y = matrix.ctypes.data, vector.ctypes.data, out.ctypes.data
+    call(gemv, (ROW_MAJOR, NO_TRANSPOSE, rows, columns, 1.0, a, columns, x, 1, 0.0, y, 1))
 
 
 @compiled
 def multiply_by_columns(gemv: int, matrix: FloatArray, vector: FloatArray, out: FloatArray) -> None:
     """`multiply` for a Fortran-contiguous matrix."""
     rows, columns = matrix.shape
-    call_gemv(gemv, COLUMN_MAJOR, rows, columns, matrix.ctypes.data, rows, vector.ctypes.data, out.ctypes.data)
+    a, x, y = matrix.ctypes.data, vector.ctypes.data, out.ctypes.data
+    call(gemv, (COLUMN_MAJOR, NO_TRANSPOSE, rows, columns, 1.0, a, rows, x, 1, 0.0, y, 1))
 
 
 @compiled
 def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
     """Robosuite's `run_controller`, and the clipped torques to ctrl."""
-    gemv = handles.functions[GEMV]
+    gemv = handles.functions[CBLAS_GEMV]
     orientation = orientation_error(drive.goal_ori, arm.ee_ori_mat)
     force, torque, wrench, ours = np.empty(3), np.empty(3), np.empty(6), np.empty(7)
     for axis in range(3):
@@ -425,33 +436,103 @@ def finish(handles: Handles, arm: ArmState, drive: Drive, closing: float, has_se
 
 
 @compiled
-def advance(  # noqa: PLR0917 -- Numba's boxing of keywords costs
+def set_goal(handles: Handles, arm: ArmState, drive: Drive, action: FloatArray, is_delta: bool) -> None:
+    """Robosuite's `set_goal` for an impedance that is fixed and poses without limits."""
+    if not is_delta:
+        drive.goal_pos[:] = action[:3]
+        drive.goal_ori[:] = quat2mat(quaternion(handles.functions[CBLAS_DOT], action[3:6]))
+        return
+    scaling, change = drive.scaling, np.empty(6)
+    for axis in range(6):
+        value = min(max(action[axis], scaling[0, axis]), scaling[1, axis])
+        change[axis] = (value - scaling[2, axis]) * scaling[3, axis] + scaling[4, axis]
+    if change[3:].any():
+        turn(handles.functions, change[3:], arm.ee_ori_mat, drive.goal_ori)
+    for axis in range(3):
+        drive.goal_pos[axis] = arm.ee_pos[axis] + change[axis]
+
+
+@compiled
+def turn(functions: Array, rotation: FloatArray, orientation: FloatArray, out: FloatArray) -> None:
+    """`out[:]` = the (3, 3) orientation after a rotation (axis times angle, rad): `set_goal_orientation`'s bits."""
+    turning = quat2mat(quaternion(functions[CBLAS_DOT], rotation))
+    multiply_squares(functions[CBLAS_GEMM], turning, orientation, out)
+
+
+@compiled
+def multiply_squares(gemm: int, left: FloatArray, right: FloatArray, out: FloatArray) -> None:
+    """`out[:] = np.dot(left, right)` for C-contiguous square matrices, with the bits of NumPy's `np.dot`."""
+    size = len(left)
+    a, b, c = left.ctypes.data, right.ctypes.data, out.ctypes.data
+    call(gemm, (ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, size, size, size, 1.0, a, size, b, size, 0.0, c, size))
+
+
+@compiled
+def quaternion(dot: int, rotation: FloatArray) -> FloatArray:
+    """Robosuite's `axisangle2quat`: (4,) x y z w."""
+    made, place = np.zeros(4), rotation.ctypes.data
+    angle = math.sqrt(call_real(dot, (len(rotation), place, 1, place, 1)))
+    if angle == 0.0:
+        made[3] = 1.0
+        return made
+    for axis in range(3):
+        made[axis] = rotation[axis] / angle * math.sin(angle / 2.0)
+    made[3] = math.cos(angle / 2.0)
+    return made
+
+
+@compiled
+def copy_scene(handles: Handles, memory: Array) -> None:
+    """Copies what a snapshot is made of, one field after the other."""
+    start = 0
+    for field in range(len(handles.scene)):
+        source, size = handles.scene[field, 0], handles.scene[field, 1]
+        call(handles.functions[MEMCPY], (memory[start:].ctypes.data, source, size))
+        start += size
+
+
+@compiled
+def control_step(  # noqa: PLR0917 -- Numba's boxing of keywords costs
     handles: Handles,
     arm: ArmState,
     drive: Drive,
-    closing: float,
+    action: FloatArray,
+    is_delta: bool,
+    is_stale: bool,
     substep_count: int,
-    is_prepared: bool,
-    is_last: bool,
+    instant: int,
+    memory: Array,
 ) -> None:
-    """Runs substeps, of which the first may have been prepared; only the control step's last one has sensors."""
+    """Runs a control step's substeps; only the last one has sensors.
+
+    Args:
+        handles: Where the simulation is.
+        arm: What the controller knows of the arm; used and brought up to date.
+        drive: What the step steers by; the goal, the fingers and the torques are written.
+        action: (7,)
+        is_delta: Whether the action is a change, and not a pose.
+        is_stale: Whether the controller knows the arm as it is before the step, and so does not look again.
+        substep_count: How many there are.
+        instant: The substep, counted from 1, after which the scene is copied; 0 for none.
+        memory: uint8, to which it is copied.
+    """
+    closing = np.sign(action[6])
     for substep in range(substep_count):
-        has_sensors = is_last and substep == substep_count - 1
-        if substep > 0 or not is_prepared:
-            prepare(handles, arm, False, has_sensors)
+        has_sensors = substep == substep_count - 1
+        prepare(handles, arm, is_stale and substep == 0, has_sensors)
+        if substep == 0:
+            set_goal(handles, arm, drive, action, is_delta)
         finish(handles, arm, drive, closing, has_sensors)
+        if substep + 1 == instant:
+            copy_scene(handles, memory)
 
 
 def compile_for(handles: Handles, arm: ArmState, drive: Drive) -> None:
     """Compiles what takes these, or loads it from disk, and runs nothing."""
-    given = [numba.typeof(value) for value in (handles, arm, drive)]
-    flag, count, real = numba.boolean, numba.int64, numba.float64
-    entries: list[tuple[Any, list[Any]]] = [
-        (prepare, [*given[:2], flag, flag]),
-        (advance, [*given, real, count, flag, flag]),
-    ]
-    for function, signature in entries:
-        function.compile(tuple(signature))
+    action, memory = np.empty(7), np.empty(1, np.uint8)
+    arguments: Any = (handles, arm, drive, action, True, True, 0, 0, memory)
+    entry: Any = control_step
+    entry.compile(tuple(numba.typeof(value) for value in arguments))
 
 
 @compiled
@@ -480,11 +561,22 @@ def proves_products(functions: Array, draws: np.random.Generator) -> bool:
     out: Any
     for rows, columns in ((3, 22), (3, 51), (3, 96), (7, 6), (3, 3)):
         matrix, vector, out = draws.normal(size=(rows, columns)), draws.normal(size=columns), np.empty(rows)
-        multiply(functions[GEMV], matrix, vector, out)
+        multiply(functions[CBLAS_GEMV], matrix, vector, out)
         if not np.array_equal(out, np.dot(matrix, vector)):
             return False
         matrix = np.asfortranarray(matrix)
-        multiply_by_columns(functions[GEMV], matrix, vector, out)
+        multiply_by_columns(functions[CBLAS_GEMV], matrix, vector, out)
         if not np.array_equal(out, np.dot(matrix, vector)):
+            return False
+    return True
+
+
+def proves_turns(functions: Array, draws: np.random.Generator) -> bool:
+    """Whether `turn` gives the bits of robosuite's Python and NumPy's functions on this machine."""
+    out: Any
+    for scale in np.exp(draws.uniform(-40.0, 2.0, 60)):
+        rotation, orientation, out = scale * draws.normal(size=3), draws.normal(size=(3, 3)), np.empty((3, 3))
+        turn(functions, rotation, orientation, out)
+        if not np.array_equal(out, np.dot(quat2mat(axisangle2quat(rotation)), orientation)):
             return False
     return True
