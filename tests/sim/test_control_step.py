@@ -106,6 +106,10 @@ def test_it_does_so_from_the_first_step_after_a_drawn_state(simulation):
     check(simulation, random_actions(4), settle_steps=0)
 
 
+def test_an_action_beyond_the_controllers_range_is_clipped_alike(simulation):
+    check(simulation, 3.0 * random_actions(3))
+
+
 def test_it_does_so_under_absolute_control(simulation):
     init_state = suites.init_states("libero_goal", 7)[INIT_STATE_ID]
     check(simulation, random_actions(6), init_state=init_state, is_absolute=True)
