@@ -271,8 +271,7 @@ def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
     low, high = model.actuator_ctrlrange[fingers].T
     return substeps.Handles(
         functions=functions,
-        model=model._address,  # noqa: SLF001
-        data=data._address,  # noqa: SLF001
+        simulator=substeps.Simulator(functions, model._address, data._address),  # noqa: SLF001
         solve_count=SOLVES_BEFORE_CONTROL[mujoco.__version__],
         has_stages=mujoco.__version__ in STAGED,
         qpos=data.qpos,

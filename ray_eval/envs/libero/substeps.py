@@ -88,8 +88,8 @@ class Lapack(NamedTuple):
         return cls(functions, np.empty(SVD_WORDS), integers, has_svd_parts)
 
 
-class Handles(NamedTuple):
-    """Where a simulation and its robot are; valid while that mjModel and mjData live."""
+class Simulator(NamedTuple):
+    """What a call of MuJoCo needs; valid while that mjModel and mjData live."""
 
     functions: Array
     """(22,) `native.addresses`."""
@@ -97,6 +97,15 @@ class Handles(NamedTuple):
     """Address of the mjModel."""
     data: int
     """Address of the mjData."""
+
+
+class Handles(NamedTuple):
+    """Where a simulation and its robot are; valid while that mjModel and mjData live."""
+
+    functions: Array
+    """(22,) `native.addresses`."""
+    simulator: Simulator
+    """For the calls of MuJoCo."""
     solve_count: int
     """How often the constraint solver runs before the controller, each time from its last solution."""
     has_stages: bool
@@ -201,27 +210,28 @@ def prepare(handles: Handles, arm: ArmState, is_stale: bool, has_sensors: bool) 
 
     A stale controller does not look, and so does not run the forward pass that it looks after.
     """
+    simulator = handles.simulator
     if has_sensors or not handles.has_stages:
-        run(handles, STEP1)
+        run(simulator, STEP1)
     else:
-        run(handles, CHECK_POSITION)
-        run(handles, CHECK_VELOCITY)
-        run(handles, POSITION)
-        run(handles, VELOCITY)
+        run(simulator, CHECK_POSITION)
+        run(simulator, CHECK_VELOCITY)
+        run(simulator, POSITION)
+        run(simulator, VELOCITY)
     solve_count = max(handles.solve_count - is_stale, 0)
     if solve_count:
-        run(handles, ACTUATION)
-        run(handles, ACCELERATION)
+        run(simulator, ACTUATION)
+        run(simulator, ACCELERATION)
     for _ in range(solve_count):
-        run(handles, CONSTRAINT)
+        run(simulator, CONSTRAINT)
     if not is_stale:
         look(handles, arm)
 
 
 @compiled
-def run(handles: Handles, stage: int) -> None:
+def run(simulator: Simulator, stage: int) -> None:
     """Calls one stage of MuJoCo."""
-    call(handles.functions[stage], (handles.model, handles.data))
+    call(simulator.functions[stage], (simulator.model, simulator.data))
 
 
 @compiled
@@ -229,7 +239,8 @@ def look(handles: Handles, arm: ArmState) -> None:
     """Robosuite's `Controller.update`."""
     site, jacobian = handles.site, handles.jacobian
     rows = (jacobian[:3].ctypes.data, jacobian[3:].ctypes.data)
-    call(handles.functions[JACOBIAN], (handles.model, handles.data, rows[0], rows[1], site))
+    simulator = handles.simulator
+    call(handles.functions[JACOBIAN], (simulator.model, simulator.data, rows[0], rows[1], site))
     for row in range(3):
         arm.ee_pos[row] = handles.site_xpos[site, row]
         for column in range(3):
@@ -423,30 +434,35 @@ def grip(handles: Handles, drive: Drive, closing: float) -> None:
 @compiled
 def finish(handles: Handles, arm: ArmState, drive: Drive, closing: float, has_sensors: bool) -> None:
     """The rest of a prepared substep: the controller, and MuJoCo's stages under the new ctrl."""
+    simulator = handles.simulator
     steer(handles, arm, drive)
     grip(handles, drive, closing)
     if has_sensors or not handles.has_stages:
-        run(handles, STEP2)
+        run(simulator, STEP2)
     else:
-        run(handles, ACTUATION)
-        run(handles, ACCELERATION)
-        run(handles, CONSTRAINT)
-        run(handles, CHECK_ACCELERATION)
-        run(handles, EULER)
+        run(simulator, ACTUATION)
+        run(simulator, ACCELERATION)
+        run(simulator, CONSTRAINT)
+        run(simulator, CHECK_ACCELERATION)
+        run(simulator, EULER)
 
 
 @compiled
 def set_goal(handles: Handles, arm: ArmState, drive: Drive, action: FloatArray, is_delta: bool) -> None:
     """Robosuite's `set_goal` for an impedance that is fixed and poses without limits."""
     if not is_delta:
-        drive.goal_pos[:] = action[:3]
-        drive.goal_ori[:] = quat2mat(quaternion(handles.functions[CBLAS_DOT], action[3:6]))
+        turned = quat2mat(quaternion(handles.functions[CBLAS_DOT], action[3:6]))
+        for axis in range(3):
+            drive.goal_pos[axis] = action[axis]
+            for column in range(3):
+                drive.goal_ori[axis, column] = turned[axis, column]
         return
-    scaling, change = drive.scaling, np.empty(6)
+    scaling, change, is_turned = drive.scaling, np.empty(6), False
     for axis in range(6):
         value = min(max(action[axis], scaling[0, axis]), scaling[1, axis])
         change[axis] = (value - scaling[2, axis]) * scaling[3, axis] + scaling[4, axis]
-    if change[3:].any():
+        is_turned |= axis >= 3 and change[axis] != 0.0
+    if is_turned:
         turn(handles.functions, change[3:], arm.ee_ori_mat, drive.goal_ori)
     for axis in range(3):
         drive.goal_pos[axis] = arm.ee_pos[axis] + change[axis]
