@@ -154,7 +154,8 @@ def _cache_folder() -> str | None:
     import robosuite.utils.numba as how
 
     digest = hashlib.sha256()
-    for source in (law.__file__, how.__file__, __file__, Path(__file__).with_name("substeps.py")):
+    own = [Path(__file__).with_name(name) for name in ("substeps.py", "visibility.py")]
+    for source in (law.__file__, how.__file__, __file__, *own):
         digest.update(Path(source).read_bytes())
     folder = default_folder().with_name("compiled") / digest.hexdigest()[:16]
     try:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_eval.envs.libero.culling import unseen_geoms
 from ray_eval.envs.libero.snapshot import MODEL_FIELDS, POSE_FIELDS, SceneSnapshot
 
 HIDDEN_GROUP = 5
@@ -72,8 +71,11 @@ class _Scene:
     def __init__(self, model: Any) -> None:
         from robosuite.utils.binding_utils import MjData
 
+        from ray_eval.envs.libero.culling import SceneBounds
+
         self.model = model
         self.data = MjData(model)
+        self._bounds = SceneBounds(model._model)  # noqa: SLF001 -- robosuite has no public way
 
     def forward(self) -> None:
         """Nothing: the context's constructor wants the simulation moved, and a forward would move its solver."""
@@ -93,7 +95,7 @@ class _Scene:
         present = {name: getattr(model, name).copy() for name in (*MODEL_FIELDS, "geom_group")}
         try:
             if camera_id is not None:
-                model.geom_group[unseen_geoms(model, snapshot, camera_id)] = HIDDEN_GROUP
+                model.geom_group[self._bounds.unseen(snapshot, camera_id)] = HIDDEN_GROUP
             for name in MODEL_FIELDS:
                 getattr(model, name)[:] = getattr(snapshot, name)
             yield
@@ -106,9 +108,11 @@ def _offscreen_context(scene: _Scene) -> Any:
     """Robosuite's offscreen context with the settings that its own environments give it."""
     from robosuite.utils.binding_utils import MjRenderContextOffscreen
 
+    from ray_eval.envs.libero.culling import COLLISION_GROUP, VISUAL_GROUP
+
     context = MjRenderContextOffscreen(scene, device_id=-1)
-    context.vopt.geomgroup[0] = 0  # collision geoms
-    context.vopt.geomgroup[1] = 1  # visual geoms
+    context.vopt.geomgroup[COLLISION_GROUP] = 0
+    context.vopt.geomgroup[VISUAL_GROUP] = 1
     context.vopt.geomgroup[HIDDEN_GROUP] = 0  # as it is anyway; robosuite's models do not use it
     return context
 
