@@ -47,7 +47,7 @@ def _codec_rows(repeats: int) -> list[Row]:
     response = codec.encode_response([chunk], spec, "id")
     wire = request.SerializeToString()
     parts: dict[str, Callable[[], object]] = {
-        "observation -> request": lambda: codec.encode_request([observation], spec, "id").SerializeToString(),
+        "observation -> request": lambda: codec.encode_request_bytes([observation], spec, "id"),
         "request -> observation": lambda: codec.decode_request(pb.ModelInferRequest.FromString(wire), spec),
         "chunk -> response": lambda: codec.encode_response([chunk], spec, "id").SerializeToString(),
         "response -> chunk": lambda: codec.decode_response(response, spec),
@@ -126,9 +126,9 @@ class _TimedClient:
     def __init__(self, client: PolicyClient, clock: _Clock) -> None:
         self._client, self._clock = client, clock
 
-    def infer(self, observation: Observation, request_id: str) -> Any:
-        pending = self._clock.run("client.infer: encode, send", lambda: self._client.infer(observation, request_id))
-        return _TimedPending(pending, self._clock)
+    def infer(self, observation: Observation, request_id: str, *, is_awaited: bool) -> Any:
+        ask = functools.partial(self._client.infer, observation, request_id, is_awaited=is_awaited)
+        return _TimedPending(self._clock.run("client.infer: encode", ask), self._clock)
 
 
 class _TimedPending:
@@ -141,4 +141,4 @@ class _TimedPending:
         return getattr(self._pending, name)
 
     def result(self) -> ActionChunk:
-        return self._clock.run("pending.result: server, decode", self._pending.result)
+        return self._clock.run("pending.result: send, server, decode", self._pending.result)

@@ -33,8 +33,8 @@ class PendingAnswer(Pending, Protocol):
 class PolicyCaller(Protocol):
     """The client's one verb."""
 
-    def infer(self, observation: Observation, request_id: str) -> PendingAnswer:
-        """Sends the observation without waiting."""
+    def infer(self, observation: Observation, request_id: str, *, is_awaited: bool = False) -> PendingAnswer:
+        """Sends the observation without waiting; at the latest in `result`, which follows at once, if it is awaited."""
         ...
 
 
@@ -87,7 +87,9 @@ class Episode:
         """
         self._env.reset(self._spec)
         observation = self._observation(0, 0, delay_steps=0)
-        return observation, self._policy.infer(observation, f"{self._request_prefix}/0").result().actions
+        return observation, self._policy.infer(
+            observation, f"{self._request_prefix}/0", is_awaited=True
+        ).result().actions
 
     def run(self) -> EpisodeResult:
         """The episode's result: a success or a failure.
@@ -148,7 +150,7 @@ class Episode:
             state, must_go = observation.arrays[STATE], len(self._queue) == 0
             if not self._filter.takes(self._queue.label(step), state, must_go=must_go):
                 return False
-        pending = self._policy.infer(observation, f"{self._request_prefix}/{index}")
+        pending = self._policy.infer(observation, f"{self._request_prefix}/{index}", is_awaited=latency_steps == 0)
         self._answers.append(pending)
         self._queue.expect(pending, step, latency_steps)
         return True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import grpc
 
 from ray_eval.sections import ConnectSection
-from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_OPTIONS, SELF_SIGNED_NAME, bearer
+from ray_eval.wire import open_inference_pb2 as pb
+from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_OPTIONS, SELF_SIGNED_NAME, SERVICE_NAME, bearer
 
 # Channels to one address do not share a connection, so that closing one leaves the others alone; reconnects are
 # quick, because a policy actor is usually back within seconds.
@@ -27,6 +29,12 @@ def open_channel(section: ConnectSection) -> grpc.Channel:
     credentials = grpc.ssl_channel_credentials(root_certificates=section.certificate_pem)
     options = (*_CHANNEL_OPTIONS, *_name_override(section.certificate_pem))
     return grpc.secure_channel(section.address, credentials, options)
+
+
+def infer_method(channel: grpc.Channel) -> Any:
+    """ModelInfer for a request that is bytes already, so that a repeat need not be serialised again."""
+    method = f"/{SERVICE_NAME}/ModelInfer"
+    return channel.unary_unary(method, None, pb.ModelInferResponse.FromString)
 
 
 def call_metadata(section: ConnectSection) -> tuple[tuple[str, str], ...]:

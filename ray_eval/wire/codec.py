@@ -61,7 +61,9 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
     "INT64": np.dtype("<i8"),
 }
 _BYTES = "BYTES"
+_Piece = bytes | memoryview
 _LENGTH = struct.Struct("<I")
+_RAW_INPUT_TAG = bytes([pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])  # 2: a length and so many bytes
 _INTEGERS = ("task_id", "init_state_id", "repeat", "step", DELAY_STEPS)
 _PARAMETERS = ("suite", *_INTEGERS, NOISE_SEED, "episode_id")
 
@@ -124,19 +126,62 @@ def encode_request(observations: Sequence[Observation], spec: PolicySpec, reques
     Raises:
         CodecError: an observation is not what the spec asks for, or the rows cannot share one request.
     """
+    draft = _draft(observations, spec, request_id)
+    draft.head.raw_input_contents.extend(b"".join(pieces) for pieces in draft.contents)
+    return draft.head
+
+
+def encode_request_bytes(observations: Sequence[Observation], spec: PolicySpec, request_id: str = "") -> bytes:
+    """What `encode_request` gives, serialised; each array is copied once, into the bytes.
+
+    In protobuf's format a message is its fields one after the other, so that the raw contents can stand behind the
+    serialised rest. Protobuf itself copies them into the message, and again into a buffer that it grows on the way.
+
+    Raises:
+        CodecError: as of `encode_request`.
+    """
+    draft = _draft(observations, spec, request_id)
+    parts: list[_Piece] = [draft.head.SerializeToString()]
+    for pieces in draft.contents:
+        parts += [_RAW_INPUT_TAG, _varint(sum(memoryview(piece).nbytes for piece in pieces)), *pieces]
+    return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A request whose tensors' contents are still the callers' own arrays."""
+
+    head: pb.ModelInferRequest
+    contents: list[list[_Piece]]
+
+    def put(self, name: str, datatype: str, shape: Sequence[int], pieces: list[_Piece]) -> None:
+        self.head.inputs.add(name=name, datatype=datatype, shape=shape)
+        self.contents.append(pieces)
+
+
+def _draft(observations: Sequence[Observation], spec: PolicySpec, request_id: str) -> _Draft:
     if not observations:
         raise CodecError("request: expected at least one observation, got none")
     for observation in observations:
         check_observation(observation, spec)
-    request = pb.ModelInferRequest(model_name=spec.name, id=request_id)
-    _put_parameters(request, observations, spec)
+    draft = _Draft(pb.ModelInferRequest(model_name=spec.name, id=request_id), [])
+    _put_parameters(draft.head, observations, spec)
     for key in spec.keys:
-        _put_array(request, key, datatype_of(key), [observation.arrays[key] for observation in observations])
-    _put_texts(request, observations)
-    _put_prefixes(request, observations, spec)
+        _put_array(draft, key, datatype_of(key), [observation.arrays[key] for observation in observations])
+    _put_texts(draft, observations)
+    _put_prefixes(draft, observations, spec)
     if len(observations) > 1:
-        _put_array(request, NOISE_SEED, "INT64", [np.int64(row.noise_seed) for row in observations])
-    return request
+        _put_array(draft, NOISE_SEED, "INT64", [np.int64(row.noise_seed) for row in observations])
+    return draft
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; the top bit says that more follow."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
 
 
 def _put_parameters(request: pb.ModelInferRequest, observations: Sequence[Observation], spec: PolicySpec) -> None:
@@ -153,7 +198,7 @@ def _put_parameters(request: pb.ModelInferRequest, observations: Sequence[Observ
         request.parameters[NOISE_SEED].int64_param = first.noise_seed
 
 
-def _put_prefixes(request: pb.ModelInferRequest, observations: Sequence[Observation], spec: PolicySpec) -> None:
+def _put_prefixes(draft: _Draft, observations: Sequence[Observation], spec: PolicySpec) -> None:
     prefixes = [observation.action_raw for observation in observations if observation.action_raw is not None]
     if not prefixes:
         return
@@ -163,27 +208,25 @@ def _put_prefixes(request: pb.ModelInferRequest, observations: Sequence[Observat
         if prefix.ndim != 2 or prefix.dtype != np.float32 or not 1 <= len(prefix) <= spec.chunk_len:
             expected = f"float32 (1 to {spec.chunk_len}, any)"
             raise CodecError(f"observation {ACTION_RAW!r}: expected {expected}, got {prefix.dtype} {prefix.shape}")
-    _put_array(request, ACTION_RAW, "FP32", prefixes)
+    _put_array(draft, ACTION_RAW, "FP32", prefixes)
 
 
-def _put_array(request: pb.ModelInferRequest, name: str, datatype: str, rows: Sequence[Any]) -> None:
+def _put_array(draft: _Draft, name: str, datatype: str, rows: Sequence[Any]) -> None:
     shapes = {np.shape(row) for row in rows}
     if len(shapes) > 1:
         raise CodecError(f"tensor {name!r}: expected rows of one shape, got {sorted(shapes)}; send them one by one")
-    request.inputs.add(name=name, datatype=datatype, shape=(len(rows), *shapes.pop()))
-    dtype = _DTYPES[datatype]
-    request.raw_input_contents.append(b"".join(np.asarray(row, dtype=dtype).tobytes() for row in rows))
+    pieces: list[_Piece] = [np.ascontiguousarray(row, dtype=_DTYPES[datatype]).data for row in rows]
+    draft.put(name, datatype, (len(rows), *shapes.pop()), pieces)
 
 
-def _put_texts(request: pb.ModelInferRequest, observations: Sequence[Observation]) -> None:
+def _put_texts(draft: _Draft, observations: Sequence[Observation]) -> None:
     columns = {TASK: [observation.task.encode() for observation in observations]}
     if any(observation.environment_names for observation in observations):
         columns[ENVIRONMENT_NAMES] = [json.dumps(row.environment_names).encode() for row in observations]
     if any(observation.policy_state for observation in observations):
         columns[POLICY_STATE] = [observation.policy_state for observation in observations]
     for name, elements in columns.items():
-        request.inputs.add(name=name, datatype=_BYTES, shape=(len(elements), 1))
-        request.raw_input_contents.append(_joined(elements))
+        draft.put(name, _BYTES, (len(elements), 1), [_joined(elements)])
 
 
 def _joined(elements: Sequence[bytes]) -> bytes:

@@ -119,9 +119,13 @@ def encoded(seed=1, request_id=""):
     return codec.encode_request([ask(seed)], SPEC, request_id)
 
 
-def test_an_observation_goes_there_and_a_chunk_comes_back(client):
+both_ways = pytest.mark.parametrize("is_awaited", [False, True])
+
+
+@both_ways
+def test_an_observation_goes_there_and_a_chunk_comes_back(client, is_awaited):
     assert client.spec() == SPEC
-    pending = client.infer(ask(5, policy_state=b"memory"), "run/e/1/0")
+    pending = client.infer(ask(5, policy_state=b"memory"), "run/e/1/0", is_awaited=is_awaited)
     chunk = pending.result()
     assert chunk.actions.shape == (2, 7)
     assert (chunk.actions == 5).all()
@@ -362,13 +366,15 @@ class LossyProxy(grpc.GenericRpcHandler):
         self._channel.close()
 
 
-def test_lost_requests_and_answers_are_repeated_and_no_row_is_computed_twice(running, policy):
+@both_ways
+def test_lost_requests_and_answers_are_repeated_and_no_row_is_computed_twice(running, policy, is_awaited):
     proxy = LossyProxy(running.address, seed=0)
     server = grpc.server(ThreadPoolExecutor(8), handlers=(proxy,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     client = PolicyClient(lambda: ConnectSection(f"127.0.0.1:{port}"), try_timeout_s=0.1, sleep=lambda _: None)
-    answers = [client.infer(ask(i), f"run/{i}").result().actions[0, 0] for i in range(100)]
+    pendings = (client.infer(ask(i), f"run/{i}", is_awaited=is_awaited) for i in range(100))
+    answers = [pending.result().actions[0, 0] for pending in pendings]
     client.close()
     server.stop(None).wait()
     proxy.close()
@@ -436,6 +442,21 @@ def test_a_client_outlives_a_server_that_restarts_under_the_same_address(kind, t
         client.close()
 
 
+def test_an_awaited_answer_outlives_a_server_that_dies_in_the_forward(tmp_path, policy):
+    listen = ListenSection(f"unix:{tmp_path}/s")
+    policy.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        with serve_in_thread(policy, listen, BatchingSection(), grace_s=0):
+            client = client_of(listen.address)
+            answer = pool.submit(lambda: client.infer(ask(5), "a", is_awaited=True).result())
+            policy.is_busy.wait(10)
+        successor = Toy()
+        with serve_in_thread(successor, listen, BatchingSection()):
+            assert answer.result(30).actions[0, 0] == 5
+        assert successor.seen == [5]
+        client.close()
+
+
 def test_a_client_follows_a_server_that_moves(policy):
     addresses = []
     with serve_in_thread(policy, LOOPBACK, BatchingSection()) as server:
@@ -463,11 +484,12 @@ class StandingClock:
         self.now_s += pause_s
 
 
-def test_a_server_that_is_not_there_is_unavailable_after_the_timeout(tmp_path):
+@both_ways
+def test_a_server_that_is_not_there_is_unavailable_after_the_timeout(tmp_path, is_awaited):
     clock = StandingClock()
     section = ConnectSection(f"unix:{tmp_path}/none", infer_timeout_s=3.0)
     client = PolicyClient(lambda: section, SPEC, clock=clock, sleep=clock.sleep)
-    pending = client.infer(ask(), "a")
+    pending = client.infer(ask(), "a", is_awaited=is_awaited)
     with pytest.raises(PolicyUnavailable, match="expected an answer within 3 s, got UNAVAILABLE"):
         pending.result()
     assert clock.pauses_s[:6] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
@@ -484,6 +506,63 @@ def test_a_cancelled_answer_is_not_asked_for_again(client, policy):
     pending.cancel()
     with pytest.raises(EpisodeError, match="cancelled"):
         pending.result()
+
+
+def test_an_awaited_answer_that_was_cancelled_is_never_asked_for(client, policy):
+    pending = client.infer(ask(1), "a", is_awaited=True)
+    assert not pending.is_done
+    pending.cancel()
+    with pytest.raises(EpisodeError, match="cancelled"):
+        pending.result()
+    assert client.infer(ask(2), "b").result().actions[0, 0] == 2
+    assert policy.seen == [2]
+
+
+@both_ways
+def test_a_policy_that_does_not_answer_in_time_is_unavailable(running, policy, is_awaited):
+    policy.gate.clear()
+    client = PolicyClient(lambda: ConnectSection(running.address, infer_timeout_s=0.5), SPEC, try_timeout_s=0.2)
+    with pytest.raises(PolicyUnavailable, match=r"within 0\.5 s, got DEADLINE_EXCEEDED"):
+        client.infer(ask(1), "a", is_awaited=is_awaited).result()
+    client.close()
+
+
+WAIT = """
+import signal, sys
+import numpy as np
+from ray_eval.rollout.client import PolicyClient
+from ray_eval.sections import ConnectSection
+from ray_eval.types import IMAGE, STATE, Observation
+
+address, is_awaited = sys.argv[1:]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+client = PolicyClient(lambda: ConnectSection(address, infer_timeout_s=3600), try_timeout_s=3600)
+observation = Observation({IMAGE: np.zeros((8, 8, 3), np.uint8), STATE: np.zeros(8, np.float32)}, "t", noise_seed=2)
+try:
+    client.infer(observation, "b", is_awaited=is_awaited == "True").result()
+except KeyboardInterrupt:
+    sys.exit(2)
+finally:
+    client.close()
+"""
+
+
+@both_ways
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 3), (signal.SIGINT, 2)])
+def test_a_signal_ends_the_wait_for_an_answer_and_takes_the_request_back(
+    running, stub, policy, number, code, is_awaited
+):
+    policy.gate.clear()
+    first = stub.ModelInfer.future(encoded(1, "a"))
+    policy.is_busy.wait(10)
+    with subprocess.Popen([sys.executable, "-c", WAIT, running.address, str(is_awaited)]) as process:
+        wait_until(lambda: running.metrics()["waiting"] == 1)
+        process.send_signal(number)
+        assert process.wait(30) == code
+    wait_until(lambda: running.metrics()["waiting"] == 0)
+    policy.gate.set()
+    first.result()
+    assert policy.seen == [1]
 
 
 SERVE = """

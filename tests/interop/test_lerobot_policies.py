@@ -186,9 +186,9 @@ class Noting:
     def __init__(self, client):
         self.client, self.asked = client, []
 
-    def infer(self, observation, request_id):
+    def infer(self, observation, request_id, **how):
         self.asked.append(observation)
-        return self.client.infer(observation, request_id)
+        return self.client.infer(observation, request_id, **how)
 
 
 def test_with_the_rest_of_the_last_chunk_each_action_is_that_of_lerobots_own_real_time_chunking(servers, plain):

@@ -37,7 +37,7 @@ class Caller:
         self._moves = moves
         self.asked: list[Observation] = []
 
-    def infer(self, observation: Observation, request_id: str) -> Answer:
+    def infer(self, observation: Observation, request_id: str, *, is_awaited: bool) -> Answer:
         rows = np.zeros((8, 7), np.float32)
         rows[:, 0] = self._moves(len(self.asked))
         rows[:, 6] = -1

@@ -86,7 +86,7 @@ def test_a_chunk_is_merged_at_the_step_at_which_it_is_here():
 
 
 class Caller:
-    def infer(self, observation, request_id):
+    def infer(self, observation, request_id, *, is_awaited):
         answer = Answer()
         answer.is_done, answer.elapsed_ms = True, 1.0
         return answer

@@ -109,6 +109,24 @@ def test_chunks_survive_the_wire(row_count, data):
         assert before.policy_state == after.policy_state
 
 
+@given(specs_and_rows())
+@settings(deadline=None)
+def test_the_bytes_of_a_request_are_those_of_its_message(case):
+    spec, rows = case
+    body = codec.encode_request_bytes(rows, spec, "id")
+    assert pb.ModelInferRequest.FromString(body) == codec.encode_request(rows, spec, "id")
+
+
+def test_arrays_that_are_views_of_others_arrive_as_they_look():
+    image = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)[1, ::-1, ::-1]
+    sent = observation(arrays={IMAGE: image, STATE: np.arange(16, dtype=np.float32)[::2]})
+    body = codec.encode_request_bytes([sent], SPEC)
+    (decoded,) = codec.decode_request(pb.ModelInferRequest.FromString(body), SPEC)
+    assert {key: array.tolist() for key, array in decoded.arrays.items()} == {
+        key: array.tolist() for key, array in sent.arrays.items()
+    }
+
+
 def test_decoded_arrays_are_read_only_views_of_the_message():
     message = request()
     (decoded,) = codec.decode_request(message, SPEC)
