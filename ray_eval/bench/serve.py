@@ -27,45 +27,30 @@ KEYS: Final = (STATE,)
 
 def bench_serve(client_counts: Sequence[int], requests_per_client: int, repeats: int) -> list[Row]:
     """Overhead at batch 1, then throughput at each number of clients."""
-    rows = _overhead(repeats)
+    rows = [_overhead(repeats, is_awaited=is_awaited) for is_awaited in (True, False)]
     for count in client_counts:
         rows += _throughput(count, requests_per_client)
     return rows
 
 
-def _overhead(repeats: int) -> list[Row]:
-    """A request as a sync episode waits for it, and as an async one sends it ahead, each beside the bare forward."""
+def _overhead(repeats: int, *, is_awaited: bool) -> Row:
+    """A request as a sync episode waits for it, or as an async one sends it ahead, in turn with the bare forward."""
     policy = TimedPolicy(FORWARD_MS, ROW_MS)
     observation = observation_of(1)
     with served(FORWARD_MS, ROW_MS) as server, _client(server.address) as client:
         ids = map(str, itertools.count())
 
-        def ask(*, is_awaited: bool) -> None:
+        def ask() -> None:
             client.infer(observation, f"overhead/{next(ids)}", is_awaited=is_awaited).result()
 
         durations = interleaved(
-            {
-                "awaited": lambda: timed(lambda: ask(is_awaited=True)),
-                "sent ahead": lambda: timed(lambda: ask(is_awaited=False)),
-                "bare": lambda: timed(lambda: policy.infer_batch([observation])),
-            },
+            {"served": lambda: timed(ask), "bare": lambda: timed(lambda: policy.infer_batch([observation]))},
             repeats,
             warmups=3,
         )
     found = {name: median_ms(values) for name, values in durations.items()}
-    bare = found.pop("bare")
-    return [
-        Row(
-            "1 client",
-            f"request {how}, two images, overhead {ms - bare:.2f} ms",
-            ms,
-            "ms",
-            repeats,
-            "bare forward",
-            bare,
-        )
-        for how, ms in found.items()
-    ]
+    what = f"request {'awaited' if is_awaited else 'sent ahead'}, overhead {found['served'] - found['bare']:.2f} ms"
+    return Row("1 client, two images", what, found["served"], "ms", repeats, "bare forward", found["bare"])
 
 
 def _throughput(client_count: int, requests_per_client: int) -> list[Row]:

@@ -96,6 +96,7 @@ class _AwaitedCall:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
+        self._answer: Any = None
         self._is_cancelled = False
 
     def done(self) -> bool:
@@ -105,9 +106,11 @@ class _AwaitedCall:
         self._is_cancelled = True
 
     def result(self) -> Any:
-        if self._is_cancelled:
-            raise grpc.FutureCancelledError
-        return self._make()
+        if self._answer is None:
+            if self._is_cancelled:
+                raise grpc.FutureCancelledError
+            self._answer = self._make()
+        return self._answer
 
 
 class Pending(Generic[Value]):
@@ -170,6 +173,7 @@ class Pending(Generic[Value]):
             try:
                 answer = self._call.result()
                 self._note_arrival()
+                self._request = None  # an episode keeps its answers to the end, and need not keep the images with them
                 return self._decode(answer)
             except (grpc.RpcError, grpc.FutureCancelledError) as error:
                 self._raise_unless_transient(error)

@@ -123,7 +123,7 @@ both_ways = pytest.mark.parametrize("is_awaited", [False, True])
 
 
 @both_ways
-def test_an_observation_goes_there_and_a_chunk_comes_back(client, is_awaited):
+def test_an_observation_goes_there_and_a_chunk_comes_back(client, policy, is_awaited):
     assert client.spec() == SPEC
     pending = client.infer(ask(5, policy_state=b"memory"), "run/e/1/0", is_awaited=is_awaited)
     chunk = pending.result()
@@ -131,6 +131,8 @@ def test_an_observation_goes_there_and_a_chunk_comes_back(client, is_awaited):
     assert (chunk.actions == 5).all()
     assert chunk.policy_state == b"memory+"
     assert 0 < pending.elapsed_ms < 10_000
+    assert (pending.result().actions == 5).all()
+    assert policy.seen == [5]
 
 
 def test_many_clients_share_forwards_and_each_gets_its_own_answer(running, policy):
