@@ -7,6 +7,7 @@ and prints what it saw as JSON. The policy must answer `actions[0, 0]` = the req
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -20,10 +21,10 @@ import numpy as np
 
 from ray_eval.sections import ConnectSection
 from ray_eval.serving.server import RunningServer
-from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, Observation, PolicySpec
+from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, Observation
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
-from ray_eval.wire.channel import open_channel
+from ray_eval.wire.channel import infer_method, open_channel
 from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
 
 TRY_TIMEOUT_S = 120.0
@@ -139,8 +140,9 @@ class _Client(threading.Thread):
         self.times_ms: list[float] = []
         self._seeds = seeds
         self._channel = open_channel(ConnectSection(address))
-        self._stub: Any = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._spec = codec.decode_metadata(self._stub.ModelMetadata(pb.ModelMetadataRequest(), timeout=TRY_TIMEOUT_S))
+        stub: Any = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._spec = codec.decode_metadata(stub.ModelMetadata(pb.ModelMetadataRequest(), timeout=TRY_TIMEOUT_S))
+        self._ask = infer_method(self._channel)
         self._row = observation(0, image_size_px)
         self._is_right(-1 - seeds.start)
 
@@ -154,16 +156,11 @@ class _Client(threading.Thread):
 
     def _is_right(self, seed: int) -> bool:
         """Whether the answer is the asker's own; an id is used once."""
-        request = _request(self._row, self._spec, abs(seed) % LARGEST_SEED, f"load/{id(self)}/{seed}")
-        response = self._stub.ModelInfer(request, timeout=TRY_TIMEOUT_S)
+        row = dataclasses.replace(self._row, noise_seed=abs(seed) % LARGEST_SEED)
+        request_id = f"load/{id(self)}/{seed}"
+        response = self._ask(codec.encode_request_bytes([row], self._spec, request_id), timeout=TRY_TIMEOUT_S)
         (chunk,) = codec.decode_response(response, self._spec)
-        return bool(chunk.actions[0, 0] == abs(seed) % LARGEST_SEED) and response.id == request.id
-
-
-def _request(row: Observation, spec: PolicySpec, seed: int, request_id: str) -> pb.ModelInferRequest:
-    request = codec.encode_request([row], spec, request_id)
-    request.parameters[codec.NOISE_SEED].int64_param = seed
-    return request
+        return bool(chunk.actions[0, 0] == row.noise_seed) and response.id == request_id
 
 
 def main(arguments: Sequence[str]) -> int:
