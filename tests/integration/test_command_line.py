@@ -293,6 +293,22 @@ def test_a_run_that_is_terminated_while_it_is_set_up_leaves_nothing(tmp_path):
     assert alive == []
 
 
+@pytest.mark.nightly
+def test_a_run_whose_policy_does_not_answer_can_be_terminated_and_goes_on_once_it_does(undisturbed, tmp_path):
+    out = tmp_path / "run"
+    mute = ("serving.slowdown_ms=[600000,600000]", "limits.grace_s=1")
+    process = start("run", *LONG, *mute, "workers=1", "--out", out)
+    wait_for_episodes(out, 0, process)
+    time.sleep(2)  # the first request is under way
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, output
+    assert read_ledger(out).episodes == {}
+    done = ray_eval("run", "--resume", out, "serving.slowdown_ms=null")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (out / "summary.json").read_bytes() == undisturbed
+
+
 def test_a_run_that_is_terminated_says_at_once_what_it_waits_for_and_how_to_go_on(tmp_path):
     out = tmp_path / "run"
     process = start("run", *LONG, "workers=1", "protocol.max_steps=2000", "--out", out)
