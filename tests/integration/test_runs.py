@@ -318,9 +318,10 @@ def test_tuning_finds_the_setting_that_works_and_reports_it_on_other_init_states
     assert (given.is_starved, given.rate.successes) == (True, 0)
     assert best.rate.successes >= 4
     assert len(result.trials) == 6
-    # The best one went all the way; those that never act are behind it.
+    # The best one went all the way; those that never act are behind it, wherever they were stopped.
     assert (result.trials[0]["rungs"], result.trials[0]["episodes"]) == (2, 6)
-    assert result.trials[-1]["success_rate"] == 0
+    idle = [trial for trial in result.trials if trial["execution.actions_per_chunk"] == "1"]
+    assert [trial["success_rate"] for trial in idle] == [0, 0]
     assert {record["init_state_id"] for record in records(tmp_path / "tuned" / "points" / "1-best", "episode")} == {
         0,
         1,
