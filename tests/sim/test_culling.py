@@ -89,7 +89,7 @@ def test_what_is_not_surely_an_opaque_surface_hides_nothing(scene):
 
 
 def stove(camera="0 0 2", axes="1 0 0 0 1 0", reflectance=0.5):
-    """A box of 0.2 x 0.2 m with a mirroring top, below a camera."""
+    """A box of 0.4 x 0.4 m with a mirroring top, below a camera."""
     return f"""
 <mujoco>
   <statistic extent="1"/>
@@ -97,11 +97,11 @@ def stove(camera="0 0 2", axes="1 0 0 0 1 0", reflectance=0.5):
   <asset><material name="steel" reflectance="{reflectance}"/></asset>
   <worldbody>
     <camera pos="{camera}" xyaxes="{axes}" fovy="90"/>
-    <geom name="stove" type="box" size=".1 .1 .02" material="steel"/>
+    <geom name="stove" type="box" size=".2 .2 .02" material="steel"/>
     <geom name="on it" type="sphere" size=".03" pos="0 0 .1"/>
     <geom name="in its middle" type="sphere" size=".1" pos="0 0 2.5"/>
-    <geom name="in its corner" type="sphere" size=".1" pos=".3 .3 2.5"/>
-    <geom name="beyond its edge" type="sphere" size=".1" pos="0 .6 2.5"/>
+    <geom name="in its corner" type="sphere" size=".1" pos=".5 .5 2.5"/>
+    <geom name="beyond its edge" type="sphere" size=".1" pos="0 .7 2.5"/>
   </worldbody>
 </mujoco>
 """
@@ -165,13 +165,55 @@ def test_of_what_is_left_out_no_point_is_seen(place, turn, size, face_place, fac
     camera = Camera(np.array(eye), matrix(gaze), 0.8)
     points = np.array(place) + POINTS * size @ matrix(turn).reshape(3, 3).T
 
-    in_view = sight(camera, points)
+    in_view, everything = sight(camera, points), np.ones(2, dtype=np.bool_)
     in_sight = in_view & ~crossing(camera, points, poses, width)
     nothing = one_face(width)._replace(bodies=np.empty(0, dtype=np.int64))
-    assert find_seen(boxes, nothing, poses, camera, 0.0)[0] or not in_view.any()
-    assert find_seen(boxes, one_face(width), poses, camera, 0.0)[0] or not in_sight.any()
+    assert find_seen(boxes, everything, nothing, poses, camera, 0.0)[0] or not in_view.any()
+    assert find_seen(boxes, everything, one_face(width), poses, camera, 0.0)[0] or not in_sight.any()
 
     axis, offset = matrix(face_turn).reshape(3, 3)[:, 2], points - face_place
     images = points - 2 * np.outer(offset @ matrix(face_turn).reshape(3, 3)[:, 2], axis)
     in_mirror = sight(camera, images) & crossing(camera, images, poses, width)
-    assert find_reflected(boxes, one_face(width), 0, poses, camera)[0] or not in_mirror.any()
+    assert find_reflected(boxes, everything, one_face(width), 0, poses, camera)[0] or not in_mirror.any()
+
+
+def mesh_table(corners, faces):
+    """A table top made of triangles, seen from above, with a ball below it."""
+    return f"""
+<mujoco>
+  <statistic extent="1"/>
+  <default><geom group="1"/></default>
+  <asset><mesh name="top" vertex="{" ".join(map(str, np.ravel(corners)))}" face="{" ".join(map(str, np.ravel(faces)))}"/></asset>
+  <worldbody>
+    <camera pos="0 0 2" xyaxes="1 0 0 0 1 0" fovy="90"/>
+    <geom name="top" type="mesh" mesh="top" pos="0 0 1"/>
+    <geom name="under it" type="sphere" size=".1" pos="0 0 .5"/>
+  </worldbody>
+</mujoco>
+"""
+
+
+CORNERS = [(-0.5, -0.5, 0), (0.5, -0.5, 0), (0.5, 0.5, 0), (-0.5, 0.5, 0), (0, 0, -0.4)]
+SLOPES = [(0, 4, 1), (1, 4, 2), (2, 4, 3), (3, 4, 0)]
+
+
+def test_a_rectangle_of_two_triangles_of_a_mesh_hides_what_is_behind_its_front():
+    assert left_out(mesh_table(CORNERS, [(0, 1, 2), (0, 2, 3), *SLOPES])) == {"under it"}
+
+
+@pytest.mark.parametrize("x", [0.3, 0.7])
+def test_two_triangles_that_are_no_rectangle_hide_nothing(x):
+    corners = [*CORNERS[:2], (x, 0.5, 0), *CORNERS[3:]]
+    assert left_out(mesh_table(corners, [(0, 1, 2), (0, 2, 3), *SLOPES])) == set()
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_each_triangle_of_a_mesh_is_in_one_of_its_parts(count, seed):
+    from ray_eval.envs.libero.meshes import part_bounds
+
+    corners = np.random.default_rng(seed).normal(size=(count, 1, 3)) + np.random.default_rng(seed + 1).normal(
+        0, 0.1, (count, 3, 3)
+    )
+    low, high = part_bounds(corners)
+    is_in = np.all((low <= corners[:, :, None]) & (corners[:, :, None] <= high), axis=3)
+    assert np.all(np.any(np.all(is_in, axis=1), axis=1))

@@ -7,30 +7,33 @@ does; and where a mirror is drawn, MuJoCo draws everything twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_eval.envs.libero.meshes import part_bounds, rectangles, triangles
 from ray_eval.envs.libero.snapshot import SceneSnapshot
 from ray_eval.envs.libero.visibility import Boxes, Camera, Faces, Poses, find_reflected, find_seen
 from ray_eval.types import Array, FloatArray
 
-PLANE, BOX = 0, 6
-"""`mjtGeom` of what MuJoCo draws reflections in."""
+PLANE, BOX, MESH = 0, 6, 7
+"""`mjtGeom`. MuJoCo draws reflections in the first two."""
 COLLISION_GROUP, VISUAL_GROUP = 0, 1
-"""The geom group that is not drawn, and the one whose boxes hide what is behind them."""
+"""The geom group that is not drawn, and the one whose faces hide what is behind them."""
 MARGIN: Final = 1.01
 """Factor on the sizes of bounding boxes and mirrors, far above what float32 in a renderer can differ by."""
 MARGIN_M: Final = 0.01
 """Added to their half sizes, m."""
 RIM_M: Final = 0.005
 """Width of the rim on which a face is taken to hide nothing, m."""
-FACE_M: Final = 0.1
+FACE_M: Final = 0.2
 """Half the length of the sides, m, from which on a face is asked what it hides."""
 CLEARANCE_M: Final = 0.05
 """How high over a face the camera is, m, where it is taken to hide anything: the near plane might cut it."""
+PART_TRIANGLES: Final = 1000
+"""Meshes of more triangles are also judged by their parts."""
 UNBOUNDED_M: Final = 1e5
 """Half the length of a plane's sides, m."""
 
@@ -52,16 +55,28 @@ class SceneBounds:
         is_plane = np.asarray(model.geom_type) == PLANE
         is_box = np.asarray(model.geom_type) == BOX
         self._is_certain = is_drawn & (is_plane | (np.asarray(model.geom_rbound) <= 0))
-        bounded = np.flatnonzero(is_drawn & ~self._is_certain)
-        bounds = np.asarray(model.geom_aabb)[bounded]
-        self._boxes = Boxes(bounded, bounds[:, :3].copy(), MARGIN * bounds[:, 3:] + MARGIN_M)
+        self._is_asked = is_drawn & ~self._is_certain
+        self._wholes = _wholes(model, np.flatnonzero(self._is_asked))
+        corners = {geom: triangles(model, model.geom_dataid[geom]) for geom in _meshes(model, self._is_asked)}
+        self._parts = _parts(self._wholes, corners)
         self._mirrors = np.flatnonzero(is_drawn & (is_plane | is_box) & (_reflectance(model, model.geom_matid) > 0))
         sizes = np.where(is_plane[:, None], (UNBOUNDED_M, UNBOUNDED_M, 0), model.geom_size)
-        wide = np.column_stack([MARGIN * sizes[:, :2] + MARGIN_M, sizes[:, 2]])
-        self._mirror_faces = _faces([(int(mirror), *_TOP, 1) for mirror in self._mirrors], sizes, wide)
-        faces = [(int(box), *span, sign) for box in _occluding_boxes(model) for span in _SPANS for sign in (-1, 1)]
-        large = [face for face in faces if np.all(sizes[face[0], face[2:4]] >= FACE_M)]
-        self._occluders = _faces(large, sizes, sizes - RIM_M)
+        self._mirror_faces = _faces(
+            [(int(mirror), _side(sizes[mirror], *_TOP, 1)) for mirror in self._mirrors], MARGIN - 1, MARGIN_M
+        )
+        self._occluders = _faces(
+            [
+                *((int(geom), side) for geom in _opaque(model, is_box) for side in _large_sides(sizes[geom])),
+                *(
+                    (geom, side)
+                    for geom in _opaque(model, ~is_box)
+                    if geom in corners
+                    for side in rectangles(corners[geom], FACE_M)
+                ),
+            ],
+            0,
+            -RIM_M,
+        )
         self._slopes = np.tan(np.deg2rad(model.cam_fovy) / 2)
         # Shadows come from outside of the view; a site that is a mirror is not looked for.
         self._is_all_drawn = bool(np.any(model.light_castshadow) or np.any(_reflectance(model, model.site_matid)))
@@ -79,48 +94,105 @@ class SceneBounds:
             return np.zeros_like(self._is_certain)
         poses = Poses(snapshot.geom_xpos, snapshot.geom_xmat)
         camera = Camera(snapshot.cam_xpos[camera_id], snapshot.cam_xmat[camera_id], self._slopes[camera_id])
-        is_seen = self._is_certain.copy()
-        is_seen[self._boxes.bodies] = find_seen(self._boxes, self._occluders, poses, camera, CLEARANCE_M)
+        is_seen = self._is_asked
+        for boxes in (self._wholes, self._parts):
+            is_seen = find_seen(boxes, is_seen, self._occluders, poses, camera, CLEARANCE_M)
+        is_seen |= self._is_certain
         # MuJoCo reflects in the first mirror that it is given, so either all of them are or none.
         if np.any(is_seen[self._mirrors]):
             is_seen[self._mirrors] = True
             for mirror in range(len(self._mirrors)):
-                is_seen[self._boxes.bodies] |= find_reflected(self._boxes, self._mirror_faces, mirror, poses, camera)
+                is_reflected = self._is_asked & ~is_seen
+                for boxes in (self._wholes, self._parts):
+                    is_reflected = find_reflected(boxes, is_reflected, self._mirror_faces, mirror, poses, camera)
+                is_seen |= is_reflected
         is_unseen: NDArray[np.bool_] = ~is_seen
         return is_unseen
 
 
-def _faces(chosen: Iterable[tuple[int, ...]], sizes: FloatArray, extents: FloatArray) -> Faces:
-    """Faces of boxes.
+def _wholes(model: Any, geoms: Array) -> Boxes:
+    """Boxes around geoms."""
+    bounds = np.asarray(model.geom_aabb)[geoms]
+    return Boxes(geoms, bounds[:, :3].copy(), MARGIN * bounds[:, 3:] + MARGIN_M)
+
+
+def _parts(wholes: Boxes, corners: Mapping[int, FloatArray]) -> Boxes:
+    """Boxes around the parts of meshes, and around whole geoms of other kinds.
 
     Args:
-        chosen: Of each face the geom, the axis of its normal, the two others, and on which side it is.
-        sizes: (ngeom, 3) half sizes, m, for where a face is.
-        extents: (ngeom, 3) half sizes, m, for how far it reaches.
+        wholes: Around each geom.
+        corners: (n, 3, 3) of the triangles of some geoms.
     """
-    unit = np.eye(3)
-    bodies, normals, centres, corners = [], [], [], []
-    for geom, normal, one, other, sign in chosen:
-        bodies.append(geom)
-        normals.append(sign * unit[normal])
-        centres.append(sizes[geom, normal] * normals[-1])
-        across, along = extents[geom, one] * unit[one], extents[geom, other] * unit[other]
-        corners.append([centres[-1] + x * across + y * along for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
-    return Faces(
-        np.array(bodies, dtype=np.int64),
-        np.array(normals, dtype=np.float64).reshape(-1, 3),
-        np.array(centres, dtype=np.float64).reshape(-1, 3),
-        np.array(corners, dtype=np.float64).reshape(-1, 4, 3),
-    )
+    bodies, centres, half_sizes = [], [], []
+    for geom, centre, half_size in zip(*wholes, strict=True):
+        middles, halves = centre[None], half_size[None]
+        if len(corners.get(geom, ())) > PART_TRIANGLES:
+            low, high = part_bounds(corners[geom])
+            middles, halves = (low + high) / 2, MARGIN * (high - low) / 2 + MARGIN_M
+        bodies.append(np.full(len(middles), geom))
+        centres.append(middles)
+        half_sizes.append(halves)
+    if not bodies:
+        return wholes
+    return Boxes(np.concatenate(bodies), np.concatenate(centres), np.concatenate(half_sizes))
 
 
-def _occluding_boxes(model: Any) -> Array:
-    """Boxes that are drawn and through which nothing is seen; none where the near plane may cut them."""
+def _side(size: FloatArray, normal: int, one: int, other: int, sign: int) -> FloatArray:
+    """(4, 3) the corners of a box's face, counterclockwise from outside.
+
+    Args:
+        size: (3,) the box's half sizes, m.
+        normal: The axis of the face's normal, followed by the two others in cyclic order.
+        one: As said.
+        other: As said.
+        sign: On which side of the box.
+    """
+    corners = np.zeros((4, 3))
+    corners[:, normal] = sign * size[normal]
+    corners[:, one] = size[one] * np.array([-1, 1, 1, -1])
+    corners[:, other] = sign * size[other] * np.array([-1, -1, 1, 1])
+    return corners
+
+
+def _large_sides(size: FloatArray) -> Iterable[FloatArray]:
+    """The faces of a box that are asked what they hide."""
+    for normal, one, other in _SPANS:
+        if min(size[one], size[other]) >= FACE_M:
+            yield from (_side(size, normal, one, other, sign) for sign in (-1, 1))
+
+
+def _faces(chosen: Sequence[tuple[int, FloatArray]], factor: float, rim: float) -> Faces:
+    """Rectangles of geoms, made wider.
+
+    Args:
+        chosen: Geoms, and (4, 3) the corners of a rectangle, counterclockwise from its front.
+        factor: Wider on each side by so many times half its length,
+        rim: and by so many m.
+    """
+    bodies = np.array([geom for geom, _ in chosen], dtype=np.int64)
+    corners = np.array([rectangle for _, rectangle in chosen], dtype=np.float64).reshape(-1, 4, 3)
+    across, along = corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
+    wider = np.zeros_like(corners)
+    for side, signs in ((across, (-1, 1, 1, -1)), (along, (-1, -1, 1, 1))):
+        length = np.linalg.norm(side, axis=1, keepdims=True)
+        wider += (side / length * (factor * length / 2 + rim))[:, None] * np.array(signs)[None, :, None]
+    normals = np.cross(across, along)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return Faces(bodies, normals, corners.mean(axis=1), corners + wider)
+
+
+def _meshes(model: Any, is_asked: Array) -> list[int]:
+    """Geoms that are meshes."""
+    return [int(geom) for geom in np.flatnonzero(is_asked & (model.geom_type == MESH) & (model.geom_dataid >= 0))]
+
+
+def _opaque(model: Any, is_asked: Array) -> list[int]:
+    """Geoms that are drawn and through which nothing is seen; none where the near plane may cut them."""
     if model.vis.map.znear * model.stat.extent > CLEARANCE_M / 2:
-        return np.empty(0, dtype=np.intp)
+        return []
     material_alpha = np.append(model.mat_rgba[:, 3], 1.0)[model.geom_matid]  # -1: none
-    is_opaque = (model.geom_rgba[:, 3] >= 1) & (material_alpha >= 1)
-    return np.flatnonzero(is_opaque & (model.geom_type == BOX) & (model.geom_group == VISUAL_GROUP))
+    is_opaque = (model.geom_rgba[:, 3] >= 1) & (material_alpha >= 1) & (model.geom_group == VISUAL_GROUP)
+    return [int(geom) for geom in np.flatnonzero(is_opaque & is_asked)]
 
 
 def _reflectance(model: Any, materials: Array) -> FloatArray:

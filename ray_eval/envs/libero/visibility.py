@@ -69,11 +69,14 @@ class Camera(NamedTuple):
 
 
 @compiled
-def find_seen(boxes: Boxes, occluders: Faces, poses: Poses, camera: Camera, clearance: float) -> Array:
-    """(n,) bool: whether a box reaches into the view, and is not wholly behind one occluder there.
+def find_seen(  # noqa: PLR0917 -- Numba's boxing of keywords costs
+    boxes: Boxes, is_asked: Array, occluders: Faces, poses: Poses, camera: Camera, clearance: float
+) -> Array:
+    """(nbody,) bool: whether a box of a body reaches into the view, and is not wholly behind one occluder there.
 
     Args:
         boxes: What is looked for.
+        is_asked: (nbody,) bool: the other bodies' boxes are passed over.
         occluders: What is opaque.
         poses: Of the bodies of both.
         camera: From where it is looked.
@@ -83,39 +86,50 @@ def find_seen(boxes: Boxes, occluders: Faces, poses: Poses, camera: Camera, clea
     for face in range(len(occluders.bodies)):
         if _fill_cone(cones[count], occluders, face, poses, camera) > clearance:
             count += 1
-    part, box_in_view = np.empty((MAX_CORNERS, 3)), np.empty((4, 3))
-    is_seen = np.zeros(len(boxes.bodies), dtype=np.bool_)
-    for box in range(len(is_seen)):
-        _move(box_in_view, boxes, box, poses, camera)
-        corner_count = _clip(part, box_in_view, camera.slope)
-        is_seen[box] = corner_count > 0
+    part, moved = np.empty((MAX_CORNERS, 3)), np.empty((4, 3))
+    is_seen = np.zeros(len(is_asked), dtype=np.bool_)
+    for box in range(len(boxes.bodies)):
+        body = boxes.bodies[box]
+        if is_seen[body] or not is_asked[body]:
+            continue
+        _move(moved, boxes, box, poses, camera)
+        corner_count = _clip(part, moved, camera.slope)
+        is_seen[body] = corner_count > 0
         for cone in range(count):
-            is_seen[box] = is_seen[box] and not _is_within(cones[cone], part, corner_count)
+            is_seen[body] = is_seen[body] and not _is_within(cones[cone], part, corner_count)
     return is_seen
 
 
 @compiled
-def find_reflected(boxes: Boxes, mirrors: Faces, mirror: int, poses: Poses, camera: Camera) -> Array:
-    """(n,) bool: whether a box may be seen in one of the mirrors: by the camera's reflection, through the mirror.
+def find_reflected(  # noqa: PLR0917 -- Numba's boxing of keywords costs
+    boxes: Boxes, is_asked: Array, mirrors: Faces, mirror: int, poses: Poses, camera: Camera
+) -> Array:
+    """(nbody,) bool: whether a box of a body may be seen in one of the mirrors.
 
     Args:
         boxes: What is looked for.
+        is_asked: (nbody,) bool: the other bodies' boxes are passed over.
         mirrors: Faces that mirror.
         mirror: Which of them.
         poses: Of the bodies of both.
         camera: From where it is looked.
     """
-    is_seen = np.zeros(len(boxes.bodies), dtype=np.bool_)
     cone = np.empty((SIDES, 4))
     height = _fill_cone(cone, mirrors, mirror, poses, camera)
-    if height < ON_EDGE_M:
-        return is_seen if height <= -ON_EDGE_M else ~is_seen
-    part, box_in_view = np.empty((MAX_CORNERS, 3)), np.empty((4, 3))
-    for box in range(len(is_seen)):
-        _move(box_in_view, boxes, box, poses, camera)
-        _reflect(box_in_view, cone[0])
-        corner_count = _clip(part, box_in_view, camera.slope)
-        is_seen[box] = corner_count > 0 and _may_reach_into(cone, part, corner_count)
+    if abs(height) < ON_EDGE_M:
+        return is_asked.copy()
+    is_seen = np.zeros(len(is_asked), dtype=np.bool_)
+    if height < 0:
+        return is_seen
+    part, moved = np.empty((MAX_CORNERS, 3)), np.empty((4, 3))
+    for box in range(len(boxes.bodies)):
+        body = boxes.bodies[box]
+        if is_seen[body] or not is_asked[body]:
+            continue
+        _move(moved, boxes, box, poses, camera)
+        _reflect(moved, cone[0])
+        corner_count = _clip(part, moved, camera.slope)
+        is_seen[body] = corner_count > 0 and _may_reach_into(cone, part, corner_count)
     return is_seen
 
 
