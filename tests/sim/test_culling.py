@@ -179,11 +179,12 @@ def test_of_what_is_left_out_no_point_is_seen(place, turn, size, face_place, fac
 
 def mesh_table(corners, faces):
     """A table top made of triangles, seen from above, with a ball below it."""
+    vertex, face = (" ".join(map(str, np.ravel(numbers))) for numbers in (corners, faces))
     return f"""
 <mujoco>
   <statistic extent="1"/>
   <default><geom group="1"/></default>
-  <asset><mesh name="top" vertex="{" ".join(map(str, np.ravel(corners)))}" face="{" ".join(map(str, np.ravel(faces)))}"/></asset>
+  <asset><mesh name="top" vertex="{vertex}" face="{face}"/></asset>
   <worldbody>
     <camera pos="0 0 2" xyaxes="1 0 0 0 1 0" fovy="90"/>
     <geom name="top" type="mesh" mesh="top" pos="0 0 1"/>
