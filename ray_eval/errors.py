@@ -3,6 +3,7 @@
     RayEvalError
     ├── ConfigError      the user's configuration cannot be run as written     exit 2, no traceback
     ├── SetupError       the machine or an installation cannot run it          exit 2, no traceback
+    │   └── PolicyChanged   the server came to serve another policy; ends the run
     ├── LedgerError      a run folder cannot be read, resumed or written       exit 2, no traceback
     ├── EpisodeError     one attempt of one episode broke; it may be retried
     │   └── PolicyUnavailable   the policy server did not answer in time
@@ -28,6 +29,10 @@ class ConfigError(RayEvalError):
 
 class SetupError(RayEvalError):
     """The machine, an installation or a checkpoint cannot run the evaluation."""
+
+
+class PolicyChanged(SetupError):
+    """The server no longer serves the policy that the run began with; no answer of the other one is used."""
 
 
 class LedgerError(RayEvalError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,10 +164,26 @@ class PolicySpec:
     is_reproducible: bool = True
     """Whether the same observation, seed included, gets the same bytes again; not where a server draws its own noise
     or remembers requests, and not in throughput mode."""
+    version: str = field(init=False, repr=False, compare=False)
+    """Short name of all this but the remarks, 16 hexadecimal digits: requests and answers carry it, so that a server
+    that has come to serve something else is found out."""
+
+    def __post_init__(self) -> None:
+        """Computes the version."""
+        told = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.init}
+        del told["remarks"]
+        text = json.dumps(told, sort_keys=True, default=_jsonable)
+        object.__setattr__(self, "version", hashlib.sha256(text.encode()).hexdigest()[:16])
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""
-        return dataclasses.asdict(self)
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "version"}
+
+    def described(self) -> str:
+        """What it is a spec of, for a person: name, version, digest and runtime."""
+        loaded = f", SHA-256 {self.digest[:12]}" if self.digest else ""
+        runtime = "".join(f", {name} {value}" for name, value in sorted(self.runtime.items()))
+        return f"{self.name!r} (version {self.version}{loaded}{runtime})"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PolicySpec:
@@ -178,6 +195,11 @@ class PolicySpec:
         lists = {"keys": tuple(values["keys"]), "remarks": tuple(values.get("remarks", ()))}
         ranges = tuple(TrainingRange.from_json(each) for each in values.get("ranges", ()))
         return cls(**{**values, **lists, "ranges": ranges})
+
+
+def _jsonable(value: object) -> object:
+    """Stands in for what JSON does not know; a spec that is none is refused elsewhere, with a reason."""
+    return dataclasses.asdict(value) if isinstance(value, TrainingRange) else repr(value)
 
 
 @dataclass(frozen=True, slots=True)

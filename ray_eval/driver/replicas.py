@@ -63,6 +63,7 @@ class Replicas:
             name: cluster.start_policy(name, config.policy, listen(name), config.serving.batching(), gpus)
             for name in names
         }
+        self._spec: PolicySpec | None = None
         self._asked: list[ray.ObjectRef[Any]] = []
         self._latest: Mapping[str, Any] = {}
 
@@ -72,17 +73,22 @@ class Replicas:
         return ", ".join(self._actors)
 
     def spec(self) -> PolicySpec:
-        """What the policy needs and answers.
+        """What the policy needs and answers, asked once: an actor that is started again is to load the same.
 
         Raises:
             SetupError: an actor cannot be placed or cannot load the policy, or two have loaded different ones.
         """
+        if self._spec is None:
+            self._spec = self._asked_spec()
+        return self._spec
+
+    def _asked_spec(self) -> PolicySpec:
         questions = {name: actor.spec.remote() for name, actor in self._actors.items()}
         specs = self._cluster.ask_all(questions, self._load_timeout_s)
         first: PolicySpec
         (first_name, first), *others = specs.items()
         for name, spec in others:
-            if spec != first:
+            if spec.version != first.version:
                 raise SetupError(f"{name}: expected the policy of {first_name}, {first}, got {spec}")
         return first
 

@@ -33,7 +33,7 @@ from ray_eval.driver.scratch import scratch_folder
 from ray_eval.envs import catalogue
 from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.envs.libero.versions import simulator_version_warning
-from ray_eval.errors import ConfigError, EpisodeError, SetupError
+from ray_eval.errors import ConfigError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.foreign import first_line
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, rate_of
@@ -376,7 +376,7 @@ class Session:
         self._parts_begun += 1
         memory_bytes = round(part.config.limits.worker_memory_gb * 1e9)
         fps = part.config.execution.fps
-        return RolloutSettings(run_id, env_settings(part.config, spec), rules, latency, fps, memory_bytes)
+        return RolloutSettings(run_id, env_settings(part.config, spec), rules, latency, fps, memory_bytes, policy=spec)
 
     def _choose_backend(self) -> None:
         """Settles how workers render; none of them does where nothing is simulated."""
@@ -485,6 +485,10 @@ class Session:
         try:
             result: EpisodeResult = ray.get(answer)
         except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, PolicyChanged):
+                # Nobody's attempt: the run's policy is gone, and what another one does is not its result.
+                raise cause from None
             # The actor is gone, or answered something that is no result: both cost one attempt.
             self._replace_worker(held.lease.worker)
             broken = EpisodeError(f"{held.lease.worker}: expected a result, got {first_line(error)}")

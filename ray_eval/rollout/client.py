@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from ray_eval.errors import ContractError, EpisodeError, PolicyUnavailable, RayEvalError, SetupError
+from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.sections import ConnectSection
 from ray_eval.types import ActionChunk, Observation, PolicySpec
 from ray_eval.wire import codec
@@ -37,7 +37,7 @@ _TRANSIENT = {
 _ERRORS: dict[grpc.StatusCode, type[RayEvalError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: ContractError,
     grpc.StatusCode.FAILED_PRECONDITION: ContractError,
-    grpc.StatusCode.NOT_FOUND: ContractError,
+    grpc.StatusCode.NOT_FOUND: PolicyChanged,
     grpc.StatusCode.UNIMPLEMENTED: ContractError,
     grpc.StatusCode.UNAUTHENTICATED: SetupError,
     grpc.StatusCode.PERMISSION_DENIED: SetupError,
@@ -167,6 +167,7 @@ class Pending(Generic[Value]):
             ContractError: the server refused the request, or the answer is not what the spec says.
             EpisodeError: the policy raised.
             SetupError: the server does not accept the credentials.
+            PolicyChanged: it does not serve the policy of the request any more.
         """
         pause_s = FIRST_BACKOFF_S
         while True:
@@ -210,7 +211,8 @@ class Pending(Generic[Value]):
         if self._is_cancelled:
             raise EpisodeError(f"policy server at {address}: the request was cancelled") from error
         if code not in _TRANSIENT and "RST_STREAM" not in details:
-            raise _ERRORS.get(code, EpisodeError)(f"policy server at {address}: {code.name}: {details}") from error
+            said = details if code is grpc.StatusCode.NOT_FOUND else f"{code.name}: {details}"
+            raise _ERRORS.get(code, EpisodeError)(f"policy server at {address}: {said}") from error
         if self._remaining_s() <= 0:
             timeout_s = self._connection.section.infer_timeout_s
             raise PolicyUnavailable(

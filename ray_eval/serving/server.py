@@ -22,7 +22,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from ray_eval.errors import ContractError, EpisodeError, SetupError
+from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.interfaces import Policy, RowwisePolicy
 from ray_eval.sections import BatchingSection, ListenSection
 from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ticket
@@ -60,6 +60,7 @@ _STATUS_CODES = (
     (codec.CodecError, grpc.StatusCode.INVALID_ARGUMENT),
     (ReusedIdError, grpc.StatusCode.INVALID_ARGUMENT),
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
+    (PolicyChanged, grpc.StatusCode.NOT_FOUND),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (ContractError, grpc.StatusCode.FAILED_PRECONDITION),
     (SetupError, grpc.StatusCode.FAILED_PRECONDITION),
@@ -183,6 +184,14 @@ class PolicyServer:
         if name not in ("", self._spec.name):
             raise UnknownModelError(f"model: expected {self._spec.name!r}, got {name!r}")
 
+    def _check_version(self, version: str) -> None:
+        """Passes where the request is meant for the policy that is served, or does not say."""
+        if version not in ("", self._spec.version):
+            raise PolicyChanged(
+                f"expected the policy that the run began with (version {version}), got {self._spec.described()}; put "
+                "its files and versions back and go on with --resume, or start another run"
+            )
+
     async def _server_live(self, _request: pb.ServerLiveRequest, _context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
@@ -205,6 +214,8 @@ class PolicyServer:
         return metadata
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        # Before anything else is looked at: another policy may well read other arrays.
+        self._check_version(request.model_version)
         observations = codec.decode_request(request, self._spec, self._max_rows)
         self._check_model(request.model_name)
         if not request.id:

@@ -164,7 +164,7 @@ def _draft(observations: Sequence[Observation], spec: PolicySpec, request_id: st
         raise CodecError("request: expected at least one observation, got none")
     for observation in observations:
         check_observation(observation, spec)
-    draft = _Draft(pb.ModelInferRequest(model_name=spec.name, id=request_id), [])
+    draft = _Draft(pb.ModelInferRequest(model_name=spec.name, model_version=spec.version, id=request_id), [])
     _put_parameters(draft.head, observations, spec)
     for key in spec.keys:
         _put_array(draft, key, datatype_of(key), [observation.arrays[key] for observation in observations])
@@ -432,7 +432,7 @@ def encode_response(chunks: Sequence[ActionChunk], spec: PolicySpec, request_id:
     for chunk in chunks:
         if chunk.actions.shape != shape or chunk.actions.dtype != np.float32:
             raise CodecError(f"actions: expected float32 {shape}, got {chunk.actions.dtype} {chunk.actions.shape}")
-    response = pb.ModelInferResponse(model_name=spec.name, id=request_id)
+    response = pb.ModelInferResponse(model_name=spec.name, model_version=spec.version, id=request_id)
     response.outputs.add(name=ACTION, datatype="FP32", shape=(len(chunks), *shape))
     response.raw_output_contents.append(b"".join(chunk.actions.astype("<f4", copy=False).tobytes() for chunk in chunks))
     if any(chunk.policy_state for chunk in chunks):
@@ -475,7 +475,7 @@ def decode_response(response: pb.ModelInferResponse, spec: PolicySpec, row_count
 
 def encode_metadata(spec: PolicySpec) -> pb.ModelMetadataResponse:
     """The model's metadata: its tensors for any client, and the whole spec for ours."""
-    metadata = pb.ModelMetadataResponse(name=spec.name, versions=["1"], platform=PLATFORM)
+    metadata = pb.ModelMetadataResponse(name=spec.name, versions=[spec.version], platform=PLATFORM)
     history = (spec.n_obs_steps,) if spec.n_obs_steps > 1 else ()
     size = spec.image_size_px or -1
     for key in spec.keys:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_eval.errors import SetupError
+from ray_eval.errors import PolicyChanged, SetupError
 from ray_eval.policies.contract import trial_observation
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.sections import BatchingSection, Kwargs, ListenSection, TorchPolicySection
@@ -103,6 +103,21 @@ def test_a_child_that_is_killed_is_started_again_and_the_client_notices_nothing(
     os.kill(first, signal.SIGKILL)
     assert client.infer(observation, "r/1").result().actions.tobytes() == expected
     assert actor._server.pid != first
+    client.close()
+    actor.close()
+
+
+def test_a_child_that_comes_back_with_another_policy_is_asked_nothing(factory, listen, tmp_path):
+    actor = hosted(factory(), listen)
+    client = PolicyClient(actor.connection, actor.spec(), try_timeout_s=1)
+    observation = trial_observation(actor.spec(), 0)
+    client.infer(observation, "r/0").result()
+    # One row fewer in a chunk: the arrays of a request would do for both.
+    (tmp_path / "hosted_policy.py").write_text(MODULE.replace("chunk_len=2", "chunk_len=1").replace("(2, 7)", "(1, 7)"))
+    os.kill(actor._server.pid, signal.SIGKILL)
+    with pytest.raises(PolicyChanged, match=r"expected the policy that the run began with .*got 'hosted'.*; put its"):
+        client.infer(observation, "r/1").result()
+    assert actor.metrics()["batch_sizes"] == {}
     client.close()
     actor.close()
 

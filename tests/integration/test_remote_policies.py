@@ -22,9 +22,9 @@ from vla_eval.specs import GRIPPER_CLOSE_POS, IMAGE_RGB, LANGUAGE, POSITION_DELT
 from websockets.asyncio.server import serve
 
 import ray_eval
-from ray_eval.errors import ConfigError, ContractError, EpisodeError, PolicyUnavailable, SetupError
+from ray_eval.errors import ConfigError, ContractError, EpisodeError, PolicyChanged, PolicyUnavailable, SetupError
 from ray_eval.policies import make_policy
-from ray_eval.policies.contract import trial_observation
+from ray_eval.policies.contract import continued, trial_observation
 from ray_eval.policies.fake import FakePolicy
 from ray_eval.policies.remote.lerobot_wire import read_actions
 from ray_eval.policies.remote.websocket import pack, unpack
@@ -89,6 +89,7 @@ class OpenpiServer:
     def __init__(self, loop, port=0):
         self.loop, self.port = loop, port
         self.seen, self.connections, self.gate = [], 0, threading.Event()
+        self.model = "pi05"
         self.gate.set()
 
     def __enter__(self):
@@ -109,7 +110,7 @@ class OpenpiServer:
 
     async def _handle(self, socket):
         self.connections += 1
-        await socket.send(openpi_codec.packb({"model": "pi05", "action_horizon": 10}))
+        await socket.send(openpi_codec.packb({"model": self.model, "action_horizon": 10}))
         async for message in socket:
             seen = openpi_codec.unpackb(message)
             self.seen.append(seen)
@@ -235,6 +236,15 @@ def test_a_server_that_restarts_is_found_again(loop, openpi):
     assert openpi.connections == 2
 
 
+def test_an_openpi_server_that_comes_back_as_another_ends_the_run(openpi):
+    policy = openpi_policy(openpi)
+    openpi.__exit__()
+    openpi.model = "pi0"
+    openpi.__enter__()
+    with pytest.raises(PolicyChanged, match=r"expected what the run began with, .*pi05.*, got .*pi0"):
+        policy.infer_batch([observation()])
+
+
 def test_a_slow_server_is_given_up_in_time_and_its_late_answer_is_nobody_elses(openpi):
     policy = openpi_policy(openpi, timeout_s=0.5)
     openpi.gate.clear()
@@ -333,16 +343,28 @@ def values(policy, *observations):
     return [float(chunk.actions[0, 0]) for chunk in policy.infer_batch(observations)]
 
 
+class Running:
+    """An episode that asks at each step and hands back what it was given, as a worker's queue does."""
+
+    def __init__(self, init_state_id=0):
+        self.now = observation(init_state_id=init_state_id)
+
+    @staticmethod
+    def values(policy, *episodes):
+        chunks = policy.infer_batch([episode.now for episode in episodes])
+        for episode, chunk in zip(episodes, chunks, strict=True):
+            episode.now = continued(episode.now, chunk)
+        return [float(chunk.actions[0, 0]) for chunk in chunks]
+
+
 def test_vla_evals_model_server_is_asked_at_every_step_and_episodes_do_not_mix():
     with vla_eval_server(chunk_size=4) as (model, address):
         policy = vla_eval_policy(address)
         assert policy.spec.keys == (IMAGE, WRIST_IMAGE, STATE)
         assert (policy.spec.chunk_len, policy.spec.is_reproducible) == (1, False)
         assert "quat_no_antipodal" in policy.spec.remarks[1]
-        found = [
-            values(policy, observation(0, step, init_state_id=0), observation(0, step, init_state_id=1))
-            for step in range(6)
-        ]
+        episodes = [Running(0), Running(1)]
+        found = [Running.values(policy, *episodes) for _ in range(6)]
         assert np.allclose(found, [[v, v] for v in (1.0, 1.1, 1.2, 1.3, 2.0, 2.1)])
         assert np.allclose(values(policy, observation(0, 0, init_state_id=0)), [1.0])  # another attempt begins anew
         seen = model.seen[-1]
@@ -350,6 +372,17 @@ def test_vla_evals_model_server_is_asked_at_every_step_and_episodes_do_not_mix()
         assert np.array_equal(seen["images"]["agentview"], row.arrays[IMAGE])
         assert np.array_equal(seen["images"]["wrist"], row.arrays[WRIST_IMAGE])
         assert np.array_equal(seen["states"], row.arrays[STATE])
+
+
+def test_the_same_episode_of_two_sweep_points_is_two_sessions():
+    with vla_eval_server(chunk_size=4) as (_, address):
+        policy = vla_eval_policy(address, connections=3)
+        one, other = Running(), Running()
+        found = {one: [], other: []}
+        for episode in (one, one, one, other, one, other, other, one, other, one):
+            found[episode] += Running.values(policy, episode)
+        assert np.allclose(found[one], (1.0, 1.1, 1.2, 1.3, 2.0, 2.1))
+        assert np.allclose(found[other], (1.0, 1.1, 1.2, 1.3))
 
 
 def test_a_vla_eval_server_that_sends_whole_chunks_is_asked_once_for_each():
@@ -372,12 +405,12 @@ def test_what_vla_evals_server_cannot_do_costs_an_attempt():
 def test_a_vla_eval_server_that_went_away_takes_its_episodes_along_and_a_new_one_is_found():
     with vla_eval_server(chunk_size=4) as (_, first), vla_eval_server(chunk_size=4) as (_, second):
         policy = vla_eval_policy(first, second, connections=2)
-        episodes = [observation(init_state_id=i) for i in range(3)]
-        assert np.allclose([*values(policy, episodes[0]), *values(policy, episodes[1])], [1.0, 1.0])
+        episodes = [Running(i) for i in range(3)]
+        assert np.allclose([*Running.values(policy, episodes[0]), *Running.values(policy, episodes[1])], [1.0, 1.0])
         assert {session.address for session in policy._sessions.values()} == {first, second}
-        assert np.allclose(values(policy, episodes[2]), [1.0])  # in the place of the oldest
+        assert np.allclose(Running.values(policy, episodes[2]), [1.0])  # in the place of the oldest
         with pytest.raises(EpisodeError, match=r"policy\.connections is too small"):
-            policy.infer_batch([observation(step=1, init_state_id=0)])
+            Running.values(policy, episodes[0])
     with pytest.raises(SetupError, match=r"policy\.addresses"):
         vla_eval_policy(first, timeout_s=0.5)
 
@@ -404,6 +437,46 @@ def test_a_server_of_ours_is_a_policy_with_its_own_spec_and_memory():
         assert len(remote.infer_batch(rows)) == 20  # the other one answers for both
 
 
+class Digested(FakePolicy):
+    """A policy with another checkpoint than the one beside it."""
+
+    def __init__(self, digest):
+        super().__init__()
+        self.digest = digest
+
+    @property
+    def spec(self):
+        return dataclasses.replace(super().spec, digest=self.digest)
+
+
+def serving(digest, address="127.0.0.1:0"):
+    return serve_in_thread(Digested(digest), ListenSection(address), BatchingSection())
+
+
+def test_every_address_is_asked_what_it_serves_and_another_checkpoint_is_named():
+    with serving("a" * 64) as first, serving("a" * 64) as second, serving("b" * 64) as third:
+        assert kserve(first.address, second.address).spec.digest == "a" * 64
+        with pytest.raises(
+            SetupError, match=rf"SHA-256 aaaa.* at {first.address} and .*SHA-256 bbbb.* at {third.address}"
+        ):
+            kserve(first.address, second.address, third.address)
+
+
+def test_a_server_of_ours_that_comes_back_with_another_checkpoint_is_asked_nothing():
+    with serving("a" * 64) as server:
+        address = server.address
+        remote = kserve(address)
+        rows = [trial_observation(remote.spec, i) for i in range(2)]
+        before = remote.infer_batch(rows)[0].actions
+    with serving("a" * 64, address):
+        assert np.array_equal(remote.infer_batch(rows)[0].actions, before)
+    with serving("b" * 64, address) as server:
+        for asked in (rows, rows[:1]):
+            with pytest.raises(PolicyChanged, match=r"expected the policy that the run began with.*SHA-256 bbbb"):
+                remote.infer_batch(asked)
+        assert server.metrics()["requests"] == 0
+
+
 def test_token_and_tls_reach_a_server_of_ours(tmp_path):
     from ray_eval.serving.credentials import self_signed_certificate
 
@@ -423,9 +496,10 @@ class Triton(GRPCInferenceServiceServicer):
     """A model that is not ours: its own names, FP32 images, no word about seeds."""
 
     output = "OUT"
+    version = "3"
 
     def ModelMetadata(self, request, context):
-        metadata = pb.ModelMetadataResponse(name="vla", versions=["3"], platform="onnxruntime_onnx")
+        metadata = pb.ModelMetadataResponse(name="vla", versions=[self.version], platform="onnxruntime_onnx")
         metadata.inputs.add(name="PIXELS", datatype="FP32", shape=(-1, -1, -1, 3))
         metadata.inputs.add(name="STATE", datatype="FP32", shape=(-1, 8))
         return metadata
@@ -435,16 +509,21 @@ class Triton(GRPCInferenceServiceServicer):
         assert request.model_name == "vla"
         pixels, state = (np.frombuffer(raw, "<f4") for raw in request.raw_input_contents)
         actions = np.full((1, 2, 7), pixels.mean() + state.sum(), "<f4")
-        response = pb.ModelInferResponse(model_name="vla")
+        response = pb.ModelInferResponse(model_name="vla", model_version=self.version)
         response.outputs.add(name=self.output, datatype="FP32", shape=actions.shape)
         response.raw_output_contents.append(actions.tobytes())
         return response
 
 
 @pytest.fixture
-def triton():
+def model():
+    return Triton()
+
+
+@pytest.fixture
+def triton(model):
     server = grpc.server(ThreadPoolExecutor(4))
-    add_GRPCInferenceServiceServicer_to_server(Triton(), server)
+    add_GRPCInferenceServiceServicer_to_server(model, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -461,6 +540,16 @@ def test_a_model_of_triton_is_asked_by_its_own_names_and_the_run_says_that_noise
     assert np.allclose(policy.infer_batch([row])[0].actions, expected, atol=1e-3)
     assert not policy.spec.is_reproducible
     assert "noise is not under control" in policy.spec.remarks[0]
+
+
+def test_a_model_of_triton_in_another_version_is_found_out_by_its_answer_and_by_a_new_connection(triton, model):
+    policy = kserve(triton, keys=(IMAGE, STATE), chunk_len=2, rename=RENAMED)
+    model.version = "4"
+    for _ in range(2):  # the first answer closes the connection
+        with pytest.raises(
+            PolicyChanged, match=rf"policy server at {triton}: expected what the run began with.* 3.* 4"
+        ):
+            policy.infer_batch([observation(keys=(IMAGE, STATE))])
 
 
 @pytest.mark.parametrize(

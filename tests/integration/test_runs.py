@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from ray_eval.cli import main
 from ray_eval.driver.folder import make_header
 from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep
 from ray_eval.driver.tune import tune
-from ray_eval.errors import ConfigError, SetupError
+from ray_eval.errors import ConfigError, PolicyChanged, SetupError
 from ray_eval.report.ledger import LEDGER_NAME, LedgerWriter, read_ledger
 
 pytestmark = pytest.mark.filterwarnings(
@@ -77,10 +78,11 @@ def actor_processes(kind: str) -> list[psutil.Process]:
     return [child for child in children if f"ray::{kind}" in " ".join(_title(child))]
 
 
-def kill_one(kind: str, ledger: Path, killed: list[int]) -> None:
+def kill_one(kind: str, ledger: Path, killed: list[int], before: Callable[[], None] = lambda: None) -> None:
     """Kills an actor's process once the ledger holds a first episode."""
     while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
         time.sleep(0.02)
+    before()
     victim = actor_processes(kind)[0]
     victim.kill()
     killed.append(victim.pid)
@@ -127,6 +129,33 @@ def save_actions(folder: Path, task_id: int, init_state_id: int, actions: np.nda
     path = folder / "fake" / str(task_id) / f"{init_state_id}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, actions.astype(np.float32))
+
+
+def test_a_policy_actor_whose_files_changed_ends_the_run_and_adds_nothing_to_its_number(ray_session, tmp_path):
+    def save(value: float) -> None:
+        for index in range(12):
+            save_actions(tmp_path / "actions", index % 3, index // 3, np.full((5, 7), value))
+
+    save(0.1)
+    slow = ("workers=2", "episodes_per_task=4", "protocol.max_steps=40", "serving.slowdown_ms=[40,40]")
+    replay = (*slow, f"policy.path={tmp_path / 'actions'}")
+    killing = threading.Thread(
+        target=kill_one, args=("PolicyActor", tmp_path / "run" / LEDGER_NAME, [], lambda: save(-0.1))
+    )
+    killing.start()
+    with pytest.raises(PolicyChanged, match=r"policy that the run began with .*got 'replay'.*SHA-256.*--resume"):
+        evaluate(tmp_path / "run", *replay, base={**RANDOM, "policy": "replay"})
+    killing.join()
+    kept = records(tmp_path / "run", "episode")
+    assert {line["outcome"] for line in kept} <= {"success", "failure"}
+    assert len({line["actions_sha256"] for line in kept}) == 1
+    assert not records(tmp_path / "run", "attempt")
+    with pytest.raises(ConfigError, match="policy_sha256"):
+        evaluate(tmp_path / "run", *replay, base={**RANDOM, "policy": "replay"}, resume=True)
+    save(0.1)
+    resumed = evaluate(tmp_path / "run", *replay, base={**RANDOM, "policy": "replay"}, resume=True)
+    assert resumed.is_complete
+    assert len({result.actions_sha256 for result in resumed.results}) == 1
 
 
 def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session, tmp_path, capsys):

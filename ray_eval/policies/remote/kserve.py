@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from ray_eval.errors import ConfigError, ContractError, EpisodeError, PolicyUnavailable, SetupError
-from ray_eval.policies.remote.policy import RemotePolicy, host_and_port, token_of
+from ray_eval.errors import ConfigError, ContractError, EpisodeError, PolicyChanged, PolicyUnavailable, SetupError
+from ray_eval.policies.remote.policy import RemotePolicy, changed, host_and_port, the_same, token_of
 from ray_eval.policies.remote.pool import BadAnswerError, LinkBrokenError, Pool
 from ray_eval.sections import ConnectSection, KservePolicySection
 from ray_eval.types import ACTION, Array, Observation, PolicySpec
@@ -35,6 +35,10 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+
+
+class NotServedError(EpisodeError):
+    """The server knows no such model, or no such version of it."""
 
 
 class KserveLink:
@@ -61,6 +65,8 @@ class KserveLink:
             code, details = error.code(), error.details()
             if code in _BROKEN:
                 raise LinkBrokenError(f"{code.name}: {details}") from error
+            if code is grpc.StatusCode.NOT_FOUND:
+                raise NotServedError(f"policy server at {self.address}: {details}") from error
             raise EpisodeError(f"policy server at {self.address}: {code.name}: {details}") from error
 
     def close(self) -> None:
@@ -72,40 +78,63 @@ class KservePolicy(RemotePolicy):
     """A policy behind an Open Inference server; every observation is one ModelInfer."""
 
     def __init__(self, section: KservePolicySection) -> None:
-        """Asks the model for its metadata.
+        """Asks every server for the model's metadata.
 
         Raises:
-            SetupError: no server answers, or none that serves the model.
+            SetupError: a server does not answer, does not serve the model, or serves another than the others.
             ConfigError: the server does not say what the model reads, and neither does the section.
         """
-        certificate = _contents(section.certificate)
-        token = token_of(section)
+        self._certificate = _contents(section.certificate)
+        self._token = token_of(section)
         self._section = section
+        self._known: str | None = None
+        self._wanted = section.model or ""
         self._names = section.rename
-        self._pool = Pool(
-            section.addresses,
-            lambda address, _: KserveLink(
-                ConnectSection(host_and_port(address), token=token, certificate_pem=certificate)
-            ),
-            section.connections,
-            section.timeout_s,
-        )
+        self._pool = Pool(section.addresses, self._opened, section.connections, section.timeout_s)
         metadata = self._metadata(section)
         self._inputs = {tensor.name: tensor for tensor in metadata.inputs}
         self._model = section.model or metadata.name
+        self._versions = tuple(metadata.versions)
         self._theirs = codec.decode_metadata(metadata) if codec.SPEC_PROPERTY in metadata.properties else None
         self._spec = self._spec_of(section, metadata)
+        if self._theirs is None:
+            self._known = _told(metadata)
+
+    def _opened(self, address: str, timeout_s: float) -> KserveLink:
+        """A connection to a server that says of its model what was said at the start.
+
+        One of ours is known by the version in each request, which finds out a server that was restarted unnoticed.
+
+        Raises:
+            PolicyChanged: it says something else.
+            LinkBrokenError: it does not say in time.
+        """
+        link = KserveLink(ConnectSection(host_and_port(address), token=self._token, certificate_pem=self._certificate))
+        if self._known is None:
+            return link
+        try:
+            told = _told(self._metadata_of(link, timeout_s))
+        except BaseException:
+            link.close()
+            raise
+        if told != self._known:
+            link.close()
+            raise changed(address, self._known, told)
+        return link
 
     def _metadata(self, section: KservePolicySection) -> pb.ModelMetadataResponse:
-        request = pb.ModelMetadataRequest(name=section.model or "")
         try:
-            metadata: pb.ModelMetadataResponse = self._pool.ask(
-                lambda link, timeout_s: link.call("ModelMetadata", request, timeout_s)
-            )
+            found = self._pool.ask_each(self._metadata_of)
         except PolicyUnavailable as error:
             raise SetupError(str(error)) from error
         except EpisodeError as error:
             raise SetupError(f"{error}; name the model by policy.model") from error
+        the_same({address: _told(metadata) for address, metadata in found.items()}, "model")
+        return found[section.addresses[0]]
+
+    def _metadata_of(self, link: KserveLink, timeout_s: float) -> pb.ModelMetadataResponse:
+        request = pb.ModelMetadataRequest(name=self._wanted)
+        metadata: pb.ModelMetadataResponse = link.call("ModelMetadata", request, timeout_s)
         return metadata
 
     def _spec_of(self, section: KservePolicySection, metadata: pb.ModelMetadataResponse) -> PolicySpec:
@@ -141,11 +170,12 @@ class KservePolicy(RemotePolicy):
         return str(self._names.get(key, key))
 
     def _ask(self, link: KserveLink, observation: Observation, timeout_s: float) -> Any:
-        if self._theirs is not None:
-            request = codec.encode_request([observation], self._theirs)
-        else:
-            request = self._foreign_request(observation)
-        return link.call("ModelInfer", request, timeout_s)
+        if self._theirs is None:
+            return link.call("ModelInfer", self._foreign_request(observation), timeout_s)
+        try:
+            return link.call("ModelInfer", codec.encode_request([observation], self._theirs), timeout_s)
+        except NotServedError as error:
+            raise PolicyChanged(str(error)) from error
 
     def _chunk(self, actions: Any, address: str) -> Any:
         """Reads a ModelInferResponse, memory included where the server is ours."""
@@ -177,6 +207,8 @@ class KservePolicy(RemotePolicy):
 
     def _foreign_actions(self, response: pb.ModelInferResponse, address: str) -> Array:
         wanted = self._name(ACTION)
+        if response.model_version and self._versions and response.model_version not in self._versions:
+            raise changed(address, f"version {' or '.join(self._versions)}", f"version {response.model_version}")
         for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=False):
             if tensor.name == wanted:
                 return _array(tensor, raw, address)
@@ -184,6 +216,17 @@ class KservePolicy(RemotePolicy):
         raise BadAnswerError(
             f"policy server at {address}: expected the output {wanted!r}, got {got}; write policy.rename.action=NAME"
         )
+
+
+def _told(metadata: pb.ModelMetadataResponse) -> str:
+    """What a server says of its model, for a comparison: for one of ours the spec, else names, versions and tensors."""
+    if codec.SPEC_PROPERTY in metadata.properties:
+        return codec.decode_metadata(metadata).described()
+    tensors = [
+        f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in (*metadata.inputs, *metadata.outputs)
+    ]
+    versions = f"version {' or '.join(metadata.versions)}" if metadata.versions else "no version"
+    return f"{metadata.name!r} ({', '.join([versions, metadata.platform or 'no platform', *tensors])})"
 
 
 def _array(tensor: Any, raw: bytes, address: str) -> Array:

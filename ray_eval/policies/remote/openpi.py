@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from ray_eval.errors import EpisodeError, SetupError
-from ray_eval.policies.remote.policy import RemotePolicy, spec_by_asking, token_of
+from ray_eval.policies.remote.policy import RemotePolicy, changed, spec_by_asking, the_same, token_of
 from ray_eval.policies.remote.pool import BadAnswerError, Pool
 from ray_eval.policies.remote.websocket import WebSocketLink, pack, unpack
 from ray_eval.sections import OpenpiPolicySection
@@ -37,6 +37,11 @@ class OpenpiLink(WebSocketLink):
                 f"policy server at {address}: expected openpi's metadata, got {type(self.metadata).__name__}"
             )
 
+    @property
+    def told(self) -> str:
+        """The metadata as JSON."""
+        return json.dumps(self.metadata, sort_keys=True, default=str)
+
 
 class OpenpiPolicy(RemotePolicy):
     """A policy behind openpi's websocket server."""
@@ -48,15 +53,12 @@ class OpenpiPolicy(RemotePolicy):
             SetupError: no server answers, or not as openpi's does.
         """
         self._section = section
-        token = token_of(section)
+        self._token = token_of(section)
+        self._known: str | None = None
         self._names = {**NAMES, **section.rename}
         self._keys = section.keys
-        self._pool = Pool(
-            section.addresses,
-            lambda address, timeout_s: OpenpiLink(address, timeout_s, token),
-            section.connections,
-            section.timeout_s,
-        )
+        self._pool = Pool(section.addresses, self._opened, section.connections, section.timeout_s)
+        self._known = self._metadata()
         remark = "policy openpi: the server draws its own noise: the same run again may give other episodes"
         spec = PolicySpec(
             "openpi",
@@ -65,17 +67,29 @@ class OpenpiPolicy(RemotePolicy):
             image_size_px=section.image_size_px,
             batch_invariant=True,
             is_reproducible=False,
-            runtime={"server": "openpi", "server_metadata": self._metadata()},
+            runtime={"server": "openpi", "server_metadata": self._known},
             remarks=(remark,),
         )
         self._spec = spec_by_asking(self, spec, section)
 
+    def _opened(self, address: str, timeout_s: float) -> OpenpiLink:
+        """A connection to a server that says of itself what it said at the start.
+
+        Raises:
+            PolicyChanged: it says something else.
+        """
+        link = OpenpiLink(address, timeout_s, self._token)
+        if self._known not in (None, link.told):
+            link.close()
+            raise changed(address, self._known, link.told)
+        return link
+
     def _metadata(self) -> str:
         try:
-            metadata = self._pool.ask(lambda link, _: link.metadata)
+            told = self._pool.ask_each(lambda link, _: str(link.told))
         except EpisodeError as error:
             raise SetupError(str(error)) from error
-        return json.dumps(metadata, sort_keys=True, default=str)
+        return the_same(told, "the metadata")
 
     def _ask(self, link: Any, observation: Observation, timeout_s: float) -> Any:
         request: dict[str, Any] = {self._names[key]: observation.arrays[key] for key in self._keys}

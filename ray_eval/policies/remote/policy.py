@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ray_eval.errors import EpisodeError, SetupError
+from ray_eval.errors import EpisodeError, PolicyChanged, SetupError
 from ray_eval.policies.contract import trial_observation
 from ray_eval.policies.remote.pool import BadAnswerError, Pool
 from ray_eval.sections import RemoteSection
 from ray_eval.types import ActionChunk, Array, Observation, PolicySpec
+
+Answer = TypeVar("Answer")
 
 
 class RemotePolicy:
@@ -57,7 +59,7 @@ class RemotePolicy:
     def _outcome(self, observation: Observation) -> ActionChunk | Exception:
         try:
             chunk: ActionChunk = self._pool.ask(self._asking(observation))
-        except EpisodeError as error:
+        except (EpisodeError, PolicyChanged) as error:
             return error
         return chunk
 
@@ -92,21 +94,46 @@ def actions_of(actions: Any, shape: tuple[int, int] | None, address: str) -> Arr
 
 
 def spec_by_asking(policy: RemotePolicy, spec: PolicySpec, section: RemoteSection) -> PolicySpec:
-    """The spec with the answer's shape: what the section says, else what the server answers to a made-up observation.
+    """The spec with the answer's shape: what the section says, else what each server answers to a made-up observation.
 
     Raises:
-        SetupError: the server is not there, or answers something that is no action chunk.
+        SetupError: a server is not there, or answers something that is no action chunk, or another one than the others.
     """
     if section.chunk_len is not None:
         return dataclasses.replace(spec, chunk_len=section.chunk_len, action_dim=section.action_dim)
     row = trial_observation(spec, 0)
     try:
-        answer = policy._pool.ask(  # noqa: SLF001 - the policy is being made
-            lambda link, timeout_s: actions_of(policy._ask(link, row, timeout_s), None, link.address)  # noqa: SLF001
+        answers = policy._pool.ask_each(  # noqa: SLF001 - the policy is being made
+            lambda link, timeout_s: actions_of(policy._ask(link, row, timeout_s), None, link.address).shape  # noqa: SLF001
         )
     except EpisodeError as error:
         raise SetupError(str(error)) from error
-    return dataclasses.replace(spec, chunk_len=answer.shape[0], action_dim=answer.shape[1])
+    chunk_len, action_dim = the_same(answers, "actions of shape")
+    return dataclasses.replace(spec, chunk_len=chunk_len, action_dim=action_dim)
+
+
+def the_same(answers: Mapping[str, Answer], what: str) -> Answer:
+    """What every address answered.
+
+    Raises:
+        SetupError: two do not answer alike.
+    """
+    (first, expected), *others = answers.items()
+    for address, got in others:
+        if got != expected:
+            raise SetupError(
+                f"policy.addresses: expected servers that answer alike, got {what} {expected} at {first} and {got} at "
+                f"{address}; serve the same policy everywhere, or leave one out"
+            )
+    return expected
+
+
+def changed(address: str, expected: object, got: object) -> PolicyChanged:
+    """The error of a server that tells something else of itself than at the run's start."""
+    return PolicyChanged(
+        f"policy server at {address}: expected what the run began with, {expected}, got {got}; start the same server "
+        "again and go on with --resume, or start another run"
+    )
 
 
 def token_of(section: RemoteSection) -> str | None:

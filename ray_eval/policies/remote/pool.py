@@ -97,10 +97,22 @@ class Pool(Generic[LinkType]):
             PolicyUnavailable: no answer within the time.
             EpisodeError: the server answered that it cannot, or something that is no answer.
         """
+        return self._answer(ask, self._servers, self._clock() + self._timeout_s)
+
+    def ask_each(self, ask: Callable[[LinkType, float], Answer]) -> dict[str, Answer]:
+        """The answer of every server, by its address.
+
+        Raises:
+            PolicyUnavailable: one did not answer within the time that all have together.
+            EpisodeError: as of `ask`.
+        """
         deadline = self._clock() + self._timeout_s
+        return {server.address: self._answer(ask, [server], deadline) for server in self._servers}
+
+    def _answer(self, ask: Callable[[LinkType, float], Answer], servers: Sequence[_Server], deadline: float) -> Answer:
         last: Exception | None = None
         while self._clock() < deadline:
-            with self._server_of(deadline) as server:
+            with self._server_of(servers, deadline) as server:
                 if server is None:
                     break
                 try:
@@ -108,7 +120,7 @@ class Pool(Generic[LinkType]):
                 except LinkBrokenError as error:
                     last = error
                     logger.warning("policy server at %s: %s", server.address, error)
-        where = ", ".join(server.address for server in self._servers)
+        where = ", ".join(server.address for server in servers)
         raise PolicyUnavailable(
             f"policy server at {where}: expected an answer within {self._timeout_s:g} s, got {last or 'none'}; "
             "start the server, mend policy.addresses or raise policy.timeout_s"
@@ -155,9 +167,9 @@ class Pool(Generic[LinkType]):
             server.idle.pop().close()
 
     @contextlib.contextmanager
-    def _server_of(self, deadline: float) -> Iterator[_Server | None]:
+    def _server_of(self, servers: Sequence[_Server], deadline: float) -> Iterator[_Server | None]:
         """The least loaded server that is not passed over, held for one request; None once the time is up."""
-        server = self._taken(deadline)
+        server = self._taken(servers, deadline)
         try:
             yield server
         finally:
@@ -166,13 +178,13 @@ class Pool(Generic[LinkType]):
                     server.busy -= 1
                     self._changed.notify()
 
-    def _taken(self, deadline: float) -> _Server | None:
+    def _taken(self, servers: Sequence[_Server], deadline: float) -> _Server | None:
         while True:
             now = self._clock()
             if now >= deadline:
                 return None
             with self._changed:
-                free = [server for server in self._servers if server.busy < self._connections]
+                free = [server for server in servers if server.busy < self._connections]
                 ready = [server for server in free if server.closed_until <= now]
                 if ready:
                     server = min(ready, key=lambda each: each.busy)

@@ -1,21 +1,25 @@
 """vla-eval's model servers as they stand: msgpack over a websocket, a session per episode, one action per step.
 
 Their servers keep the rest of a chunk themselves and answer each observation with its next action, so that an
-episode stays with one connection, and is lost with it. Source: vla-eval 0.8.0, its protocol and its server.
+episode stays with one connection, and is lost with it. Source: vla-eval 0.8.0, its protocol and its server. Which one
+it is travels as the chunk's `policy_state`: two points of a sweep may run the same episode at the same time, and only
+the episode itself can tell which of the two it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import secrets
 import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from ray_eval.errors import EpisodeError, PolicyUnavailable, SetupError
+from ray_eval.errors import EpisodeError, PolicyChanged, PolicyUnavailable, SetupError
 from ray_eval.policies.contract import trial_observation
-from ray_eval.policies.remote.policy import RemotePolicy, actions_of, token_of
+from ray_eval.policies.remote.policy import RemotePolicy, actions_of, changed, the_same, token_of
 from ray_eval.policies.remote.pool import FIRST_PAUSE_S, BadAnswerError, LinkBrokenError
 from ray_eval.policies.remote.websocket import WebSocketLink, pack, unpack
 from ray_eval.sections import VlaEvalPolicySection
@@ -24,7 +28,8 @@ from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, ActionChunk, Observation, 
 PROTOCOL_VERSION = 1
 """Version of vla-eval's protocol that is spoken here."""
 
-Episode = tuple[str, int, int, int]
+SESSION_ID_BYTES = 8
+"""Length of a session's name, drawn anew for each episode, so that a restarted actor takes none for another's."""
 
 
 class VlaEvalLink(WebSocketLink):
@@ -49,6 +54,12 @@ class VlaEvalLink(WebSocketLink):
         message = {"type": kind, "payload": payload, "seq": self._sequence, "timestamp": time.time()}
         self.send(pack(message, is_key_bytes=False))
         return self._sequence
+
+    @property
+    def told(self) -> str:
+        """What the server says of itself, as JSON."""
+        told = {key: self.server.get(key) for key in ("model_server", "observation_params", "action_spec")}
+        return json.dumps(told, sort_keys=True, default=str)
 
     def act(self, payload: dict[str, Any], timeout_s: float) -> Any:
         """The actions for an observation."""
@@ -83,10 +94,12 @@ class VlaEvalPolicy(RemotePolicy):
         self._section = section
         self._keys = section.keys
         self._token = token_of(section)
-        self._sessions: OrderedDict[Episode, VlaEvalLink] = OrderedDict()
+        self._sessions: OrderedDict[bytes, VlaEvalLink] = OrderedDict()
+        self._known: str | None = None
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
         try:
+            self._known = the_same(self._greetings(), "the greeting")
             self._spec = self._asked_spec()
         except EpisodeError as error:
             raise SetupError(str(error)) from error
@@ -112,22 +125,25 @@ class VlaEvalPolicy(RemotePolicy):
         return outcomes
 
     def _outcome(self, observation: Observation) -> ActionChunk | Exception:
-        episode = _episode_of(observation)
+        # Another attempt at an episode begins again at its first step, and so in another session.
+        name = observation.policy_state if observation.step > 0 else secrets.token_bytes(SESSION_ID_BYTES)
         try:
-            session = self._session(episode, observation)
+            session = self._session(name, observation)
             try:
                 with session.lock:
                     actions = session.act(self._payload(observation), self._section.timeout_s)
-                return self._chunk(actions, session.address)
+                return dataclasses.replace(self._chunk(actions, session.address), policy_state=name)
             except BaseException:
-                self._forget(episode, session)
+                self._forget(name, session)
                 raise
         except LinkBrokenError as error:
             return PolicyUnavailable(f"policy server at {', '.join(self._section.addresses)}: {error}")
+        except PolicyChanged as error:
+            return error
         except (EpisodeError, SetupError) as error:
             return EpisodeError(str(error))
 
-    def _session(self, episode: Episode, observation: Observation) -> VlaEvalLink:
+    def _session(self, name: bytes, observation: Observation) -> VlaEvalLink:
         """The episode's session, begun at its first step.
 
         Raises:
@@ -135,20 +151,20 @@ class VlaEvalPolicy(RemotePolicy):
             LinkBrokenError: no server can be reached.
         """
         with self._lock:
-            session = self._sessions.pop(episode, None)
-            if session is not None and observation.step > 0:
-                self._sessions[episode] = session
-                return session
-            if session is None and observation.step > 0:
+            if name in self._sessions:
+                self._sessions.move_to_end(name)
+                return self._sessions[name]
+            if observation.step > 0:
                 raise EpisodeError(
                     f"policy vla_eval: {observation.suite}/{observation.task_id}/{observation.init_state_id}: expected "
                     "its session with the server, got none: it broke, or policy.connections is too small"
                 )
-            if session is None and len(self._sessions) >= self._section.connections:
-                _, session = self._sessions.popitem(last=False)
-        session = self._begun(session, observation)
+            used = None
+            if len(self._sessions) >= self._section.connections:
+                _, used = self._sessions.popitem(last=False)
+        session = self._begun(used, observation)
         with self._lock:
-            self._sessions[episode] = session
+            self._sessions[name] = session
         return session
 
     def _begun(self, used: VlaEvalLink | None, observation: Observation) -> VlaEvalLink:
@@ -173,17 +189,22 @@ class VlaEvalPolicy(RemotePolicy):
         session.tell("episode_start", start)
         return session
 
-    def _connected(self) -> VlaEvalLink:
-        """A new session with the server that has the fewest; tried again until the time is up."""
+    def _connected(self, addresses: Sequence[str] = ()) -> VlaEvalLink:
+        """A new session with the server that has the fewest, of all or of those; tried again until the time is up.
+
+        Raises:
+            PolicyChanged: the server says something else of itself than at the start.
+        """
+        addresses = addresses or self._section.addresses
         deadline = time.monotonic() + self._section.timeout_s
         failed: dict[str, str] = {}
         while True:
             with self._lock:
-                left = [address for address in self._section.addresses if address not in failed]
+                left = [address for address in addresses if address not in failed]
                 address = min(left, key=lambda each: self._held[each])
                 self._held[address] += 1
             try:
-                return VlaEvalLink(address, max(0.001, deadline - time.monotonic()), self._token)
+                return self._greeted(address, max(0.001, deadline - time.monotonic()))
             except BaseException as error:
                 self._let_go(address)
                 if not isinstance(error, LinkBrokenError):
@@ -194,9 +215,25 @@ class VlaEvalPolicy(RemotePolicy):
                     f"policy server at {address}: expected one within {self._section.timeout_s:g} s, got "
                     f"{failed[address]}; start it, or mend policy.addresses"
                 )
-            if len(failed) == len(self._section.addresses):
+            if len(failed) == len(addresses):
                 failed.clear()
                 time.sleep(FIRST_PAUSE_S)
+
+    def _greeted(self, address: str, timeout_s: float) -> VlaEvalLink:
+        session = VlaEvalLink(address, timeout_s, self._token)
+        if self._known not in (None, session.told):
+            session.close()
+            raise changed(address, self._known, session.told)
+        return session
+
+    def _greetings(self) -> dict[str, str]:
+        """What every server says of itself, by its address."""
+        told = {}
+        for address in self._section.addresses:
+            session = self._connected([address])
+            told[address] = session.told
+            self._hang_up(session)
+        return told
 
     def _let_go(self, address: str) -> None:
         with self._lock:
@@ -206,10 +243,9 @@ class VlaEvalPolicy(RemotePolicy):
         self._let_go(session.address)
         session.close()
 
-    def _forget(self, episode: Episode, session: VlaEvalLink) -> None:
+    def _forget(self, name: bytes, session: VlaEvalLink) -> None:
         with self._lock:
-            if self._sessions.get(episode) is session:
-                del self._sessions[episode]
+            self._sessions.pop(name, None)
         self._hang_up(session)
 
     def _payload(self, observation: Observation) -> dict[str, Any]:
@@ -248,10 +284,6 @@ class VlaEvalPolicy(RemotePolicy):
         finally:
             self._hang_up(session)
         return dataclasses.replace(spec, chunk_len=answer.shape[0], action_dim=answer.shape[1])
-
-
-def _episode_of(observation: Observation) -> Episode:
-    return observation.suite, observation.task_id, observation.init_state_id, observation.repeat
 
 
 def _remarks(wanted: dict[str, Any]) -> tuple[str, ...]:
