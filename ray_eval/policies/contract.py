@@ -18,6 +18,7 @@ from ray_eval.types import (
     STATE,
     ActionChunk,
     Array,
+    FloatArray,
     Observation,
     PolicySpec,
 )
@@ -30,6 +31,9 @@ TRIAL_NAMES = ("akita_black_bowl_1", "plate_1", "flat_stove_1", "joint:flat_stov
 """Names beside the trial observations' privileged state."""
 DEFAULT_IMAGE_SIZE_PX = 256
 """Height and width of the trial images where the policy does not say."""
+
+_POSE_AND_FINGERS = (-0.2, 0.0, 1.17, 3.14, 0.0, -0.09, 0.04, -0.04)
+_JOINTS_AND_FINGERS = (0.0, -0.16, 0.0, -2.44, 0.0, 2.23, 0.79, 0.04, -0.04)
 
 
 def check_policy(policy: Policy, observations: Sequence[Observation] | None = None) -> None:
@@ -142,13 +146,20 @@ def _trial_array(key: str, spec: PolicySpec, generator: np.random.Generator) -> 
         size_px = spec.image_size_px or DEFAULT_IMAGE_SIZE_PX
         return generator.integers(0, 256, (*history, size_px, size_px, 3), dtype=np.uint8)
     if key == STATE:
-        state = np.array([-0.2, 0.0, 1.17, 3.14, 0.0, -0.09, 0.04, -0.04])
-        return np.broadcast_to(state + generator.normal(0.0, 0.003, 8), (*history, 8)).astype(np.float32)
+        state = _trial_state(spec.state_dim or len(_POSE_AND_FINGERS))
+        state = state + generator.normal(0.0, 0.003, len(state))
+        return np.broadcast_to(state, (*history, len(state))).astype(np.float32)
     poses = np.zeros((3, POSE_SIZE))
     poses[:, :3] = np.array([(-0.1, 0.0, 0.9), (0.05, 0.2, 0.9), (-0.4, -0.14, 0.9)])
     poses[:, :3] += generator.normal(0.0, 0.01, (3, 3))
     poses[:, 3] = 1.0
     return np.broadcast_to(np.append(poses, 0.0), (*history, poses.size + 1)).astype(np.float32)
+
+
+def _trial_state(dim: int) -> FloatArray:
+    """The robot at an episode's beginning in LIBERO's format of so many numbers; of no such format, any numbers."""
+    known = {len(state): state for state in (_POSE_AND_FINGERS, _JOINTS_AND_FINGERS)}
+    return np.resize(np.array(known.get(dim, _POSE_AND_FINGERS)), dim)
 
 
 def _check_memory(policy: Policy, asked: Sequence[Observation], answers: Sequence[ActionChunk]) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ray_eval.errors import ContractError, RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
-from ray_eval.interfaces import Policy, StagedPolicy
+from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import check_answers, check_spec, continued, trial_observation
 from ray_eval.sections import BatchingSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.forward import free_cached_memory, is_out_of_memory, padded_forward
 from ray_eval.serving.sizes import BatchSizes
-from ray_eval.types import ActionChunk, Observation
+from ray_eval.types import ActionChunk, Observation, PolicySpec
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,13 @@ SEVERAL = 3
 LEAST_GAIN = 1.05
 """How many times more rows per second twice the batch must give to be worth it."""
 TIMED_FORWARDS = 3
+PROOF_S = 5.0
+"""How long the larger batches of a `batch_invariant` policy may take to be proved; what is not proved is not served."""
+
+_FREE = "or write serving.determinism=throughput, which promises no bytes"
+_NOISE = f"draw noise from each observation's noise_seed and keep nothing between requests, {_FREE}"
+_MEMORY = f"keep nothing between requests: what is to be remembered goes into the chunk's policy_state, {_FREE}"
+_INVARIANT = "let its spec not say batch_invariant, or write serving.max_batch_size=1"
 
 
 def thread_variables(count: int) -> Mapping[str, str]:
@@ -46,9 +53,10 @@ def thread_variables(count: int) -> Mapping[str, str]:
 def load_policy(
     section: PolicySection, batching: BatchingSection, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[Policy, BatchingSection]:
-    """The policy of a section, tried out; in throughput mode `max_batch_size` becomes the largest useful batch.
+    """The policy of a section, tried out, and the sizes in which it is served.
 
-    What ray-eval brings along is arithmetic of its own, and is not tried.
+    `max_batch_size` becomes the largest batch that was proved where the policy is `batch_invariant`, and the largest
+    useful one in throughput mode. What ray-eval brings along is arithmetic of its own, and is not tried.
 
     Raises:
         SetupError: the policy cannot be loaded, breaks its contract, or its bytes depend on more than the request.
@@ -63,8 +71,13 @@ def load_policy(
     if isinstance(section, ScriptedPolicy):
         return policy, batching
     _settle_torch(batching)
-    if batching.determinism == "reproducible":
+    if batching.determinism == "reproducible" or policy.spec.batch_invariant:
         prove(policy, batching)
+    if policy.spec.batch_invariant and policy.spec.is_reproducible and not isinstance(policy, RowwisePolicy):
+        proved = largest_proved_batch(policy, batching, clock)
+        logger.info("policy %r: batches of up to %d rows give the bytes of one", policy.spec.name, proved)
+        batching = dataclasses.replace(batching, max_batch_size=proved)
+    if batching.determinism == "reproducible":
         return policy, batching
     largest = largest_useful_batch(policy, batching, clock)
     logger.info("policy %r: the largest useful batch is %d", policy.spec.name, largest)
@@ -85,18 +98,89 @@ def _settle_torch(batching: BatchingSection) -> None:
 def prove(policy: Policy, batching: BatchingSection) -> None:
     """Asks about made-up observations with other neighbours, at other positions, with other fill, and again.
 
-    A policy that goes on from its last chunk is asked once more with the rest of that, at several lengths and delays.
-    One that says it is not `is_reproducible` is only tried.
+    Then episodes go on to a later step, in turns and alone, with the memory that was handed back. A policy that goes on
+    from its last chunk is asked once more with the rest of that, at several lengths and delays. One that says it is not
+    `is_reproducible` is only tried.
 
     Raises:
         SetupError: an answer breaks the contract, or its bytes change.
     """
-    count = SEVERAL if policy.spec.batch_invariant else batching.batch_size
+    count = min(SEVERAL, batching.max_batch_size) if policy.spec.batch_invariant else batching.batch_size
     rows = _trial_rows(policy, max(count, SEVERAL))
     answers = _proved(policy, rows, count, batching)
     if policy.spec.takes_prefix and policy.spec.is_reproducible:
         rests = [continued(rows[i], answers[i], 1 + i % 2, delay_steps=i % SEVERAL) for i in sorted(answers)]
         _proved(policy, rests, count, batching)
+    if policy.spec.is_reproducible:
+        _prove_in_turns(policy, rows, batching)
+
+
+def _prove_in_turns(policy: Policy, rows: Sequence[Observation], batching: BatchingSection) -> None:
+    """Two episodes' later steps, asked about right after their own first step, after the other's, and again.
+
+    What a policy kept between requests, if only from a first step on, would come from the other episode. The third has
+    the first one's identity: two points of a sweep may run the same episode at the same time.
+    """
+    row_count = BatchSizes(batching, policy.spec).rows(1)
+
+    def ask(row: Observation) -> ActionChunk:
+        return _answers(policy, [row], row_count)[0]
+
+    first, other = rows[0], rows[1]
+    double = dataclasses.replace(
+        other,
+        suite=first.suite,
+        task_id=first.task_id,
+        init_state_id=first.init_state_id,
+        repeat=first.repeat,
+        noise_seed=first.noise_seed,
+        task=first.task,
+    )
+    # It sees something else than at first, so that the first frame told apart from it is something kept.
+    later = dataclasses.replace(continued(first, ask(first)), arrays=rows[2].arrays)
+    expected = ask(later)
+    later_other = continued(other, ask(other))
+    for row, how in (
+        (later, "another episode began before its later step"),
+        (later_other, ""),
+        (later, "another episode went on before its later step"),
+        (later, "its later step is asked again"),
+        (double, ""),
+        (later, "the same episode began once more before its later step"),
+    ):
+        answer = ask(row)
+        if how:
+            _expect_same(policy.spec, expected, answer, how, _MEMORY)
+
+
+def largest_proved_batch(policy: Policy, batching: BatchingSection, clock: Callable[[], float]) -> int:
+    """The largest batch of a `batch_invariant` policy, up to `max_batch_size`, that gives each row the bytes of one.
+
+    Sizes double, and of each the next smaller one is tried as well, for `PROOF_S` or until memory runs out.
+
+    Raises:
+        SetupError: the bytes of a row change with the size.
+    """
+    rows = _trial_rows(policy, SEVERAL)
+    known = [_answers(policy, [row], 1)[0] for row in rows]
+    best, deadline = 1, clock() + PROOF_S
+    while best < batching.max_batch_size:
+        started, size = clock(), min(2 * best, batching.max_batch_size)
+        try:
+            for count in sorted({max(best + 1, size - 1), size}):
+                order = [i % SEVERAL for i in range(count)]
+                for i, answer in zip(order, _answers(policy, [rows[i] for i in order], count), strict=True):
+                    _expect_same(policy.spec, known[i], answer, f"it shares a forward of {count} rows", _INVARIANT)
+        except SetupError as error:
+            if best > 1 and error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                logger.warning("policy %r: out of memory at %d rows", policy.spec.name, size)
+                free_cached_memory()
+                break
+            raise
+        best = size
+        if clock() + 2 * (clock() - started) > deadline:
+            break
+    return best
 
 
 def _proved(
@@ -104,11 +188,14 @@ def _proved(
 ) -> Mapping[int, ActionChunk]:
     """The answer to each row that was asked about, the same in every order."""
     sizes = BatchSizes(batching, policy.spec)
+    size_remedy = _INVARIANT if policy.spec.batch_invariant else f"write serving.batch_size=1, {_FREE}"
     known: dict[int, ActionChunk] = {}
     for how, order in _orders(count, len(rows), policy.spec.is_reproducible):
         answers = _answers(policy, [rows[i] for i in order], sizes.rows(len(order)))
         for i, answer in zip(order, answers, strict=True):
-            _expect_same(policy.spec.name, known.setdefault(i, answer), answer, how, batching)
+            remedy = _NOISE if how.startswith("asked") else size_remedy
+            said = f"{how}, in forwards of {sizes.rows(len(order))}"
+            _expect_same(policy.spec, known.setdefault(i, answer), answer, said, remedy)
     return known
 
 
@@ -205,16 +292,9 @@ def _difference(first: ActionChunk, second: ActionChunk) -> str:
     return "the same actions with another action_raw" if memory else "the same actions with another policy_state"
 
 
-def _expect_same(name: str, first: ActionChunk, second: ActionChunk, how: str, batching: BatchingSection) -> None:
-    if _bytes_of(first) == _bytes_of(second):
-        return
-    remedy = (
-        "draw noise from each observation's noise_seed and keep nothing between requests"
-        if how.startswith("asked")
-        else "write serving.batch_size=1"
-    )
-    raise SetupError(
-        f"policy {name!r}: expected the same bytes whenever an observation is asked about, got "
-        f"{_difference(first, second)} in forwards of {batching.batch_size} when {how}; {remedy}, or write "
-        "serving.determinism=throughput, which promises no bytes"
-    )
+def _expect_same(spec: PolicySpec, first: ActionChunk, second: ActionChunk, how: str, remedy: str) -> None:
+    if _bytes_of(first) != _bytes_of(second):
+        raise SetupError(
+            f"policy {spec.name!r}: expected the same bytes whenever an observation is asked about, got "
+            f"{_difference(first, second)} when {how}; {remedy}"
+        )

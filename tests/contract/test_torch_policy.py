@@ -298,3 +298,31 @@ def test_a_network_in_training_mode_is_refused_at_the_start_and_told_what_to_wri
     policy, sizes = load_policy(section, BatchingSection(determinism="throughput", max_batch_size=8))
     assert sizes.max_batch_size in (1, 2, 4, 8)
     assert not served_spec(policy.spec, sizes).is_reproducible
+
+
+INVARIANT = """
+import numpy as np
+from ray_eval.types import STATE, ActionChunk, PolicySpec
+
+class Promising:
+    spec = PolicySpec("promising", (STATE,), chunk_len=2, batch_invariant=True, state_dim=9)
+
+    def __init__(self, largest: int):
+        self.largest = largest
+
+    def infer_batch(self, observations):
+        assert all(o.arrays[STATE].shape == (9,) for o in observations)
+        error = np.float32(1e-6) * (len(observations) > self.largest)
+        return [ActionChunk(np.full((2, 7), o.arrays[STATE][0] + error, np.float32)) for o in observations]
+"""
+
+
+@pytest.mark.parametrize("determinism", ["reproducible", "throughput"])
+def test_a_promise_of_batch_invariance_is_kept_up_to_the_size_that_is_served_or_refused(users_module, determinism):
+    (users_module / "users_promise.py").write_text(INVARIANT)
+    honest = TorchPolicySection("users_promise:Promising", Kwargs(largest=8), device="cpu")
+    policy, sizes = load_policy(honest, BatchingSection(determinism=determinism, max_batch_size=8))
+    assert sizes.max_batch_size <= 8
+    assert served_spec(policy.spec, sizes).is_reproducible
+    with pytest.raises(SetupError, match=r"9 rows|10 rows|15 rows; let its spec not say batch_invariant"):
+        load_policy(honest, BatchingSection(determinism=determinism))

@@ -14,7 +14,7 @@ from ray_eval.config import load_config
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.sections import BatchingSection
 from ray_eval.serving.batcher import Batcher
-from ray_eval.serving.determinism import largest_useful_batch, prove
+from ray_eval.serving.determinism import largest_proved_batch, largest_useful_batch, prove
 from ray_eval.serving.sizes import BatchSizes, served_spec
 from ray_eval.types import STATE, ActionChunk, Observation, PolicySpec
 
@@ -95,7 +95,7 @@ def test_the_refusal_names_the_part_of_an_answer_that_differs(part):
             value = bytes([count % 256]) if part == "policy_state" else np.full((2, 3), count, np.float32)
             return [dataclasses.replace(c, **{part: value}) for c in super().infer_batch(observations)]
 
-    with pytest.raises(SetupError, match=f"got the same actions with another {part} in forwards of 2"):
+    with pytest.raises(SetupError, match=f"got the same actions with another {part} when .*, in forwards of 2"):
         prove(Wavering(takes_prefix=True), reproducible(2))
 
 
@@ -111,6 +111,118 @@ def test_a_false_promise_of_batch_invariance_is_refused():
     with pytest.raises(SetupError, match="p"):
         prove(Rows(lambda s, i, seeds: len(seeds), batch_invariant=True), reproducible(1))
     prove(Rows(batch_invariant=True), reproducible(1))
+
+
+@pytest.mark.parametrize("first_wrong", [4, 7, 8, 33, 64])
+def test_a_promise_of_batch_invariance_is_proved_up_to_the_size_that_is_served(first_wrong):
+    policy = Rows(lambda s, i, seeds: s + 1e-3 * (len(seeds) >= first_wrong), batch_invariant=True)
+    prove(policy, reproducible(1))
+    with pytest.raises(SetupError, match=r"shares a forward of \d+ rows; let its spec not say batch_invariant"):
+        largest_proved_batch(policy, BatchingSection(), clock=lambda: 0.0)
+    assert largest_proved_batch(policy, BatchingSection(max_batch_size=first_wrong - 1), clock=lambda: 0.0) == (
+        first_wrong - 1
+    )
+
+
+def test_a_size_between_two_powers_of_two_is_tried_as_well():
+    policy = Rows(lambda s, i, seeds: s + 1e-3 * (len(seeds) == 15), batch_invariant=True)
+    with pytest.raises(SetupError, match="forward of 15 rows"):
+        largest_proved_batch(policy, BatchingSection(), clock=lambda: 0.0)
+
+
+@pytest.mark.parametrize(("row_s", "proved"), [(0.0, 64), (0.02, 64), (0.5, 4), (10.0, 2)])
+def test_a_batch_invariant_policy_is_served_in_batches_that_could_be_proved_soon(row_s, proved):
+    policy = Rows(batch_invariant=True)
+    assert largest_proved_batch(policy, BatchingSection(), Clock(policy, lambda size: row_s * size)) == proved
+    assert sum(policy.sizes) * row_s <= 12 or proved == 2
+
+
+def test_memory_bounds_the_batches_of_a_batch_invariant_policy():
+    policy = Rows(batch_invariant=True, limit=20)
+    assert largest_proved_batch(policy, BatchingSection(), clock=lambda: 0.0) == 16
+    with pytest.raises(SetupError, match="memory for a forward of 1 rows"):
+        largest_proved_batch(Rows(batch_invariant=True, limit=0), BatchingSection(), clock=lambda: 0.0)
+
+
+class Remembering(Rows):
+    """Answers by what it keeps of earlier requests, per `key`, and forgets it where an episode begins."""
+
+    def __init__(self, key, keep, **spec):
+        super().__init__(**spec)
+        self.key, self.keep, self.kept = key, keep, {}
+
+    def infer_batch(self, observations):
+        chunks = []
+        for row in observations:
+            before = None if row.step == 0 else self.kept.get(self.key(row))
+            self.kept[self.key(row)] = self.keep(before, row)
+            chunks.append(ActionChunk(np.full((2, 7), self.kept[self.key(row)], np.float32)))
+        return chunks
+
+
+def decaying(before, row):
+    return 0.9 * (before or 0) + row.arrays[STATE][0]
+
+
+def of_the_first(before, row):
+    return row.arrays[STATE][0] if before is None else before
+
+
+class TurningTo(Rows):
+    """Keeps the first frame since it was last asked about another episode, whatever the step."""
+
+    asked, frame = None, None
+
+    def infer_batch(self, observations):
+        chunks = []
+        for row in observations:
+            if self.asked != (row.task_id, row.init_state_id):
+                self.asked, self.frame = (row.task_id, row.init_state_id), row.arrays[STATE][0]
+            chunks.append(ActionChunk(np.full((2, 7), self.frame, np.float32)))
+        return chunks
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize(
+    ("key", "keep"),
+    [
+        (lambda _: 0, decaying),
+        (lambda _: 0, of_the_first),
+        (lambda row: (row.task_id, row.init_state_id), decaying),
+        (lambda row: (row.task_id, row.init_state_id), of_the_first),
+    ],
+    ids=["a recurrent one", "one first frame", "one per episode", "one first frame per episode"],
+)
+def test_a_policy_that_remembers_from_an_episodes_first_step_on_is_refused(batch_size, key, keep):
+    with pytest.raises(SetupError, match=r"when .*episode|when its later step.*goes into the chunk's policy_state"):
+        prove(Remembering(key, keep), reproducible(batch_size))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_policy_that_begins_anew_whenever_it_is_asked_about_another_episode_is_refused(batch_size):
+    with pytest.raises(SetupError, match="when another episode began before its later step"):
+        prove(TurningTo(), reproducible(batch_size))
+
+
+def test_a_policy_whose_memory_travels_with_the_request_is_not():
+    class Carrying(Rows):
+        def infer_batch(self, observations):
+            before = [np.frombuffer(row.policy_state or bytes(8))[0] for row in observations]
+            values = [decaying(b, row) for b, row in zip(before, observations, strict=True)]
+            return [ActionChunk(np.full((2, 7), v, np.float32), np.float64(v).tobytes()) for v in values]
+
+    prove(Carrying(), reproducible(1))
+    prove(Carrying(), reproducible(3))
+
+
+@pytest.mark.parametrize("state_dim", [None, 8, 9, 14])
+def test_trial_observations_have_as_many_state_numbers_as_the_policy_reads(state_dim):
+    class Reading(Rows):
+        def infer_batch(self, observations):
+            assert {row.arrays[STATE].shape for row in observations} == {(2, state_dim or 8)}
+            return super().infer_batch(observations)
+
+    prove(Reading(state_dim=state_dim, n_obs_steps=2), reproducible(2))
 
 
 def test_a_policy_that_promises_nothing_is_only_tried():
