@@ -102,7 +102,6 @@ def _rollout(config: EvalConfig, identity: Mapping[str, Any]) -> Iterator[tuple[
             queue_rules(config, spec),
             latency.section,
             fps=config.execution.fps,
-            policy=spec,
         )
         rollout = Rollout(policy.connection)
         stack.callback(rollout.close)
