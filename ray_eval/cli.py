@@ -17,6 +17,7 @@ from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.report.metrics import error_groups
 from ray_eval.report.progress import ProgressView, result_table
+from ray_eval.report.terminal import output_console, silence
 from ray_eval.types import EpisodeResult
 
 if typing.TYPE_CHECKING:
@@ -27,9 +28,6 @@ EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 SERVE_ADDRESS = "127.0.0.1:8000"
 """Where `ray-eval serve` listens unless told."""
-
-PLAIN_WIDTH = 160
-"""Columns of a table that goes to a file or a pipe."""
 
 _RUN_EPILOG = """\
 examples:
@@ -70,19 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("ray-eval: interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone, as with `| head`.
-        sys.stderr.close()
+        silence()
         return EXIT_COMPLETE
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command and its words; argparse itself takes no word that stands behind an option behind words."""
     parsed, behind = _parser().parse_known_args(arguments)
+    if parsed.command is _bench:
+        parsed.options = [*behind, *parsed.options]
+        return parsed
     words: list[str] | None = getattr(parsed, "words", None)
     unknown = [word for word in behind if words is None or word.startswith("-")]
     if unknown:
-        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        hints = [f"; write {word[2:]}=..." for word in unknown if word.startswith("--") and words is not None][:1]
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
     if words is not None:
-        words += behind
+        parsed.words = [*words, *behind]
     return parsed
 
 
@@ -166,7 +168,7 @@ def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve = commands.add_parser("serve", help="serve a policy over gRPC, without Ray")
     serve.add_argument("policy", metavar="POLICY", help="a preset (ray-eval list policies), or a YAML file")
-    serve.add_argument("words", nargs="*", metavar="policy.key=value", help="overrides")
+    serve.add_argument("words", nargs="*", default=[], metavar="policy.key=value", help="overrides")
     serve.add_argument("--address", help=f"host:port or unix:/path (default: serving.address, else {SERVE_ADDRESS})")
     serve.add_argument("--token-file", type=Path, metavar="FILE", help="file of the bearer token that calls must carry")
     serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate, PEM")
@@ -198,18 +200,12 @@ def _run(parsed: argparse.Namespace) -> int:
     require_eval_extra()
     from ray_eval.driver.interrupt import sigterm_interrupts
 
-    console = _console()
+    console = output_console()
     with sigterm_interrupts():
         with ProgressView(console).phase("loading"):
             from ray_eval.driver.run import run
         evaluation = run(config, resume=parsed.resume, console=console)
     return _show_result(console, config, evaluation)
-
-
-def _console() -> Console:
-    """The terminal, or whatever takes our output, which has room for whole lines."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 def _source_and_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -239,6 +235,8 @@ def _recorded_config(folder: Path) -> Path:
             f"{folder}: expected a run to resume, got one that was ended before it began; start it again "
             f"by its own command, with --out {folder} if you like"
         )
+    if is_file(folder / "sweep.json"):
+        raise ConfigError(f"{folder}: expected a run's folder, got a sweep's; write ray-eval sweep --resume {folder}")
     raise ConfigError(f"{folder}: expected a run's folder with config.yaml to resume, found none; check the path")
 
 
@@ -248,10 +246,10 @@ def _show_plan(config: EvalConfig) -> int:
 
     plan = plan_of(config)
     check_execution(config)
-    print(to_yaml(config.resolved()), end="")
     print(f"# {len(plan)} episodes:")
     for spec in plan:
         print(f"#   {spec.episode_id}  env_seed {spec.env_seed}  max_steps {spec.max_steps}")
+    print(to_yaml(config.resolved()), end="")
     return EXIT_COMPLETE
 
 
@@ -321,7 +319,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
         return EXIT_COMPLETE
     if parsed.resume is None:
         create_sweep(plan, out)
-    console = _console()
+    console = output_console()
     result = run_sweep(plan, out, console)
     console.print(sweep_table(title_of(plan), result.points, console.width))
     figures = ", ".join(str(path) for path in (out / "success.png", out / "queue.png") if path.exists())
@@ -350,7 +348,7 @@ def _tune(parsed: argparse.Namespace) -> int:
     plain, space = split_axes(words)
     config = load_config(source, plain)
     out = parsed.out or default_sweep_folder(config, "tune")
-    console = _console()
+    console = output_console()
     result = tune(
         config,
         space or default_space(config),
@@ -439,10 +437,13 @@ def _list_tasks(suite: str | None) -> int:
 
     if suite is None:
         raise ConfigError("list tasks: expected a suite, got none; write for instance ray-eval list tasks libero_goal")
+    if suite in preset_names("suites"):
+        members = ", ".join(load_config(None, ["policy=noop", f"suite={suite}"]).suite)
+        raise ConfigError(f"list tasks: expected a suite, got the group {suite!r}; write one of {members}")
     table = Table("id", "task", box=None)
     for task_id, instruction in enumerate(instructions(suite)):
         table.add_row(str(task_id), instruction)
-    Console().print(table)
+    output_console().print(table)
     return EXIT_COMPLETE
 
 
@@ -457,4 +458,4 @@ def _bench(parsed: argparse.Namespace) -> int:
 def _doctor(_parsed: argparse.Namespace) -> int:
     from ray_eval.driver.doctor import examine
 
-    return examine(_console())
+    return examine(output_console())

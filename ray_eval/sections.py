@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -288,6 +289,8 @@ class TorchPolicySection:
             "package.module:factory, or policy.path=FILE.pt of a TorchScript or torch.export module",
             self.entrypoint,
         )
+        parts = (self.entrypoint or "module:factory").partition(":")
+        require(all(parts), "policy.entrypoint", "package.module:factory, with a ':' between them", self.entrypoint)
         require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)
         require(1 <= self.action_dim <= 1000, "policy.action_dim", "1 to 1000", self.action_dim)
         require(1 <= self.n_obs_steps <= 100, "policy.n_obs_steps", "1 to 100", self.n_obs_steps)
@@ -377,7 +380,9 @@ class RemoteSection:
         require(
             bool(self.addresses), "policy.addresses", "one or several, for instance [127.0.0.1:8000]", self.addresses
         )
-        require(all(map(str.strip, self.addresses)), "policy.addresses", "no empty one", self.addresses)
+        for address in self.addresses:
+            has_port = address.startswith(("unix:", "ws://", "wss://")) or re.fullmatch(r".+:\d+", address) is not None
+            require(has_port, "policy.addresses", "host:port each", address)
         require(0 < self.timeout_s <= 3600, "policy.timeout_s", "above 0, to 3600", self.timeout_s)
         require(1 <= self.connections <= 4096, "policy.connections", "1 to 4096", self.connections)
         rows = self.chunk_len

@@ -11,16 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 
 from ray_eval.bench.rows import Row
 from ray_eval.bench.tasks import BenchTask
+from ray_eval.config import check_writable
 from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.report.terminal import output_console
 from ray_eval.rollout.actor import installed_versions
 
-PLAIN_WIDTH: Final = 140
-"""Columns of the table where it does not go to a terminal."""
 _SIMULATING: Final = ("step", "reset", "build", "render", "memory", "e2e")
 """Benches that run LIBERO, whose variables must be there before NumPy is loaded."""
 
@@ -112,10 +111,12 @@ def bench_parser() -> argparse.ArgumentParser:
 
 def run_bench(wanted: argparse.Namespace) -> None:
     """Measures, shows the table, and writes the JSON where it is asked for."""
+    if wanted.json is not None:
+        check_writable(wanted.json, "--json")
     if wanted.name in _SIMULATING or wanted.task:
         _enter_worker_environment()
     rows = BENCHES[wanted.name][0](wanted)
-    _console().print(table_of(wanted.name, rows))
+    output_console().print(table_of(wanted.name, rows))
     if wanted.json is not None:
         wanted.json.write_text(json.dumps(report_of(wanted.name, rows), indent=1) + "\n", encoding="utf-8")
 
@@ -142,11 +143,6 @@ def report_of(name: str, rows: Sequence[Row]) -> dict[str, Any]:
 
 def _figure(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}".rstrip()
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 def _tasks(wanted: argparse.Namespace, *defaults: str) -> list[BenchTask]:

@@ -37,6 +37,7 @@ __all__ = [
     "RayConfig",
     "RenderConfig",
     "ServingConfig",
+    "check_writable",
     "configs_folder",
     "is_file",
     "load_config",
@@ -134,6 +135,9 @@ def _read_source(source: str | Path | Mapping[str, Any] | None) -> tuple[bool, d
     known = preset_names(".")
     if str(source) not in known:
         hint = did_you_mean(str(source), known)
+        for key in ("policy", "suite", "protocol"):
+            folder = PRESET_FOLDERS.get(key, "suites")
+            hint = hint or (f" Did you mean {key}={source}?" if str(source) in preset_names(folder) else "")
         raise ConfigError(f"{shown(str(source))}: expected a file or one of {', '.join(known)}, found neither.{hint}")
     return True, load_preset(".", str(source))
 
@@ -146,7 +150,25 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def check_writable(path: Path, key: str) -> None:
+    """Passes when a file of results can be written, before anything is computed for it; makes the folder.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"{key} {path}: expected a file that can be written, got {error.strerror}") from error
+
+
 def _parse_overrides(overrides: Sequence[str]) -> _Overrides:
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides: expected a list of key=value, got the text {shown(overrides)}")
     parsed: dict[str, str] = {}
     for text in overrides:
         key, separator, value = checked_text(text, "key=value").partition("=")

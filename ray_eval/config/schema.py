@@ -327,9 +327,12 @@ class EvalConfig:
             require(values is None or len(set(values)) == len(values), name, "no value twice", values)
         for name, indices in (("tasks", self.tasks), ("init_states", self.init_states)):
             is_ok = indices is None or (min(indices) >= 0 and max(indices) < 10**6)
-            require(is_ok, name, "indices from 0 to 999999", indices)
+            require(is_ok, name, "indices from 0 upwards", indices)
         if self.init_states is not None and self.episodes_per_task is not None:
-            raise ConfigError("episodes_per_task: expected nothing while init_states is given; leave one of them out")
+            raise ConfigError(
+                "episodes_per_task: expected nothing while init_states is given; leave one of them out, or where a "
+                "preset has the other, set that to null"
+            )
         count = self.episodes_per_task
         require(count is None or 1 <= count <= 10**6, "episodes_per_task", "1 to 1000000", count)
         require(1 <= self.repeats <= 10_000, "repeats", "1 to 10000", self.repeats)

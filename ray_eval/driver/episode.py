@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray_eval.config import EvalConfig, load_config
+from ray_eval.config import EvalConfig, check_writable, load_config
 from ray_eval.driver.latency import resolve_latency
 from ray_eval.driver.resolve import env_settings, queue_rules
 from ray_eval.driver.scratch import scratch_folder
@@ -50,6 +50,9 @@ def run_again(
         SetupError: the trace cannot be written.
     """
     records: list[StepRecord] = []
+    for option, file in (("--video", video), ("--trace", trace)):
+        if file is not None:
+            check_writable(file, option)
     ledger = read_ledger(folder)
     config = load_config(ledger.header["config"])
     recorded = _recorded(ledger.episodes, episode_id)

@@ -179,7 +179,10 @@ def check_identity(
         lines = "".join(f"\n  {key}: {recorded.get(key)!r} there, {present.get(key)!r} now" for key in differing)
         if set(differing) <= set(canaries):
             lines += "\nThis machine computes other bits: resume on one like the first, or set limits.allow_mixed=true"
-        raise ConfigError(f"{path}: expected the run's own identity, got another; resume with its values:{lines}")
+        remedy = "resume with its values"
+        if any(key.startswith("environment.policy") for key in differing):
+            remedy = "the policy is no longer the one that the run began with: bring that back, or start a new run"
+        raise ConfigError(f"{path}: expected the run's own identity, got another; {remedy}:{lines}")
 
 
 def _check_existence(path: Path, *, is_resume: bool) -> None:

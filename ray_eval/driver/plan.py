@@ -45,7 +45,11 @@ def _init_states(config: EvalConfig, suite: str, task_id: int, count: int) -> tu
     if config.init_states is not None:
         return _within("init_states", sorted(config.init_states), count, f"{suite} task {task_id} has")
     wanted = config.episodes_per_task or count
-    return _within("episodes_per_task", range(wanted), count, f"{suite} task {task_id} has")
+    if wanted > count:
+        raise ConfigError(
+            f"episodes_per_task: expected at most {count}, got {wanted}; {suite} task {task_id} has {count}"
+        )
+    return tuple(range(wanted))
 
 
 def _within(key: str, indices: Sequence[int], count: int, owner: str) -> tuple[int, ...]:

@@ -159,7 +159,12 @@ def create_sweep(plan: SweepPlan, out: Path, *, exist_ok: bool = False) -> None:
     if not exist_ok and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: expected no such folder, found one; go on with it by --resume {out}")
     for point in plan.points:
-        (out / point.folder).mkdir(parents=True, exist_ok=exist_ok)
+        try:
+            (out / point.folder).mkdir(parents=True, exist_ok=exist_ok)
+        except OSError as error:
+            raise ConfigError(
+                f"{out}: expected a folder that can be made, got {error.strerror}; choose --out"
+            ) from error
         write_atomically(out / point.folder / CONFIG_NAME, to_yaml(point.config.resolved()))
     points = [{"folder": point.folder, "values": point.values} for point in plan.points]
     write_atomically(out / MANIFEST_NAME, json.dumps({"axes": plan.axes, "points": points}, indent=2) + "\n")
@@ -174,7 +179,11 @@ def read_sweep(out: Path, overrides: Sequence[str] = ()) -> SweepPlan:
     try:
         manifest = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{out}: expected a sweep's folder with {MANIFEST_NAME} to resume, got {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        hint = f"; that is a run: ray-eval run --resume {out}" if (out / CONFIG_NAME).is_file() else ""
+        raise ConfigError(
+            f"{out}: expected a sweep's folder with {MANIFEST_NAME} to resume, got {reason}{hint}"
+        ) from error
     points = tuple(
         Point(entry["folder"], entry["values"], load_config(out / entry["folder"] / CONFIG_NAME, overrides))
         for entry in manifest["points"]

@@ -1,0 +1,80 @@
+"""What the command line says to words that it cannot take, before anything is started."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import ray_eval
+from ray_eval.cli import main
+from ray_eval.errors import ConfigError
+
+ORACLE = ("run", "policy=oracle", "suite=libero_object", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run", "oracle", "--dry-run"), "Did you mean policy=oracle?"),
+        ((*ORACLE, "episodes_per_task=51"), "episodes_per_task: expected at most 50, got 51"),
+        ((*ORACLE, "tasks=[-1]"), "tasks: expected indices from 0 upwards"),
+        (("run", "first_light", "init_states=[0]", "--dry-run"), "where a preset has the other, set that to null"),
+        (("list", "tasks", "libero"), "write one of libero_spatial, libero_object"),
+        (("sweep", "latency", "execution.latency.steps=0,1", "--out", "/proc/x"), "expected a folder that can be made"),
+        (("bench", "serve", "--json", "/proc/x.json"), "--json /proc/x.json: expected a file that can be written"),
+        (("episode", "nowhere", "a/0/0", "--video", "/proc/x.mp4"), "--video /proc/x.mp4: expected a file that can"),
+        (("serve", "kserve", "policy.addresses=[127.0.0.1]"), "policy.addresses: expected host:port each"),
+        (("serve", "torch", "policy.entrypoint=mine"), "policy.entrypoint: expected package.module:factory"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_write(words, says, capsys):
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert shown.count("\n") == 1
+
+
+def test_folders_of_sweeps_and_runs_name_each_others_command(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    assert main(("run", "--resume", str(tmp_path / "sweep"))) == 2
+    assert f"ray-eval sweep --resume {tmp_path / 'sweep'}" in capsys.readouterr().err
+    assert main(("sweep", "--resume", str(tmp_path / "run"))) == 2
+    assert f"ray-eval run --resume {tmp_path / 'run'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("bench", "--help"), "usage: ray-eval bench"),
+        (("run", "first_light", "--workers", "2"), "unrecognized arguments: --workers; write workers=..."),
+        (("serve",), "the following arguments are required: POLICY\n"),
+    ],
+)
+def test_usage_is_shown(words, says, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert says in "".join(capsys.readouterr())
+
+
+def test_overrides_in_one_text_are_refused():
+    with pytest.raises(ConfigError, match=r"overrides: expected a list of key=value, got the text 'tasks=\[3\]'"):
+        ray_eval.load_config("first_light", "tasks=[3]")
+
+
+def test_a_reader_that_has_gone_does_not_end_what_is_at_work(tmp_path):
+    code = (
+        "from ray_eval.report.terminal import output_console\n"
+        "console = output_console()\n"
+        "for _ in range(20000): console.print('a line that nobody reads')\n"
+        f"open({str(tmp_path / 'done')!r}, 'w').close()\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "done").exists()
