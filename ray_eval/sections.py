@@ -281,6 +281,8 @@ class TorchPolicySection:
     """Consecutive observations that such a module gets, oldest first, behind the batch axis."""
     noise_shape: tuple[int, ...] = ()
     """Shape per row of such a module's last input, standard normal from the request's seed; empty for none."""
+    state_dim: int | None = None
+    """Components of `observation.state` that the policy reads; null takes what a factory says, else the protocol's."""
 
     def __post_init__(self) -> None:
         require(
@@ -294,6 +296,8 @@ class TorchPolicySection:
         require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)
         require(1 <= self.action_dim <= 1000, "policy.action_dim", "1 to 1000", self.action_dim)
         require(1 <= self.n_obs_steps <= 100, "policy.n_obs_steps", "1 to 100", self.n_obs_steps)
+        dim = self.state_dim
+        require(dim is None or 1 <= dim <= 1000, "policy.state_dim", "null or 1 to 1000", dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +379,8 @@ class RemoteSection:
     """Columns of an answer, where `chunk_len` is given."""
     image_size_px: int | None = None
     """Height and width of the images sent; null takes the protocol's."""
+    state_dim: int | None = None
+    """Components of `observation.state` that the policy reads; null takes the protocol's."""
 
     def __post_init__(self) -> None:
         require(
@@ -387,6 +393,8 @@ class RemoteSection:
         require(1 <= self.connections <= 4096, "policy.connections", "1 to 4096", self.connections)
         rows = self.chunk_len
         require(rows is None or 1 <= rows <= 1000, "policy.chunk_len", "null or 1 to 1000", rows)
+        dim = self.state_dim
+        require(dim is None or 1 <= dim <= 1000, "policy.state_dim", "null or 1 to 1000", dim)
 
 
 @dataclass(frozen=True, slots=True)

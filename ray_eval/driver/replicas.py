@@ -13,6 +13,7 @@ from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster
+from ray_eval.driver.resolve import told_state
 from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.sections import ConnectSection, ListenSection, PolicySection, RemoteSection, ScriptedPolicy
 from ray_eval.types import PolicySpec
@@ -60,7 +61,7 @@ class Replicas:
         self._load_timeout_s = config.serving.load_timeout_s if hasattr(config.policy, "path") else None
         gpus = gpu_share(config.policy, len(names), ray.cluster_resources().get("GPU", 0.0))
         self._actors: dict[str, ActorHandle[Any]] = {
-            name: cluster.start_policy(name, config.policy, listen(name), config.serving.batching(), gpus)
+            name: cluster.start_policy(name, told_state(config), listen(name), config.serving.batching(), gpus)
             for name in names
         }
         self._spec: PolicySpec | None = None

@@ -10,7 +10,17 @@ from ray_eval.config import EvalConfig
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.rollout.latency import shortest_steps
-from ray_eval.sections import EnvSettings, ImageRecipe, LatencySection, ObservationRecipe, QueueRules, StateFormat
+from ray_eval.sections import (
+    EnvSettings,
+    ImageRecipe,
+    LatencySection,
+    ObservationRecipe,
+    PolicySection,
+    QueueRules,
+    RemoteSection,
+    StateFormat,
+    TorchPolicySection,
+)
 from ray_eval.types import ACTION, IMAGE_KEYS, OBSERVATION_KEYS, STATE, PolicySpec
 
 ACTION_DIM = 7
@@ -54,6 +64,17 @@ def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
         task_text=config.task_text,
         model_cache_bytes=round(config.limits.model_cache_gb * 1e9),
     )
+
+
+def told_state(config: EvalConfig) -> PolicySection:
+    """The policy's section, with the size of the protocol's state where a policy could not know it otherwise.
+
+    It is tried with made-up observations of that size before it is asked about any of the protocol's.
+    """
+    section = config.policy
+    if isinstance(section, (TorchPolicySection, RemoteSection)) and section.state_dim is None:
+        return dataclasses.replace(section, state_dim=STATE_DIMS[config.protocol.state_format])
+    return section
 
 
 def _check_state(state_format: StateFormat, spec: PolicySpec) -> None:

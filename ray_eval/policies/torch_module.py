@@ -133,7 +133,8 @@ def _made(torch: Any, section: TorchPolicySection, path: Path | None, device: st
         ) from error
     spec = _checked_spec(policy, f"policy.entrypoint {section.entrypoint}")
     digest = spec.digest or _sha256(_source_of(factory), path)
-    return _Wrapped(policy, dataclasses.replace(spec, digest=digest, runtime=spec.runtime or runtime_of(torch, device)))
+    runtime, state_dim = spec.runtime or runtime_of(torch, device), spec.state_dim or section.state_dim
+    return _Wrapped(policy, dataclasses.replace(spec, digest=digest, runtime=runtime, state_dim=state_dim))
 
 
 def _factory(entrypoint: str) -> Callable[..., Any]:
@@ -309,6 +310,7 @@ class ModulePolicy:
             action_dim=section.action_dim,
             n_obs_steps=section.n_obs_steps,
             image_size_px=section.image_size_px,
+            state_dim=section.state_dim,
             digest=digest,
             runtime=runtime_of(torch, device),
         )

@@ -1,5 +1,6 @@
 """Policies of a user's own, through real torch: factories, TorchScript, torch.export, and files that hide code."""
 
+import contextlib
 import io
 import pickle
 import re
@@ -13,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ray_eval.config import load_config
 from ray_eval.config import load_policy as load_preset
+from ray_eval.driver.resolve import told_state
 from ray_eval.errors import ContractError, SetupError
 from ray_eval.interfaces import StagedPolicy
 from ray_eval.policies import make_policy
@@ -326,3 +329,21 @@ def test_a_promise_of_batch_invariance_is_kept_up_to_the_size_that_is_served_or_
     assert served_spec(policy.spec, sizes).is_reproducible
     with pytest.raises(SetupError, match=r"9 rows|10 rows|15 rows; let its spec not say batch_invariant"):
         load_policy(honest, BatchingSection(determinism=determinism))
+
+
+def test_a_module_without_code_is_tried_with_as_many_state_numbers_as_the_protocol_has(tmp_path):
+    class Nine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(9, 14)
+
+        def forward(self, state):
+            return self.head(state).reshape(-1, 2, 7)
+
+    torch.jit.script(Nine()).save(str(tmp_path / "nine.pt"))
+    words = [f"policy.path={tmp_path / 'nine.pt'}", "policy.keys=[observation.state]", "policy.chunk_len=2"]
+    for protocol in ("libero", "openpi"):
+        config = load_config(None, [f"protocol={protocol}", "suite=fake", "policy=torch", "policy.device=cpu", *words])
+        with pytest.raises(SetupError, match="got RuntimeError") if protocol == "openpi" else contextlib.nullcontext():
+            policy, _ = load_policy(told_state(config), BatchingSection())
+            assert policy.spec.state_dim == 9

@@ -198,6 +198,11 @@ def test_the_spec_comes_from_the_servers_first_answer_and_promises_no_bytes(open
     assert "draws its own noise" in spec.remarks[0]
 
 
+def test_a_server_is_asked_for_its_shape_with_as_many_state_numbers_as_its_policy_reads(openpi):
+    assert openpi_policy(openpi, state_dim=9).spec.state_dim == 9
+    assert openpi.seen[-1]["observation/state"].shape == (9,)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

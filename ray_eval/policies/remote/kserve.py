@@ -160,6 +160,7 @@ class KservePolicy(RemotePolicy):
             section.chunk_len,
             section.action_dim,
             image_size_px=section.image_size_px,
+            state_dim=section.state_dim,
             batch_invariant=True,
             is_reproducible=False,
             runtime={"server": metadata.platform or "kserve", "versions": ",".join(metadata.versions)},

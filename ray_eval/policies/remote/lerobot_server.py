@@ -120,6 +120,7 @@ class LeRobotServerPolicy(RemotePolicy):
             section.keys,
             chunk_len=1,
             image_size_px=section.image_size_px,
+            state_dim=section.state_dim,
             batch_invariant=True,
             is_reproducible=False,
             runtime={"server": "lerobot", "checkpoint": section.path},

@@ -65,6 +65,7 @@ class OpenpiPolicy(RemotePolicy):
             section.keys,
             chunk_len=1,
             image_size_px=section.image_size_px,
+            state_dim=section.state_dim,
             batch_invariant=True,
             is_reproducible=False,
             runtime={"server": "openpi", "server_metadata": self._known},

@@ -270,6 +270,7 @@ class VlaEvalPolicy(RemotePolicy):
                 self._keys or tuple(keys),
                 chunk_len=1,
                 image_size_px=self._section.image_size_px,
+                state_dim=self._section.state_dim,
                 batch_invariant=True,
                 is_reproducible=False,
                 runtime={"server": f"vla-eval {session.server.get('model_server')}"},
