@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_eval.envs.libero.snapshot import MODEL_FIELDS, POSE_FIELDS, SceneSnapshot
+
+if TYPE_CHECKING:
+    from ray_eval.envs.libero.culling import SceneBounds
 
 HIDDEN_GROUP = 5
 """A geom group that robosuite does not draw."""
@@ -36,6 +40,8 @@ class SceneRenderer:
 
     def rebind(self, model: Any) -> None:
         """Draws from another compilation of the same scene (a robosuite MjModel) from now on."""
+        if model is self._scene.model:
+            return
         self._scene = _Scene(model)
         if self._context is not None:
             self._context.sim = self._scene
@@ -71,11 +77,15 @@ class _Scene:
     def __init__(self, model: Any) -> None:
         from robosuite.utils.binding_utils import MjData
 
-        from ray_eval.envs.libero.culling import SceneBounds
-
         self.model = model
         self.data = MjData(model)
-        self._bounds = SceneBounds(model._model)  # noqa: SLF001 -- robosuite has no public way
+
+    @functools.cached_property
+    def _bounds(self) -> SceneBounds:
+        """Made at the first image."""
+        from ray_eval.envs.libero.culling import SceneBounds
+
+        return SceneBounds(self.model._model)  # noqa: SLF001 -- robosuite has no public way
 
     def forward(self) -> None:
         """Nothing: the context's constructor wants the simulation moved, and a forward would move its solver."""
