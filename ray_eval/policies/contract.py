@@ -47,7 +47,7 @@ def check_policy(policy: Policy, observations: Sequence[Observation] | None = No
         ContractError: the policy broke its contract; the message says how.
     """
     spec = getattr(policy, "spec", None)
-    _expect(isinstance(spec, PolicySpec), "spec", "a PolicySpec", type(spec).__name__)
+    _expect(isinstance(spec, PolicySpec), "spec", "the policy to have a PolicySpec as its spec", type(spec).__name__)
     _expect(callable(getattr(policy, "infer_batch", None)), "infer_batch", "a method", type(policy).__name__)
     check_spec(policy.spec)
     asked = list(observations) if observations else [trial_observation(policy.spec, i) for i in range(BATCH_SIZE)]
@@ -91,13 +91,24 @@ def check_answers(spec: PolicySpec, answers: Sequence[ActionChunk], count: int) 
     Raises:
         ContractError: anything is not as the spec says.
     """
+    _expect(isinstance(answers, Sequence), "infer_batch", "a list of ActionChunk", type(answers).__name__)
     _expect(len(answers) == count, "infer_batch", f"{count} chunks for {count} observations", len(answers))
     for i, chunk in enumerate(answers):
         where, shape = f"infer_batch: chunk {i}", (spec.chunk_len, spec.action_dim)
         _expect(isinstance(chunk, ActionChunk), where, "an ActionChunk", type(chunk).__name__)
-        _expect(isinstance(chunk.actions, np.ndarray), f"{where}: actions", "a NumPy array", type(chunk.actions))
+        _expect(
+            isinstance(chunk.actions, np.ndarray),
+            f"{where}: actions",
+            "a NumPy array (a tensor's .numpy())",
+            type(chunk.actions).__name__,
+        )
         _expect(chunk.actions.shape == shape, f"{where}: actions.shape", str(shape), chunk.actions.shape)
-        _expect(chunk.actions.dtype == np.float32, f"{where}: actions.dtype", "float32", str(chunk.actions.dtype))
+        _expect(
+            chunk.actions.dtype == np.float32,
+            f"{where}: actions.dtype",
+            "float32 (.astype(np.float32))",
+            str(chunk.actions.dtype),
+        )
         _expect(bool(np.isfinite(chunk.actions).all()), f"{where}: actions", "finite numbers", "NaN or infinity")
         _expect(isinstance(chunk.policy_state, bytes), f"{where}: policy_state", "bytes", type(chunk.policy_state))
         limit = POLICY_STATE_LIMIT_BYTES

@@ -139,9 +139,7 @@ def _made(torch: Any, section: TorchPolicySection, path: Path | None, device: st
 
 def _factory(entrypoint: str) -> Callable[..., Any]:
     where = f"policy.entrypoint {entrypoint!r}"
-    name, separator, attribute = entrypoint.partition(":")
-    if not (separator and name and attribute):
-        raise SetupError(f"{where}: expected package.module:factory, got no ':' between two names")
+    name, _, attribute = entrypoint.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:

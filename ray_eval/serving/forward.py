@@ -58,9 +58,8 @@ def padded_forward(policy: Policy, rows: Sequence[Any], row_count: int) -> Seque
     """
     padded = [*rows, *([rows[0]] * (row_count - len(rows)))]
     chunks = policy.infer_staged(padded) if isinstance(policy, StagedPolicy) else policy.infer_batch(padded)
-    if len(chunks) == len(padded):
-        return chunks[: len(rows)]
-    return chunks
+    is_whole = isinstance(chunks, Sequence) and len(chunks) == len(padded)
+    return chunks[: len(rows)] if is_whole else chunks
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -102,6 +101,10 @@ def _as_ours(error: Exception, spec: PolicySpec) -> Exception:
 
 
 def _check_count(chunks: Sequence[ActionChunk], count: int, spec: PolicySpec) -> None:
+    if not isinstance(chunks, Sequence):
+        raise ContractError(
+            f"policy {spec.name!r}: infer_batch: expected a list of ActionChunk, got {type(chunks).__name__}"
+        )
     if len(chunks) != count:
         raise ContractError(
             f"policy {spec.name!r}: expected {count} chunks for {count} observations, got {len(chunks)}"

@@ -54,6 +54,11 @@ class Counting(Stubborn):
         return [ActionChunk(np.full((2, 7), self.calls, np.float32)) for _ in observations]
 
 
+class Silent(Stubborn):
+    def infer_batch(self, observations):
+        return None
+
+
 class Crowded(Stubborn):
     def infer_batch(self, observations):
         return [ActionChunk(np.full((2, 7), len(observations), np.float32)) for _ in observations]
@@ -64,13 +69,14 @@ class Crowded(Stubborn):
     [
         (Stubborn(answers=2), "expected 3 chunks for 3 observations, got 6"),
         (Stubborn(ActionChunk(np.zeros((1, 7), np.float32))), r"expected \(2, 7\), got \(1, 7\)"),
-        (Stubborn(ActionChunk(np.zeros((2, 7)))), "expected float32, got 'float64'"),
+        (Stubborn(ActionChunk(np.zeros((2, 7)))), r"expected float32 \(.astype\(np.float32\)\), got 'float64'"),
         (Stubborn(ActionChunk(np.full((2, 7), np.inf, np.float32))), "expected finite numbers"),
         (Stubborn(ActionChunk(np.zeros((2, 7), np.float32), b"x" * 65537)), "at most 65536 bytes, got 65537"),
         (Stubborn(ActionChunk(np.zeros((2, 7), np.float32), "text")), "expected bytes"),
         (Stubborn(spec=PolicySpec("p", ("observation.image",), 2)), "spec.keys"),
         (Stubborn(spec=PolicySpec("p", (), 0)), "spec.chunk_len: expected at least 1, got 0"),
         (Stubborn(spec=PolicySpec("p", (), 2, replan_steps=3)), "spec.replan_steps"),
+        (Silent(), "infer_batch: expected a list of ActionChunk, got 'NoneType'"),
         (Counting(), "asked twice: expected the same actions for row 0, got 1 apart"),
         (Crowded(), "asked one by one: expected the same actions for row 0, got 2 apart"),
     ],

@@ -240,7 +240,6 @@ def test_weights_reach_the_factory_as_a_state_dict(users_module, kind):
     ("settings", "said"),
     [
         ({"entrypoint": "nowhere.at_all:make"}, "ModuleNotFoundError.*PYTHONPATH"),
-        ({"entrypoint": "users_own"}, "expected package.module:factory"),
         ({"entrypoint": "users_own:missing"}, "the module has .*Weighted"),
         ({"entrypoint": "users_own:broken"}, "KeyError: 'layer.3'"),
         ({"entrypoint": "users_own:nothing"}, "expected an object with `spec`.*got int"),
