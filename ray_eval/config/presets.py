@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.sections import shown
+from ray_eval.sections import Kwargs, shown
 
 
 class _TextLoader(yaml.BaseLoader):
@@ -25,6 +27,47 @@ class _TextLoader(yaml.BaseLoader):
             if any(key.value == other.value for other in keys[:index]):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
         return super().construct_mapping(node, deep=deep)
+
+    def construct_tagged(self, node: yaml.ScalarNode) -> Any:
+        """The value of a scalar whose type is written before it, as in `!!int 3`."""
+        text = str(self.construct_scalar(node))
+        try:
+            return _TAGGED[node.tag][1](text)
+        except (KeyError, ValueError):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{text!r} behind a tag that it does not fit", node.start_mark
+            ) from None
+
+
+_TAG = "tag:yaml.org,2002:"
+_TAGGED: Mapping[str, tuple[type, Callable[[str], Any]]] = {
+    f"{_TAG}bool": (bool, {"true": True, "false": False}.__getitem__),
+    f"{_TAG}int": (int, int),
+    f"{_TAG}float": (float, float),
+    f"{_TAG}null": (type(None), {"null": None, "": None}.__getitem__),
+}
+"""The types that a scalar can be given by a tag before it, and what reads its text."""
+for _tag in _TAGGED:
+    _TextLoader.add_constructor(_tag, _TextLoader.construct_tagged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """A scalar that is no text, where only its tag tells it from one."""
+
+    value: bool | int | float | None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes the type of what nobody but the reader of a `Kwargs` knows the type of."""
+
+    def represent_typed(self, typed: _Typed) -> yaml.ScalarNode:
+        tag = next(tag for tag, (kind, _) in _TAGGED.items() if isinstance(typed.value, kind))
+        # In quotes, a tag is never left out.
+        return self.represent_scalar(tag, json.dumps(typed.value), style='"')
+
+
+_Dumper.add_representer(_Typed, _Dumper.represent_typed)
 
 
 def configs_folder() -> Path:
@@ -53,7 +96,7 @@ def load_preset(kind: str, name: str) -> dict[str, Any]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping: scalars as text, `${...}` resolved, dotted keys nested.
+    """A YAML file's mapping: scalars as text but for tagged ones, `${...}` resolved, dotted keys nested.
 
     Raises:
         ConfigError: it cannot be read, or is no mapping.
@@ -77,14 +120,18 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """A mapping of JSON values as YAML that `read_file` reads back; texts that look like interpolations are escaped."""
-    return yaml.safe_dump(_escaped(dict(values)), sort_keys=False, allow_unicode=True, width=10**6)
+    return yaml.dump(_escaped(dict(values)), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
 
 
-def _escaped(value: Any) -> Any:
+def _escaped(value: Any, *, is_typed: bool = False) -> Any:
+    """The value as it is to be written, with its types where the schema knows none."""
+    is_typed = is_typed or isinstance(value, Kwargs)
     if isinstance(value, Mapping):
-        return {key: _escaped(inner) for key, inner in value.items()}
+        return {key: _escaped(inner, is_typed=is_typed) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_escaped(inner) for inner in value]
+        return [_escaped(inner, is_typed=is_typed) for inner in value]
+    if is_typed and not isinstance(value, str):
+        return _Typed(value)
     # OmegaConf takes 2n + 1 backslashes before `${` for n of them and a `${` that is meant as it stands.
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 

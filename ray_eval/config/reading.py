@@ -176,7 +176,23 @@ def _read_kwargs(value: Any, where: str) -> Kwargs:
     """Arguments as they were given: what a text among them means is the function's own to say."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected a mapping of arguments, got {shown(value)}; write {where}.NAME=VALUE")
-    return Kwargs({str(key): inner for key, inner in value.items()})
+    return Kwargs({str(key): _read_json(inner, _join(where, key)) for key, inner in value.items()})
+
+
+def _read_json(value: Any, where: str) -> Any:
+    """A value of JSON's types, as a configuration file and a ledger can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _read_json(inner, _join(where, key)) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_read_json(inner, where) for inner in value]
+    if isinstance(value, str):
+        return checked_text(value, where)
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ConfigError(
+        f"{where}: expected a text, a finite number, true, false, null, or a list or mapping of such, "
+        f"got {shown(value)}"
+    )
 
 
 def _read_names(value: Any, where: str) -> Names:

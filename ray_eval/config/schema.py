@@ -22,6 +22,7 @@ from ray_eval.sections import (
     GripperTransform,
     ImageRecipe,
     InitStates,
+    Kwargs,
     LognormalLatency,
     PolicySection,
     QueueKind,
@@ -353,7 +354,9 @@ class EvalConfig:
     def identity(self) -> dict[str, Any]:
         """Every identity value by its dotted key."""
         operational = (*operational_keys(EvalConfig), *OPERATIONAL_POLICY_KEYS)
-        return {key: value for key, value in flattened(self.resolved()) if not _is_under(key, operational)}
+        leaves = {key: value for key, value in flattened(self.resolved()) if not _is_under(key, operational)}
+        # An empty mapping says something where a user's own function gets it; a field that holds one has no leaves.
+        return {key: value for key, value in leaves.items() if value != {} or key.startswith("policy.kwargs.")}
 
 
 def operational_keys(schema: type, prefix: str = "") -> Iterator[str]:
@@ -367,9 +370,9 @@ def operational_keys(schema: type, prefix: str = "") -> Iterator[str]:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested mappings by their dotted keys."""
+    """Leaves of nested mappings by their dotted keys; a mapping without any is one."""
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -384,5 +387,7 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        plain = {key: _plain(inner) for key, inner in value.items()}
+        # What knows no types but its values' own is to be told from what the schema's types are known of.
+        return Kwargs(plain) if isinstance(value, Kwargs) else plain
     return list(value) if isinstance(value, tuple) else value

@@ -1,8 +1,10 @@
 """Reading of configurations: presets, overrides, types, modes, and what a mistake is answered with."""
 
 import dataclasses
+import json
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -333,3 +335,39 @@ def test_another_servers_names_are_given_by_ours_dots_and_all(tmp_path):
     assert load_config(path) == config
     moved = load_config(None, ["suite=fake", *words, "policy.connections=2"])
     assert moved.identity() == config.identity()
+
+
+def torch_config(**kwargs):
+    policy = {"type": "torch", "entrypoint": "module:factory", "kwargs": kwargs}
+    return load_config({"suite": "fake", "policy": policy})
+
+
+def test_arguments_of_a_users_function_keep_their_types_in_the_file(tmp_path):
+    kwargs = {"n": 3, "x": None, "b": True, "f": 1e-7, "l": [1, "2", {"m": False}], "t": "3", "null": "null", "e": {}}
+    config = torch_config(**kwargs)
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config.resolved()))
+    again = load_config(path)
+    assert again == config
+    assert json.dumps(again.identity(), sort_keys=True) == json.dumps(config.identity(), sort_keys=True)
+    assert yaml.safe_load(path.read_text())["policy"]["kwargs"] == kwargs
+
+
+def test_a_scalars_tag_in_a_file_is_its_type_and_must_fit(tmp_path):
+    path = tmp_path / "tagged.yaml"
+    path.write_text("suite: fake\npolicy: {type: torch, entrypoint: 'm:f', kwargs: {a: 3, b: !!int 3}}")
+    assert load_config(path).policy.kwargs == {"a": "3", "b": 3}
+    path.write_text("suite: fake\npolicy: {type: torch, entrypoint: 'm:f', kwargs: {b: !!int three}}")
+    with pytest.raises(ConfigError, match="'three'"):
+        load_config(path)
+
+
+def test_arguments_that_differ_in_an_empty_mapping_alone_are_another_identity():
+    assert torch_config().identity() != torch_config(a={}).identity()
+    assert "policy.kwargs" not in torch_config().identity()
+
+
+def test_an_argument_that_no_file_can_hold_is_a_config_error():
+    for value in (object(), float("nan"), [b"bytes"]):
+        with pytest.raises(ConfigError, match=r"policy\.kwargs\.a: expected a text, a finite number"):
+            torch_config(a=value)
