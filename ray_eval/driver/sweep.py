@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ray_eval.config import EvalConfig, load_config, to_yaml
 from ray_eval.driver.checks import TRUSTED_KEYS, check_execution
-from ray_eval.driver.folder import CONFIG_NAME, RunFolder
+from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.run import Part, open_session
 from ray_eval.errors import ConfigError
@@ -174,7 +174,7 @@ def read_sweep(out: Path, overrides: Sequence[str] = ()) -> SweepPlan:
     """The plan of a sweep's folder, with operational overrides for every point.
 
     Raises:
-        ConfigError: the folder holds no sweep.
+        ConfigError: the folder holds no sweep, or an override would change what a point is.
     """
     try:
         manifest = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
@@ -185,10 +185,18 @@ def read_sweep(out: Path, overrides: Sequence[str] = ()) -> SweepPlan:
             f"{out}: expected a sweep's folder with {MANIFEST_NAME} to resume, got {reason}{hint}"
         ) from error
     points = tuple(
-        Point(entry["folder"], entry["values"], load_config(out / entry["folder"] / CONFIG_NAME, overrides))
+        Point(entry["folder"], entry["values"], _recorded(out / entry["folder"], overrides))
         for entry in manifest["points"]
     )
     return SweepPlan({key: tuple(values) for key, values in manifest["axes"].items()}, points)
+
+
+def _recorded(folder: Path, overrides: Sequence[str]) -> EvalConfig:
+    """A point's configuration with operational overrides; others would make it a point that its values do not name."""
+    path = folder / CONFIG_NAME
+    config = load_config(path, overrides)
+    check_identity(load_config(path).identity(), config.identity(), folder)
+    return config
 
 
 def run_sweep(plan: SweepPlan, out: Path, console: Console | None = None) -> SweepResult:

@@ -67,6 +67,8 @@ def test_a_sweeps_folder_reads_back_to_its_plan(tmp_path):
     create_sweep(plan, tmp_path / "sweep")
     assert read_sweep(tmp_path / "sweep") == plan
     assert read_sweep(tmp_path / "sweep", ["workers=7"]).points[2].config.workers == 7
+    with pytest.raises(ConfigError, match=r"execution\.latency\.steps: None there, 9 now"):
+        read_sweep(tmp_path / "sweep", ["execution.latency.steps=9"])
     with pytest.raises(ConfigError, match="--resume"):
         create_sweep(plan, tmp_path / "sweep")
     with pytest.raises(ConfigError, match="expected a sweep's folder"):
