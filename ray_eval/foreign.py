@@ -37,9 +37,12 @@ def told_with_traceback(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What the exception says; the empty string where saying it raises, as a user's own may."""
+    """What the exception says; the empty string where saying it raises, as a user's own may.
+
+    What has no UTF-8, half a character in a file's name for instance, is escaped: terminals and files refuse it.
+    """
     try:
-        return str(error)
+        return str(error).encode("utf-8", "backslashreplace").decode()
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         return ""
 

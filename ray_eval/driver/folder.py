@@ -24,7 +24,7 @@ from ray_eval.report.ledger import (
     result_of,
     write_atomically,
 )
-from ray_eval.report.metrics import csv_text, summary_text
+from ray_eval.report.metrics import csv_text, summary_text, version_changes
 from ray_eval.sections import shown
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -96,6 +96,9 @@ class RunFolder:
         self._found: LedgerContent | None = read_ledger(path) if is_resume and has_header(path) else None
         self._writer: LedgerWriter | None = None
         self._records: dict[str, dict[str, Any]] = dict(self._found.episodes) if self._found else {}
+        self._sessions = list(self._found.sessions) if self._found else []
+        self._session: dict[str, Any] | None = None
+        self._finished = {key: record for key, record in self._records.items() if _is_final(record)}
 
     @property
     def recorded_header(self) -> dict[str, Any] | None:
@@ -103,9 +106,14 @@ class RunFolder:
         return self._found.header if self._found else None
 
     @property
-    def finished(self) -> dict[str, dict[str, Any]]:
-        """Records of the episodes that need not run again."""
-        return {key: record for key, record in self._records.items() if record["outcome"] != Outcome.ERROR}
+    def finished(self) -> Mapping[str, dict[str, Any]]:
+        """Records of the episodes that need not run again, by episode id."""
+        return self._finished
+
+    @property
+    def version_changes(self) -> list[str]:
+        """What the run's sessions, the present one included, were not all run under, a line each."""
+        return version_changes([*self._sessions, *([self._session["provenance"]] if self._session else [])])
 
     def check_config(self, config: EvalConfig) -> None:
         """Passes when the run that is resumed was of this configuration, as far as that says what comes out.
@@ -128,18 +136,27 @@ class RunFolder:
             allow_mixed = config.limits.allow_mixed
             check_identity(self._found.header["identity"], header["identity"], self.path, allow_mixed=allow_mixed)
             self._writer = LedgerWriter(self.path, keep_bytes=self._found.whole_bytes)
+            self._session = {"kind": "session", "provenance": header["provenance"]}
             return
         write_atomically(self.path / CONFIG_NAME, to_yaml(config.resolved()))
         self._writer = LedgerWriter(self.path)
         self._writer.append(header)
+        self._sessions.append(header["provenance"])
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Writes one line; an episode's line counts from its return on."""
         if self._writer is None:
             raise LedgerError(f"{self.path}: expected an open ledger, got a record before the header")
+        if self._session is not None:
+            # Only now: a session in which nothing was run changed nothing.
+            self._writer.append(self._session)
+            self._sessions.append(self._session["provenance"])
+            self._session = None
         self._writer.append(record)
         if record["kind"] == "episode":
-            keep_winner(self._records, record)
+            key = keep_winner(self._records, record)
+            if _is_final(self._records[key]):
+                self._finished[key] = self._records[key]
 
     def results(self) -> dict[str, EpisodeResult]:
         """The results that count, by episode id."""
@@ -147,7 +164,7 @@ class RunFolder:
 
     def write_summary(self, header: Mapping[str, Any], plan: Sequence[EpisodeSpec]) -> None:
         """Writes `summary.json` and `episodes.csv` from what the ledger holds."""
-        write_atomically(self.path / "summary.json", summary_text(header, plan, self.results()))
+        write_atomically(self.path / "summary.json", summary_text(header, plan, self.results(), self._sessions))
         write_atomically(self.path / "episodes.csv", csv_text(plan, self._records))
 
     def close(self) -> None:
@@ -164,6 +181,10 @@ class RunFolder:
             self.path.rmdir()
 
 
+def _is_final(record: Mapping[str, Any]) -> bool:
+    return bool(record["outcome"] != Outcome.ERROR)
+
+
 def check_identity(
     recorded: Mapping[str, Any], present: Mapping[str, Any], path: Path, *, allow_mixed: bool = False
 ) -> None:
@@ -174,7 +195,8 @@ def check_identity(
     """
     keys = sorted(recorded.keys() | present.keys())
     canaries = tuple(key for key in keys if key.startswith(_CANARY_KEYS))
-    differing = [key for key in keys if recorded.get(key) != present.get(key) and not (allow_mixed and key in canaries)]
+    free = canaries if allow_mixed else ()
+    differing = [key for key in keys if key not in free and _as_text(recorded, key) != _as_text(present, key)]
     if differing:
         lines = "".join(f"\n  {key}: {recorded.get(key)!r} there, {present.get(key)!r} now" for key in differing)
         if set(differing) <= set(canaries):
@@ -183,6 +205,13 @@ def check_identity(
         if any(key.startswith("environment.policy") for key in differing):
             remedy = "the policy is no longer the one that the run began with: bring that back, or start a new run"
         raise ConfigError(f"{path}: expected the run's own identity, got another; {remedy}:{lines}")
+
+
+def _as_text(identity: Mapping[str, Any], key: str) -> str | None:
+    """An identity's value as JSON, in which true is not 1; of a key of an earlier version, that of null."""
+    if key not in identity and key.startswith("policy.kwargs."):
+        return None
+    return json.dumps(identity.get(key), sort_keys=True)
 
 
 def _check_existence(path: Path, *, is_resume: bool) -> None:

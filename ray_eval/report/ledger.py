@@ -1,7 +1,8 @@
 """The append-only ledger of a run: one writer (the driver), one JSON object a line, fsynced before it counts.
 
-Line 1 is the header. A `success` or `failure` is final; an `error` is what a resume runs again; of two records of
-the same rank the first wins. A torn last line is cut off when the ledger is opened again.
+Line 1 is the header; a line of kind `session` stands before what a resume adds. A `success` or `failure` is final; an
+`error` is what a resume runs again; of two records of the same rank the first wins. A torn last line is cut off when
+the ledger is opened again.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ class LedgerContent:
     """Line 1."""
     episodes: dict[str, dict[str, Any]]
     """The record that counts, by episode id."""
+    sessions: tuple[dict[str, Any], ...]
+    """Provenance of each process that ran some of it: the header's, and one for each resume."""
     whole_bytes: int
     """Length of the file up to the end of its last whole line."""
 
@@ -148,7 +151,8 @@ def read_ledger(folder: Path) -> LedgerContent:
         got = records[0].get("schema_version")
         raise LedgerError(f"{path}: expected schema version {SCHEMA_VERSION}, got {got}; use the version that wrote it")
     episodes = _winning(record for record in records[1:] if record.get("kind") == "episode")
-    return LedgerContent(records[0], episodes, whole_bytes)
+    sessions = [record.get("provenance", {}) for record in records if record.get("kind") in ("header", "session")]
+    return LedgerContent(records[0], episodes, tuple(sessions), whole_bytes)
 
 
 def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
@@ -169,11 +173,13 @@ def _winning(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return winning
 
 
-def keep_winner(records: dict[str, dict[str, Any]], record: Mapping[str, Any]) -> None:
-    """Puts an episode's record among the others, unless one of the same or a higher rank is there."""
-    held = records.get(record["episode_id"])
+def keep_winner(records: dict[str, dict[str, Any]], record: Mapping[str, Any]) -> str:
+    """Puts an episode's record among the others, unless one of the same or a higher rank is there; the episode's id."""
+    episode_id = str(record["episode_id"])
+    held = records.get(episode_id)
     if held is None or (held["outcome"] == Outcome.ERROR and record["outcome"] != Outcome.ERROR):
-        records[record["episode_id"]] = dict(record)
+        records[episode_id] = dict(record)
+    return episode_id
 
 
 class LedgerWriter:
@@ -190,6 +196,7 @@ class LedgerWriter:
             # Unbuffered: what a failed write left behind must not reach the file later.
             self._file = self._path.open("ab", buffering=0)
             self._file.truncate(keep_bytes)
+            self._length_bytes = keep_bytes
             _sync_folder(folder)
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -199,15 +206,15 @@ class LedgerWriter:
             LedgerError: the disk is full or gone; the ledger still ends with a whole line.
         """
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        end = self._file.tell()
         with _reported(self._path):
             try:
                 self._write_whole(line)
                 os.fsync(self._file.fileno())
             except OSError:
                 with contextlib.suppress(OSError):
-                    self._file.truncate(end)
+                    self._file.truncate(self._length_bytes)
                 raise
+        self._length_bytes += len(line)
 
     def _write_whole(self, line: bytes) -> None:
         if self._file.write(line) != len(line):
@@ -235,11 +242,17 @@ def write_atomically(path: Path, text: str) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")
     with _reported(path):
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            # What has no UTF-8, such as half a character in a file's name that an error tells of, is written escaped.
+            with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
         _sync_folder(path.parent)
 
 

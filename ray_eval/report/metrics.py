@@ -118,13 +118,35 @@ def _one_line(error: str | None) -> str:
     return " ".join((error or "unknown").split())
 
 
-def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results: Mapping[str, EpisodeResult]) -> str:
+def version_changes(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Packages of which a run's sessions had different versions, in the order of the sessions: `numpy: 1, then 2`.
+
+    Args:
+        sessions: the provenance of each; what one of them does not tell is not compared.
+    """
+    told: dict[str, dict[str, None]] = {}
+    for session in sessions:
+        policy = session.get("policy", {}).get("versions", {})
+        versions = {**session.get("versions", {}), **{f"the policy's {name}": found for name, found in policy.items()}}
+        for name, version in {**versions, "ray": session.get("ray")}.items():
+            if version is not None:
+                told.setdefault(name, {})[version] = None
+    return [f"{name}: {', then '.join(versions)}" for name, versions in told.items() if len(versions) > 1]
+
+
+def summary_text(
+    header: Mapping[str, Any],
+    plan: Sequence[EpisodeSpec],
+    results: Mapping[str, EpisodeResult],
+    sessions: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """`summary.json`: byte-identical for any two runs of the same identity in which the same episodes ended.
 
     Args:
         header: the ledger's header, of which identity, its hash and `is_starved` are used.
         plan: the planned episodes, in order.
         results: the result that counts, by episode id.
+        sessions: provenance of each session that ran some of them, of which versions are used where they differ.
     """
     ordered = [results[spec.episode_id] for spec in plan if spec.episode_id in results]
     overall = rate_of(ordered)
@@ -138,11 +160,13 @@ def summary_text(header: Mapping[str, Any], plan: Sequence[EpisodeSpec], results
         "is_reproducible": header["identity"].get("environment.is_reproducible", True),
         "machine_dependence": machine_dependence(header["identity"]),
         "is_mixed": len({result.canary for result in ordered if result.outcome is not Outcome.ERROR}) > 1,
+        "version_changes": version_changes(sessions),
         "is_starved": header.get("is_starved", False),
         "overall": group_values(ordered),
         "suites": {suite: group_values(group) for suite, group in by_suite(ordered).items()},
         "tasks": {
-            f"{suite}/{task_id}": {"task": group[0].task, **group_values(group)}
+            # An episode that broke before it began does not know its task's name.
+            f"{suite}/{task_id}": {"task": next((r.task for r in group if r.task), ""), **group_values(group)}
             for (suite, task_id), group in by_task(ordered).items()
         },
         "episodes": [_episode_values(result) for result in ordered],

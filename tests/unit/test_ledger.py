@@ -1,6 +1,8 @@
 """The ledger on disk: torn lines, ranks, full disks, and a summary that is a pure function of it."""
 
 import contextlib
+import dataclasses
+import errno
 import json
 
 import pytest
@@ -20,6 +22,7 @@ from ray_eval.report.ledger import (
     has_header,
     read_ledger,
     result_of,
+    write_atomically,
 )
 from ray_eval.report.metrics import csv_text, rate_of, summary_text
 from ray_eval.rollout.episode import error_result
@@ -102,11 +105,56 @@ def test_a_full_disk_is_a_clear_error():
         def __init__(self):
             self._path = Path("/dev/full")
             self._file = self._path.open("ab", buffering=0)
+            self._length_bytes = 0
 
     writer = Full()
     with pytest.raises(LedgerError, match="free some space"):
         writer.append(HEADER)
     writer.close()
+
+
+@pytest.mark.parametrize("torn_bytes", [0, 300])
+def test_a_first_line_that_a_full_disk_cuts_leaves_nothing_of_itself(tmp_path, torn_bytes):
+    class Cutting(LedgerWriter):
+        """Writes half a line, and then finds the disk full."""
+
+        def _write_whole(self, line: bytes) -> None:
+            self._file.write(line[: len(line) // 2])
+            raise OSError(errno.ENOSPC, "full")
+
+    write(tmp_path, result(PLAN[0]))
+    ledger = tmp_path / LEDGER_NAME
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole + b"x" * torn_bytes)
+    writer = Cutting(tmp_path, keep_bytes=read_ledger(tmp_path).whole_bytes)
+    with pytest.raises(LedgerError, match="free some space"):
+        writer.append(episode_record(result(PLAN[1]), FIRST))
+    writer.close()
+    assert ledger.read_bytes() == whole
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(LedgerError, match="expected to write"):
+        write_atomically(tmp_path / "summary.json", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_half_a_character_in_an_errors_text_is_written_escaped(tmp_path):
+    one = error_result(PLAN[0], OSError("cannot open \udcff.npy"))
+    assert "cannot open \\udcff.npy" in str(one.error)
+    folder_with(tmp_path / "run", dataclasses.replace(one, traceback="at \udcff.py"))
+    resumed = RunFolder(tmp_path / "run", is_resume=True)
+    resumed.write_summary(HEADER, PLAN)
+    resumed.close()
+    write_atomically(tmp_path / "text", "half \udcff")
+    assert (tmp_path / "text").read_text() == "half \\udcff"
+
+
+def test_a_task_whose_first_episode_broke_has_its_name_from_another():
+    same_task = [spec for spec in PLAN if spec.task_id == PLAN[0].task_id]
+    results = {spec.episode_id: result(spec) for spec in same_task} | {PLAN[0].episode_id: broken(PLAN[0])}
+    assert json.loads(summary_text(HEADER, PLAN, results))["tasks"]["fake/0"]["task"] == "t"
 
 
 @given(st.permutations(range(len(PLAN))), st.integers(1, 3), st.sampled_from(["worker-0", "worker-9"]))
@@ -190,8 +238,13 @@ def test_a_resume_keeps_what_is_finished_and_runs_errors_again(tmp_path):
     folder_with(tmp_path / "run", result(PLAN[0]), broken(PLAN[1]))
     resumed = RunFolder(tmp_path / "run", is_resume=True)
     assert set(resumed.finished) == {PLAN[0].episode_id}
+    # Asked once for each planned episode: not to be built each time.
+    assert resumed.finished is resumed.finished
     resumed.open_ledger(CONFIG, {**HEADER, "provenance": {"started_at": "later"}})
+    resumed.append(episode_record(broken(PLAN[1]), FIRST))
+    assert set(resumed.finished) == {PLAN[0].episode_id}
     resumed.append(episode_record(result(PLAN[1]), FIRST))
+    assert set(resumed.finished) == {PLAN[0].episode_id, PLAN[1].episode_id}
     resumed.close()
     assert {r["outcome"] for r in read_ledger(tmp_path / "run").episodes.values()} == {"success"}
 
@@ -234,3 +287,42 @@ def test_another_identity_is_refused_naming_the_keys(tmp_path):
     assert "environment.mujoco: '3.2.3' there, '3.3.0' now" in str(error.value)
     assert "workers" not in str(error.value)
     resumed.close()
+
+
+def session(**versions: str) -> dict:
+    return {"ray": "2", "versions": {"ray-eval": "0.1.0", **versions}, "policy": {"versions": {"torch": "2.13.0"}}}
+
+
+def header_of(provenance: dict) -> dict:
+    return make_header(CONFIG, {"mujoco": "3.2.3", "renderer": None}, provenance)
+
+
+def run_session(path, spec: EpisodeSpec, provenance: dict, *, is_resume: bool = True) -> tuple[list[str], dict]:
+    """One session that runs one episode: what it says of versions at its start, and the summary at its end."""
+    with contextlib.closing(RunFolder(path, is_resume=is_resume)) as folder:
+        folder.open_ledger(CONFIG, header_of(provenance))
+        said = folder.version_changes
+        folder.append(episode_record(result(spec), FIRST))
+        folder.write_summary(header_of(provenance), PLAN)
+    return said, json.loads((path / "summary.json").read_text())
+
+
+def test_a_resume_under_another_version_is_told_and_one_under_the_same_changes_nothing(tmp_path):
+    _, first = run_session(tmp_path / "run", PLAN[0], session(numpy="1"), is_resume=False)
+    said, same = run_session(tmp_path / "run", PLAN[1], session(numpy="1"))
+    assert (first["version_changes"], said, same["version_changes"]) == ([], [], [])
+    newer = {**session(numpy="2"), "policy": {"versions": {"torch": "2.14.0"}}}
+    said, last = run_session(tmp_path / "run", PLAN[2], newer)
+    assert said == last["version_changes"] == ["numpy: 1, then 2", "the policy's torch: 2.13.0, then 2.14.0"]
+    # One who goes on later is told as well.
+    assert RunFolder(tmp_path / "run", is_resume=True).version_changes == said
+
+
+def test_a_session_in_which_nothing_was_run_leaves_nothing(tmp_path):
+    run_session(tmp_path / "run", PLAN[0], session(numpy="1"), is_resume=False)
+    before = (tmp_path / "run" / LEDGER_NAME).read_bytes()
+    with contextlib.closing(RunFolder(tmp_path / "run", is_resume=True)) as folder:
+        folder.open_ledger(CONFIG, header_of(session(numpy="2")))
+        folder.write_summary(HEADER, PLAN)
+    assert (tmp_path / "run" / LEDGER_NAME).read_bytes() == before
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["version_changes"] == []
