@@ -115,13 +115,13 @@ class Cluster:
         """
         return self.ask_all({name: question}, timeout_s)[name]
 
-    def wait_for_workers(self, workers: Mapping[str, ActorHandle[Any]]) -> list[dict[str, Any]]:
-        """What each worker says of itself, once all are placed.
+    def wait_for_workers(self, workers: Mapping[str, ActorHandle[Any]]) -> dict[str, dict[str, Any]]:
+        """What each worker says of itself by its name, once all are placed.
 
         Raises:
             SetupError: some are not placed in time.
         """
-        return list(self.ask_all({name: actor.describe.remote() for name, actor in workers.items()}).values())
+        return self.ask_all({name: actor.describe.remote() for name, actor in workers.items()})
 
     def canaries(self, workers: Mapping[str, ActorHandle[Any]], *, has_pixels: bool) -> dict[str, Canary]:
         """What each worker's machine makes of fixed inputs, by the worker's name.
@@ -141,7 +141,7 @@ class Cluster:
         _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=timeout_s)
         if waiting:
             late = [name for name, question in questions.items() if question in waiting]
-            raise SetupError(_late(late, timeout_s))
+            raise SetupError(lateness(late, timeout_s))
         return {name: _get(name, question) for name, question in questions.items()}
 
     def end(self, actor: ActorHandle[Any]) -> None:
@@ -257,7 +257,7 @@ def _logs() -> str:
         return "the logs of Ray's session"
 
 
-def _late(names: Sequence[str], timeout_s: float) -> str:
+def lateness(names: Sequence[str], timeout_s: float) -> str:
     """What is to be said of actors and tasks that gave no answer in time: no room, or slow."""
     free, total = (resources.get("CPU", 0) for resources in (ray.available_resources(), ray.cluster_resources()))
     late = f"ray: expected {', '.join(names)} to be placed and to answer within {timeout_s:g} s"

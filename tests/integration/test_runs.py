@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from rich.console import Console
 import ray_eval
 from ray_eval.cli import main
 from ray_eval.driver.folder import make_header
+from ray_eval.driver.run import run
 from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep
 from ray_eval.driver.tune import tune
 from ray_eval.errors import ConfigError, PolicyChanged, SetupError
@@ -28,7 +31,16 @@ ASYNC = ("execution.mode=async", "execution.latency.steps=4")
 
 
 @pytest.fixture(scope="module")
-def ray_session():
+def packages(tmp_path_factory):
+    """A folder in which workers look for packages, empty as long as nobody puts one there."""
+    folder = tmp_path_factory.mktemp("packages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def ray_session(packages):
     import ray
 
     ray.init(
@@ -78,24 +90,33 @@ def actor_processes(kind: str) -> list[psutil.Process]:
     return [child for child in children if f"ray::{kind}" in " ".join(_title(child))]
 
 
-def kill_one(kind: str, ledger: Path, killed: list[int], before: Callable[[], None] = lambda: None) -> None:
+def kill_one(
+    kind: str, ledger: Path, killed: list[int], before: Callable[[], object], is_over: threading.Event
+) -> None:
     """Kills an actor's process once the ledger holds a first episode."""
     while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
-        time.sleep(0.02)
+        if is_over.wait(0.02):
+            return
     before()
     victim = actor_processes(kind)[0]
     victim.kill()
     killed.append(victim.pid)
 
 
-def evaluate_killing(kind: str, out: Path, *overrides: str):
+def evaluate_killing(
+    kind: str, out: Path, *overrides: str, before: Callable[[], object] = bool, said: io.StringIO | None = None
+):
     killed: list[int] = []
-    thread = threading.Thread(target=kill_one, args=(kind, out / LEDGER_NAME, killed))
+    is_over = threading.Event()
+    thread = threading.Thread(target=kill_one, args=(kind, out / LEDGER_NAME, killed, before, is_over))
     thread.start()
-    evaluation = evaluate(out, *overrides)
-    thread.join()
-    assert killed
-    return evaluation
+    config = ray_eval.load_config(RANDOM, [f"out={out}", *overrides])
+    try:
+        return run(config, console=Console(file=said or io.StringIO(), width=1000))
+    finally:
+        is_over.set()
+        thread.join()
+        assert killed
 
 
 def _title(process: psutil.Process) -> list[str]:
@@ -125,6 +146,86 @@ def test_a_killed_policy_actor_is_restarted_and_its_episodes_go_on(undisturbed, 
     assert (disturbed.out / "summary.json").read_bytes() == undisturbed
 
 
+@pytest.fixture
+def take_all_cpus(ray_session):
+    """From its call on nothing that asks for a CPU is placed any more."""
+
+    class Gate:
+        """Lets those through who wait at it, once it is opened."""
+
+        def __init__(self):
+            self._opened = threading.Event()
+            self._waiting = 0
+
+        def wait(self) -> None:
+            self._waiting += 1
+            self._opened.wait()
+
+        def waiting(self) -> int:
+            return self._waiting
+
+        def open(self) -> None:
+            self._opened.set()
+
+    def hog(gate) -> None:
+        """Takes a CPU when the gate opens, whether one is free or not: Ray gives a task that goes on its CPU back."""
+        import ray
+
+        ray.get(gate.wait.remote())
+        time.sleep(1000)
+
+    gate = ray_session.remote(Gate).options(num_cpus=0, max_concurrency=10).remote()
+    hogs = [ray_session.remote(hog).options(num_cpus=1, max_retries=0).remote(gate) for _ in range(4)]
+    while ray_session.get(gate.waiting.remote()) < len(hogs):
+        time.sleep(0.1)
+
+    def take() -> None:
+        ray_session.get(gate.open.remote())
+        while ray_session.available_resources().get("CPU", 0) > 0:
+            time.sleep(0.1)
+
+    yield take
+    for task in hogs:
+        ray_session.cancel(task, force=True)
+    ray_session.kill(gate)
+
+
+def test_a_replacement_that_finds_no_place_holds_no_episode_up(undisturbed, take_all_cpus, tmp_path):
+    words = ("episodes_per_task=3", "workers=3", "limits.episode_timeout_s=30")
+    slowly = "serving.slowdown_ms=[5,5]"
+    evaluate_killing("Worker", tmp_path / "run", *words, slowly, before=take_all_cpus)
+    assert [line["attempt"] for line in records(tmp_path / "run", "attempt")] == [1]
+    assert "worker-3 fake" not in {line["worker"] for line in records(tmp_path / "run", "episode")}
+    assert (tmp_path / "run" / "summary.json").read_bytes() == undisturbed
+
+
+@pytest.mark.nightly
+def test_a_run_whose_last_worker_finds_no_place_again_ends_in_time(take_all_cpus, tmp_path):
+    words = ("workers=1", "ray.placement_timeout_s=15", "serving.slowdown_ms=[5,5]")
+    with pytest.raises(SetupError, match=r"worker-1 fake to be placed .* within 15 s"):
+        evaluate_killing("Worker", tmp_path / "run", *words, before=take_all_cpus)
+    assert len(records(tmp_path / "run", "attempt")) == 1
+
+
+def test_a_replacement_with_other_versions_takes_no_part(undisturbed, packages, tmp_path):
+    """A package is put there while the run goes on, and then a worker dies."""
+    folder = packages / "rlinf_libero-9.dist-info"
+
+    def install():
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: rlinf-libero\nVersion: 9\n")
+
+    said, out = io.StringIO(), tmp_path / "run"
+    try:
+        evaluate_killing("Worker", out, "episodes_per_task=3", "workers=2", before=install, said=said)
+    finally:
+        shutil.rmtree(folder)
+    assert "expected the same versions everywhere" in said.getvalue()
+    assert "the run goes on without worker-2 fake" in said.getvalue()
+    assert "worker-2 fake" not in {line["worker"] for line in records(out, "episode")}
+    assert (out / "summary.json").read_bytes() == undisturbed
+
+
 def save_actions(folder: Path, task_id: int, init_state_id: int, actions: np.ndarray) -> None:
     path = folder / "fake" / str(task_id) / f"{init_state_id}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +241,7 @@ def test_a_policy_actor_whose_files_changed_ends_the_run_and_adds_nothing_to_its
     slow = ("workers=2", "episodes_per_task=4", "protocol.max_steps=40", "serving.slowdown_ms=[40,40]")
     replay = (*slow, f"policy.path={tmp_path / 'actions'}")
     killing = threading.Thread(
-        target=kill_one, args=("PolicyActor", tmp_path / "run" / LEDGER_NAME, [], lambda: save(-0.1))
+        target=kill_one, args=("PolicyActor", tmp_path / "run" / LEDGER_NAME, [], lambda: save(-0.1), threading.Event())
     )
     killing.start()
     with pytest.raises(PolicyChanged, match=r"policy that the run began with .*got 'replay'.*SHA-256.*--resume"):

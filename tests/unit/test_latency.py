@@ -167,6 +167,16 @@ def test_a_policy_is_starved_when_even_the_shortest_latency_outlasts_its_chunk()
     assert not is_starved(rules, UniformLatency(150, 900))
     assert not is_starved(rules, LognormalLatency(900, 2000))
     assert not is_starved(QueueRules(4, 4, 7, underrun="wait"), StepsLatency(9))
+    # No spread at all, and hardly any.
+    assert is_starved(QueueRules(12, 12, 7), LognormalLatency(600, 600))
+    assert not is_starved(QueueRules(13, 13, 7), LognormalLatency(600, 600))
+    assert is_starved(rules, LognormalLatency(900, 910))
+
+
+def test_lerobots_queue_starves_a_policy_whose_chunks_have_one_action_at_any_latency():
+    assert is_starved(QueueRules(1, 1, 7, kind="lerobot"), StepsLatency(0))
+    assert is_starved(QueueRules(1, 1, 7, kind="lerobot", underrun="wait"), StepsLatency(3))
+    assert not is_starved(QueueRules(2, 2, 7, kind="lerobot"), StepsLatency(9))
 
 
 @pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
