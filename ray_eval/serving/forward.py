@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_eval.errors import ContractError, EpisodeError, SetupError
+from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.foreign import told
 from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
 from ray_eval.serving.sizes import BatchSizes
@@ -27,8 +27,9 @@ def answer_rows(policy: Policy, spec: PolicySpec, rows: Sequence[Any], sizes: Ba
     """One chunk or exception per row.
 
     A batch that raises is repeated row by row, to find the row at fault; one that memory does not hold, in halves
-    where the sizes allow it. The exceptions are ContractError, SetupError where the memory is too small, or
-    EpisodeError for whatever else the policy raises.
+    where the sizes allow it. The exceptions are ContractError, SetupError where the memory is too small,
+    PolicyChanged where the policy is on a server that came to serve another one, or EpisodeError for whatever else the
+    policy raises.
 
     Args:
         policy: Asked in this thread.
@@ -94,7 +95,7 @@ def free_cached_memory() -> None:
 
 
 def _as_ours(error: Exception, spec: PolicySpec) -> Exception:
-    if isinstance(error, (ContractError, EpisodeError)):
+    if isinstance(error, (ContractError, EpisodeError, PolicyChanged)):
         return error
     logger.error("policy %r raised", spec.name, exc_info=error)
     return EpisodeError(f"policy {spec.name!r}: infer_batch raised {told(error)}")

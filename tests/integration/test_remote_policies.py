@@ -639,3 +639,36 @@ def test_workers_drive_vla_evals_model_server_step_by_step(tmp_path, suite):
         assert result.requests == result.steps
         assert max(model.calls.values()) == -(-result.steps // 4)
         assert not summary["is_reproducible"]
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings(*RUN_WARNINGS)
+def test_a_run_ends_where_its_server_comes_back_with_another_checkpoint(tmp_path):
+    ledger, servers = tmp_path / "run" / "episodes.jsonl", contextlib.ExitStack()
+    address = servers.enter_context(serving("a" * 64)).address
+
+    def exchange():
+        while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
+            time.sleep(0.02)
+        servers.close()
+        servers.enter_context(serving("b" * 64, address))
+
+    words = (
+        "suite=fake",
+        "workers=2",
+        "repeats=4",
+        "protocol.replan_steps=chunk",
+        "serving.slowdown_ms=[20,20]",
+        f"out={tmp_path / 'run'}",
+    )
+    with servers:
+        exchanging = threading.Thread(target=exchange, daemon=True)
+        exchanging.start()
+        with pytest.raises(
+            PolicyChanged, match=rf"{address}: expected the policy that the run began with.*SHA-256 bbbb"
+        ):
+            ray_eval.evaluate(None, ["policy=kserve", f"policy.addresses=[{address}]", *words])
+        exchanging.join()
+    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert lines[0]["identity"]["environment.policy_sha256"] == "a" * 64
+    assert {line["outcome"] for line in lines[1:]} <= {"success", "failure"}

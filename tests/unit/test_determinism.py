@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_eval.config import load_config
-from ray_eval.errors import ConfigError, SetupError
+from ray_eval.errors import ConfigError, PolicyChanged, SetupError
 from ray_eval.sections import BatchingSection
 from ray_eval.serving.batcher import Batcher
 from ray_eval.serving.determinism import largest_proved_batch, largest_useful_batch, prove
@@ -330,3 +330,19 @@ def test_rows_are_staged_and_one_that_cannot_be_fails_alone():
     answers = ask_all(Staged(), reproducible(4), 6)
     assert "stage raised ValueError: torn" in str(answers[3])
     assert [answers[i].actions[0, 0] for i in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("spec", "batch_size"), [({}, 1), ({}, 64), ({"takes_prefix": True}, 8), ({"batch_invariant": True}, 1)]
+)
+def test_the_proof_takes_so_few_forwards_that_a_slow_policy_starts_soon(spec, batch_size):
+    policy = Rows(**spec)
+    prove(policy, reproducible(batch_size))
+    assert len(policy.sizes) <= 35  # at half a second each, less than 20 s
+
+
+def test_that_a_policys_own_server_changed_is_told_as_it_is():
+    def changed(*_):
+        raise PolicyChanged("another one")
+
+    assert {type(answer) for answer in ask_all(Rows(changed), reproducible(2), 3)} == {PolicyChanged}
