@@ -542,4 +542,4 @@ class ConnectSection:
     certificate_pem: bytes | None = None
     """Certificate that the server must present; None speaks no TLS."""
     infer_timeout_s: float = 60.0
-    """Longest wait for one answer, reconnects included."""
+    """Longest that the server may answer nobody while a request waits, reconnects included."""

@@ -194,7 +194,7 @@ class ServingConfig:
     replicas: int = field(default=1, metadata=OPERATIONAL)
     """Policy actors, one per GPU where there are GPUs; workers are spread over them."""
     infer_timeout_s: float = field(default=60.0, metadata=OPERATIONAL)
-    """Longest wait for one answer, reconnects included."""
+    """Longest that the server may answer nobody while a request waits, reconnects included."""
     load_timeout_s: float = field(default=1800.0, metadata=OPERATIONAL)
     """Longest wait for a policy that is read from files to be loaded, its actor's placement included."""
     slowdown_ms: tuple[float, ...] | None = field(default=None, metadata=OPERATIONAL)

@@ -543,7 +543,10 @@ class Session:
         for answer, held in [item for item in self._held.items() if now - item[1].since > limit_s]:
             del self._held[answer]
             self._replace_worker(held.lease.worker)
-            late = EpisodeError(f"{held.lease.worker}: expected a result within {limit_s:g} s, got none; it was ended")
+            late = EpisodeError(
+                f"{held.lease.worker}: expected a result within {limit_s:g} s, got none; it was ended. Where many "
+                "workers share a slow policy, take fewer or raise limits.episode_timeout_s"
+            )
             self._settle(held, error_result(held.lease.spec, late, now - held.since))
 
     def _replace_worker(self, name: str) -> None:

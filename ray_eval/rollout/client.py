@@ -22,6 +22,8 @@ Value = TypeVar("Value")
 
 TRY_TIMEOUT_S = 15.0
 """Longest wait for a single try; a request or an answer that got lost costs this much."""
+TRIES_PER_TIMEOUT = 4
+"""Least number of tries within `infer_timeout_s`, so that the server is asked in between whether it gets on."""
 FIRST_BACKOFF_S = 0.05
 """Pause before the second try; doubled before each later one."""
 MAX_BACKOFF_S = 1.0
@@ -34,6 +36,8 @@ _TRANSIENT = {
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.ABORTED,
 }
+_WAITING = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+"""What a request meets whose turn has not come."""
 _ERRORS: dict[grpc.StatusCode, type[RayEvalError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: ContractError,
     grpc.StatusCode.FAILED_PRECONDITION: ContractError,
@@ -66,6 +70,7 @@ class Connection:
         self._sleep = sleep
         self.clock = clock
         self.section = connect()
+        self._answered: int | None = None
         self._open()
 
     def reconnect(self, pause_s: float) -> None:
@@ -79,6 +84,20 @@ class Connection:
             self.close()
             self.section = section
             self._open()
+
+    def gets_on(self) -> bool:
+        """Whether the server has answered anybody since this was asked last; False where that is not known."""
+        before, self._answered = self._answered, self._answered_count()
+        return None not in (before, self._answered) and before != self._answered
+
+    def _answered_count(self) -> int | None:
+        """Requests that the server has answered since its start; None where it does not say."""
+        timeout_s = min(self.try_timeout_s, self.section.infer_timeout_s / TRIES_PER_TIMEOUT)
+        try:
+            said = self.ask_metadata(pb.ModelMetadataRequest(), timeout=timeout_s, metadata=self.metadata)
+        except grpc.RpcError:
+            return None
+        return codec.decode_answered_count(said)
 
     def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
@@ -140,6 +159,7 @@ class Pending(Generic[Value]):
         self._decode = decode
         self._is_awaited = is_awaited
         self._started_at = connection.clock()
+        self._waits_since = self._started_at
         self._finished_at = math.nan
         self._is_cancelled = False
         self._call = self._send()
@@ -160,7 +180,9 @@ class Pending(Generic[Value]):
         self._call.cancel()
 
     def result(self) -> Value:
-        """Waits for the answer, repeating lost tries until `infer_timeout_s` after the first.
+        """Waits for the answer, repeating lost tries until `infer_timeout_s` have passed without it.
+
+        The time begins anew while the server answers others: how many wait before it is nothing that it is to fail of.
 
         Raises:
             PolicyUnavailable: no answer within the time.
@@ -183,7 +205,7 @@ class Pending(Generic[Value]):
             pause_s = min(2 * pause_s, MAX_BACKOFF_S)
 
     def _remaining_s(self) -> float:
-        return self._started_at + self._connection.section.infer_timeout_s - self._connection.clock()
+        return self._waits_since + self._connection.section.infer_timeout_s - self._connection.clock()
 
     def _send(self) -> Any:
         if self._is_awaited:
@@ -193,7 +215,8 @@ class Pending(Generic[Value]):
         return call
 
     def _start(self, send: Callable[..., Any]) -> Any:
-        timeout_s = min(self._connection.try_timeout_s, max(0.001, self._remaining_s()))
+        longest_s = self._connection.section.infer_timeout_s / TRIES_PER_TIMEOUT
+        timeout_s = min(self._connection.try_timeout_s, longest_s, max(0.001, self._remaining_s()))
         return send(self._request, timeout=timeout_s, metadata=self._connection.metadata)
 
     def _end(self, call: Any) -> None:
@@ -213,6 +236,8 @@ class Pending(Generic[Value]):
         if code not in _TRANSIENT and "RST_STREAM" not in details:
             said = details if code is grpc.StatusCode.NOT_FOUND else f"{code.name}: {details}"
             raise _ERRORS.get(code, EpisodeError)(f"policy server at {address}: {said}") from error
+        if code in _WAITING and self._connection.gets_on():
+            self._waits_since = self._connection.clock()
         if self._remaining_s() <= 0:
             timeout_s = self._connection.section.infer_timeout_s
             raise PolicyUnavailable(

@@ -487,6 +487,15 @@ def encode_metadata(spec: PolicySpec) -> pb.ModelMetadataResponse:
     return metadata
 
 
+def decode_answered_count(metadata: pb.ModelMetadataResponse) -> int | None:
+    """Requests that the server has answered since its start; None where it does not say."""
+    try:
+        count = json.loads(metadata.properties.get(METRICS_PROPERTY, "null"))["requests"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return count if isinstance(count, int) else None
+
+
 def decode_metadata(metadata: pb.ModelMetadataResponse) -> PolicySpec:
     """The spec that the server declares.
 

@@ -44,9 +44,11 @@ class Toy:
         self.gate.set()
         self.is_busy = threading.Event()
         self.seen = []
+        self.pause_s = 0.0
 
     def infer_batch(self, observations):
         self.is_busy.set()
+        time.sleep(self.pause_s)
         self.gate.wait(20)
         self.seen += [row.noise_seed for row in observations]
         return [self.answer(row) for row in observations]
@@ -527,6 +529,21 @@ def test_a_policy_that_does_not_answer_in_time_is_unavailable(running, policy, i
     with pytest.raises(PolicyUnavailable, match=r"within 0\.5 s, got DEADLINE_EXCEEDED"):
         client.infer(ask(1), "a", is_awaited=is_awaited).result()
     client.close()
+
+
+def test_a_request_waits_as_long_as_others_are_answered_before_it(policy):
+    """What one client alone would get in time, it gets beside any number of others."""
+    policy.pause_s, count = 0.3, 12
+    with (
+        serve_in_thread(policy, LOOPBACK, BatchingSection(max_batch_size=1)) as server,
+        ThreadPoolExecutor(count) as pool,
+    ):
+        clients = [client_of(server.address, infer_timeout_s=2.0) for _ in range(count)]
+        answers = [client.infer(ask(n), f"{n}", is_awaited=n % 2 == 0) for n, client in enumerate(clients)]
+        found = list(pool.map(lambda pending: pending.result(), answers))
+        for client in clients:
+            client.close()
+    assert [chunk.actions[0, 0] for chunk in found] == list(range(count))
 
 
 WAIT = """
