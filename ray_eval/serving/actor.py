@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import platform
 import shutil
 import subprocess
@@ -27,8 +26,6 @@ from ray_eval.types import PolicySpec
 NODE_HOST = "node"
 """Host in a listening address that stands for the IP address of the node on which the actor is placed."""
 
-DISTRIBUTIONS = ("ray-eval", "numpy", "grpcio", "torch", "lerobot", "transformers")
-"""Installed packages that a policy actor reports; those of them that are there."""
 GPU_QUERY_TIMEOUT_S = 20
 
 
@@ -74,8 +71,12 @@ class PolicyActor:
         return self._running().spec
 
     def describe(self) -> dict[str, Any]:
-        """Where the policy runs, with which GPUs and which versions."""
-        return {"host": platform.node(), "gpus": _gpus(), "versions": _installed_versions()}
+        """Where the policy runs, with which GPUs, and with which versions in the interpreter that it runs in.
+
+        Raises:
+            SetupError: there is no server, because the policy could not be loaded.
+        """
+        return {"host": platform.node(), "gpus": _gpus(), "versions": self._running().versions()}
 
     def _running(self) -> RunningServer | HostedServer:
         if self._failure is not None:
@@ -150,14 +151,6 @@ def _gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return found.stdout.strip().splitlines()
-
-
-def _installed_versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 def _on_this_node(address: str) -> str:

@@ -122,6 +122,12 @@ class HostedServer:
         values: dict[str, Any] = json.loads(text)
         return {**values, "batch_sizes": {int(size): count for size, count in values["batch_sizes"].items()}}
 
+    def versions(self) -> dict[str, str]:
+        """The child's versions; empty while it is being started again."""
+        metadata = self._ask()
+        text = metadata.properties.get(codec.VERSIONS_PROPERTY) if metadata is not None else None
+        return dict(json.loads(text)) if text else {}
+
     def close(self) -> None:
         """Ends the child: SIGTERM, then SIGKILL after the grace."""
         self._is_closing.set()

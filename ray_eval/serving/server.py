@@ -29,6 +29,7 @@ from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ti
 from ray_eval.serving.dedup import AnswerCache, ReusedIdError
 from ray_eval.serving.listening import UNIX_PREFIX, check_listen, remove_stale, unix_path
 from ray_eval.serving.sizes import served_spec
+from ray_eval.serving.versions import installed_versions
 from ray_eval.types import Observation, PolicySpec
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
@@ -211,6 +212,7 @@ class PolicyServer:
         self._check_model(request.name)
         metadata = codec.encode_metadata(self._spec)
         metadata.properties[codec.METRICS_PROPERTY] = json.dumps(dataclasses.asdict(self.metrics()))
+        metadata.properties[codec.VERSIONS_PROPERTY] = json.dumps(dict(installed_versions()))
         return metadata
 
     async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
@@ -340,6 +342,10 @@ class RunningServer:
     def metrics(self) -> dict[str, Any]:
         """`BatcherMetrics` as a dictionary."""
         return dataclasses.asdict(self.server.metrics())
+
+    def versions(self) -> dict[str, str]:
+        """Versions of this process."""
+        return dict(installed_versions())
 
 
 @contextmanager

@@ -94,6 +94,14 @@ def test_a_hosted_policy_answers_with_our_sources_and_with_no_other_package_of_o
     assert not is_alive(child)
 
 
+def test_versions_are_those_of_the_interpreter_that_the_policy_runs_in(factory, listen, tmp_path):
+    (tmp_path / "transformers-9.dist-info").mkdir()
+    (tmp_path / "transformers-9.dist-info" / "METADATA").write_text("Name: transformers\nVersion: 9\n")
+    actor = hosted(factory(), listen)
+    assert actor.describe()["versions"]["transformers"] == "9"
+    actor.close()
+
+
 def test_a_child_that_is_killed_is_started_again_and_the_client_notices_nothing(factory, listen):
     actor = hosted(factory(), listen)
     client = PolicyClient(actor.connection, actor.spec(), try_timeout_s=1)
