@@ -25,7 +25,7 @@ from ray_eval.driver.plan import plan_of, stored_init_states
 from ray_eval.driver.resolve import env_settings, queue_rules
 from ray_eval.driver.run import Session, open_session
 from ray_eval.driver.sweep import Point, SweepPlan, create_sweep, open_part, swept, write_sweep
-from ray_eval.errors import ConfigError, EpisodeError
+from ray_eval.errors import ConfigError, EpisodeError, PolicyChanged
 from ray_eval.report.ledger import write_atomically
 from ray_eval.report.metrics import rate_of
 from ray_eval.report.progress import ProgressView
@@ -249,6 +249,9 @@ def _search(
         ),
     )
     found = tuner.fit()
+    for error in found.errors:
+        if isinstance(error, PolicyChanged):  # every later trial broke of it
+            raise PolicyChanged(str(getattr(error, "cause", error)))
     rows = [
         _row(result.config[SETTINGS], result.metrics)
         for result in found

@@ -464,3 +464,31 @@ def test_tuning_finds_the_setting_that_works_and_reports_it_on_other_init_states
     assert "tuning on init states 3-4 of each task; the result is that of 0-1" in said
     assert [said.count(f"[{index}/6] actions_per_chunk=") for index in range(1, 7)] == [1] * 6
     assert said.count("loading policy") == 1
+
+
+@pytest.mark.nightly
+def test_a_policy_that_changes_while_settings_are_searched_ends_the_tuning(ray_session, tmp_path):
+    def save(value: float) -> None:
+        for index in range(15):
+            save_actions(tmp_path / "actions", index % 3, index // 3, np.full((5, 7), value))
+
+    save(0.1)
+    words = ("execution.mode=async", "execution.latency.steps=1", "episodes_per_task=2", "workers=2", MAX_STEPS)
+    replay = ("serving.slowdown_ms=[10,10]", f"policy.path={tmp_path / 'actions'}")
+    base = ray_eval.load_config({**RANDOM, "policy": "replay"}, [*words, *replay])
+    first = tmp_path / "tuned" / "points" / "0-as-given" / LEDGER_NAME
+
+    def exchange() -> None:
+        # The point as given is through: a header and six episodes.
+        while len(first.read_bytes().splitlines()) < 7:
+            time.sleep(0.02)
+        save(-0.1)
+
+    is_over = threading.Event()
+    killing = threading.Thread(target=kill_one, args=("PolicyActor", first, [], exchange, is_over))
+    killing.start()
+    with pytest.raises(PolicyChanged, match="policy that the run began with"):
+        tune(base, {"execution.chunk_size_threshold": ("0", "1")}, tmp_path / "tuned", trial_count=2, states_per_task=2)
+    is_over.set()
+    killing.join()
+    assert not (tmp_path / "tuned" / "trials.csv").exists()
