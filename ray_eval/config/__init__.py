@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray_eval.config.presets import configs_folder, load_preset, merged, nested, preset_names, read_file, to_yaml
+from ray_eval.config.presets import (
+    configs_folder,
+    load_preset,
+    merged,
+    nested,
+    preset_names,
+    read_file,
+    read_json,
+    to_yaml,
+)
 from ray_eval.config.reading import checked_text, read, read_section, split_list
 from ray_eval.config.schema import (
     AUTO_ADDRESS,
@@ -111,12 +120,19 @@ def load_policy(name: str, overrides: Sequence[str] = ()) -> tuple[PolicySection
     for key in (*said.presets, *said.values):
         if key not in ("policy", "serving") or key in said.presets:
             raise ConfigError(f"{key}: expected policy.key=value or serving.key=value here, got {key}")
-    is_file_name = Path(name).suffix in {".yaml", ".yml"}
-    preset = read_file(Path(name)) if is_file_name else load_preset("policies", name)
+    file = _read_policy_file(Path(name))
+    preset = load_preset("policies", name) if file is None else file
     values = merged(preset, said.values.get("policy", {}))
     serving: ServingConfig = read_section(ServingConfig, said.values.get("serving", {}), "serving")
     policy: PolicySection = read(PolicySection, values, "policy")
     return policy, serving
+
+
+def _read_policy_file(path: Path) -> dict[str, Any] | None:
+    """A policy's settings from YAML, or from JSON, whose values have their types; None where it is no file's name."""
+    if path.suffix == ".json":
+        return read_json(path)
+    return read_file(path) if path.suffix in {".yaml", ".yml"} else None
 
 
 def _read_source(source: str | Path | Mapping[str, Any] | None) -> tuple[bool, dict[str, Any]]:

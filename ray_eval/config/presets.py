@@ -118,6 +118,21 @@ def read_file(path: Path) -> dict[str, Any]:
     return nested(typing.cast("dict[str, Any]", resolved))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's mapping, as it stands.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping.
+    """
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: expected readable JSON, got {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(loaded).__name__}")
+    return loaded
+
+
 def to_yaml(values: Mapping[str, Any]) -> str:
     """A mapping of JSON values as YAML that `read_file` reads back; texts that look like interpolations are escaped."""
     return yaml.dump(_escaped(dict(values)), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)

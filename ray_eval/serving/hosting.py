@@ -287,7 +287,7 @@ def _arguments(folder: Path, section: PolicySection, listen: ListenSection, batc
     name = next(name for name, kind in POLICY_TYPES.items() if type(section) is kind)
     values = {key: value for key, value in dataclasses.asdict(section).items() if key != "python"}
     settings = {"type": name, **values}
-    arguments = [_written(folder / "policy.yaml", json.dumps(settings)), "--stop-with-stdin"]
+    arguments = [_written(folder / "policy.json", json.dumps(settings)), "--stop-with-stdin"]
     arguments += ["--address", listen.address, *_serving_words(batching)]
     if listen.token is not None:
         arguments += ["--token-file", _written(folder / "token", listen.token)]

@@ -1,5 +1,6 @@
 """A policy in another interpreter: real child processes, asked over real gRPC."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -31,7 +32,9 @@ class Hosted:
     def infer_batch(self, observations):
         return [ActionChunk(np.full((2, 7), o.arrays[STATE][0], np.float32)) for o in observations]
 
-def make(how="well"):
+def make(how="well", **others):
+    if others:
+        raise SetupError(f"got {others}")
     if how == "missing":
         import a_module_that_nobody_has
     if how == "refused":
@@ -92,6 +95,14 @@ def test_a_hosted_policy_answers_with_our_sources_and_with_no_other_package_of_o
     client.close()
     actor.close()
     assert not is_alive(child)
+
+
+def test_arguments_reach_the_child_with_their_types(factory, listen):
+    arguments = {"b": True, "n": None, "i": 3, "t": "3", "d": "${not.ours}", "l": [1.5, "\N{SNOWMAN}\N{PILE OF POO}"]}
+    section = dataclasses.replace(factory(), kwargs=Kwargs(arguments))
+    with pytest.raises(SetupError) as caught:
+        hosted(section, listen).spec()
+    assert f"got {arguments}" in str(caught.value)
 
 
 def test_versions_are_those_of_the_interpreter_that_the_policy_runs_in(factory, listen, tmp_path):
