@@ -607,13 +607,13 @@ class Session:
             SetupError: nobody else is there.
         """
         limit_s, now = self._config.ray.placement_timeout_s, time.monotonic()
-        late = [newcomer for newcomer in self._newcomers.values() if now - newcomer.since > limit_s]
-        said = lateness([newcomer.name for newcomer in late], limit_s) if late else ""
+        late = [newcomer.name for newcomer in self._newcomers.values() if now - newcomer.since > limit_s]
         if late and not self._workers and len(late) == len(self._newcomers):
-            raise SetupError(said)
-        untold = {newcomer.name for newcomer in late} - self._told_late
-        if untold:
-            self._told_late |= untold
+            raise SetupError(lateness(late, limit_s))
+        untold = [name for name in late if name not in self._told_late]
+        if untold and self._workers:
+            self._told_late.update(untold)
+            said = lateness(untold, limit_s)
             self._progress.note(f"WARNING: {said}; until then the run goes on with those that are there")
 
 
