@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from ray_eval.bench.policies import TimedPolicy, observation_of, served
+from ray_eval.bench.policies import TimedPolicy, Way, observation_of, served
 from ray_eval.bench.rows import Row, interleaved, median_ms, timed
 from ray_eval.errors import ContractError
 from ray_eval.rollout.client import PolicyClient
@@ -27,17 +27,21 @@ KEYS: Final = (STATE,)
 
 def bench_serve(client_counts: Sequence[int], requests_per_client: int, repeats: int) -> list[Row]:
     """Overhead at batch 1, then throughput at each number of clients."""
-    rows = [_overhead(repeats, is_awaited=is_awaited) for is_awaited in (True, False)]
+    kinds: tuple[tuple[Way, bool], ...] = (("computes", True), ("sleeps", True), ("sleeps", False))
+    rows = [_overhead(repeats, way, is_awaited=is_awaited) for way, is_awaited in kinds]
     for count in client_counts:
         rows += _throughput(count, requests_per_client)
     return rows
 
 
-def _overhead(repeats: int, *, is_awaited: bool) -> Row:
-    """A request as a sync episode waits for it, or as an async one sends it ahead, in turn with the bare forward."""
-    policy = TimedPolicy(FORWARD_MS, ROW_MS)
+def _overhead(repeats: int, way: Way, *, is_awaited: bool) -> Row:
+    """A request as a sync episode waits for it, or as an async one sends it ahead, in turn with the bare forward.
+
+    While a forward sleeps, so do this machine's cores; on a virtual machine it takes them long to wake up.
+    """
+    policy = TimedPolicy(FORWARD_MS, ROW_MS, way=way)
     observation = observation_of(1)
-    with served(FORWARD_MS, ROW_MS) as server, _client(server.address) as client:
+    with served(FORWARD_MS, ROW_MS, way=way) as server, _client(server.address) as client:
         ids = map(str, itertools.count())
 
         def ask() -> None:
@@ -50,7 +54,15 @@ def _overhead(repeats: int, *, is_awaited: bool) -> Row:
         )
     found = {name: median_ms(values) for name, values in durations.items()}
     what = f"request {'awaited' if is_awaited else 'sent ahead'}, overhead {found['served'] - found['bare']:.2f} ms"
-    return Row("1 client, two images", what, found["served"], "ms", repeats, "bare forward", found["bare"])
+    return Row(
+        f"1 client, two images, a forward that {way}",
+        what,
+        found["served"],
+        "ms",
+        repeats,
+        "bare forward",
+        found["bare"],
+    )
 
 
 def _throughput(client_count: int, requests_per_client: int) -> list[Row]:
