@@ -555,6 +555,7 @@ from ray_eval.types import IMAGE, STATE, Observation
 
 address, is_awaited = sys.argv[1:]
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put the tests in the background
 client = PolicyClient(lambda: ConnectSection(address, infer_timeout_s=3600), try_timeout_s=3600)
 observation = Observation({IMAGE: np.zeros((8, 8, 3), np.uint8), STATE: np.zeros(8, np.float32)}, "t", noise_seed=2)
 try:
