@@ -1,6 +1,11 @@
 """What every test shares."""
 
+import os
 import subprocess
+
+# Ray forks to start its processes. What gRPC does at a fork is for children that go on without another program, and may
+# hang where a server of an earlier test is still putting itself away. Read when gRPC is first used.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from ray._private import services
 

@@ -189,6 +189,7 @@ def take_all_cpus(ray_session):
     ray_session.kill(gate)
 
 
+@pytest.mark.nightly
 def test_a_replacement_that_finds_no_place_holds_no_episode_up(undisturbed, take_all_cpus, tmp_path):
     words = ("episodes_per_task=3", "workers=3", "limits.episode_timeout_s=30")
     slowly = "serving.slowdown_ms=[5,5]"
@@ -231,6 +232,7 @@ def save_actions(folder: Path, task_id: int, init_state_id: int, actions: np.nda
     np.save(path, actions.astype(np.float32))
 
 
+@pytest.mark.nightly
 def test_a_policy_actor_whose_files_changed_ends_the_run_and_adds_nothing_to_its_number(ray_session, tmp_path):
     def save(value: float) -> None:
         for index in range(12):
@@ -374,6 +376,7 @@ def files(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in names}
 
 
+@pytest.mark.nightly
 def test_a_sweep_gives_the_same_bytes_for_other_workers_and_a_policy_that_answers_when_it_likes(ray_session, tmp_path):
     one = sweep(tmp_path / "one", "workers=1")
     assert one.is_complete
