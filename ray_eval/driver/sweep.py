@@ -163,7 +163,7 @@ def create_sweep(plan: SweepPlan, out: Path, *, exist_ok: bool = False) -> None:
             (out / point.folder).mkdir(parents=True, exist_ok=exist_ok)
         except OSError as error:
             raise ConfigError(
-                f"{out}: expected a folder that can be made, got {error.strerror}; choose --out"
+                f"{out}: expected a folder that can be made, got {error.strerror}; choose another --out"
             ) from error
         write_atomically(out / point.folder / CONFIG_NAME, to_yaml(point.config.resolved()))
     points = [{"folder": point.folder, "values": point.values} for point in plan.points]

@@ -270,7 +270,6 @@ def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
     arm = np.array(robot._ref_joint_actuator_indexes)  # noqa: SLF001
     low, high = model.actuator_ctrlrange[fingers].T
     return substeps.Handles(
-        functions=functions,
         simulator=substeps.Simulator(functions, model._address, data._address),  # noqa: SLF001
         solve_count=SOLVES_BEFORE_CONTROL[mujoco.__version__],
         has_stages=mujoco.__version__ in STAGED,

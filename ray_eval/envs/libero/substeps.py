@@ -102,8 +102,6 @@ class Simulator(NamedTuple):
 class Handles(NamedTuple):
     """Where a simulation and its robot are; valid while that mjModel and mjData live."""
 
-    functions: Array
-    """(22,) `native.addresses`."""
     simulator: Simulator
     """For the calls of MuJoCo."""
     solve_count: int
@@ -240,13 +238,13 @@ def look(handles: Handles, arm: ArmState) -> None:
     site, jacobian = handles.site, handles.jacobian
     rows = (jacobian[:3].ctypes.data, jacobian[3:].ctypes.data)
     simulator = handles.simulator
-    call(handles.functions[JACOBIAN], (simulator.model, simulator.data, rows[0], rows[1], site))
+    call(simulator.functions[JACOBIAN], (simulator.model, simulator.data, rows[0], rows[1], site))
     for row in range(3):
         arm.ee_pos[row] = handles.site_xpos[site, row]
         for column in range(3):
             arm.ee_ori_mat[row, column] = handles.site_xmat[site, 3 * row + column]
-    multiply(handles.functions[CBLAS_GEMV], jacobian[:3], handles.qvel, arm.ee_pos_vel)
-    multiply(handles.functions[CBLAS_GEMV], jacobian[3:], handles.qvel, arm.ee_ori_vel)
+    multiply(handles.simulator.functions[CBLAS_GEMV], jacobian[:3], handles.qvel, arm.ee_pos_vel)
+    multiply(handles.simulator.functions[CBLAS_GEMV], jacobian[3:], handles.qvel, arm.ee_ori_vel)
     for joint in range(7):
         arm.joint_pos[joint] = handles.qpos[handles.joint_qpos[joint]]
         column = handles.joint_qvel[joint]
@@ -278,7 +276,7 @@ def multiply_by_columns(gemv: int, matrix: FloatArray, vector: FloatArray, out: 
 @compiled
 def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
     """Robosuite's `run_controller`, and the clipped torques to ctrl."""
-    gemv = handles.functions[CBLAS_GEMV]
+    gemv = handles.simulator.functions[CBLAS_GEMV]
     orientation = orientation_error(drive.goal_ori, arm.ee_ori_mat)
     force, torque, wrench, ours = np.empty(3), np.empty(3), np.empty(6), np.empty(7)
     for axis in range(3):
@@ -451,7 +449,7 @@ def finish(handles: Handles, arm: ArmState, drive: Drive, closing: float, has_se
 def set_goal(handles: Handles, arm: ArmState, drive: Drive, action: FloatArray, is_delta: bool) -> None:
     """Robosuite's `set_goal` for an impedance that is fixed and poses without limits."""
     if not is_delta:
-        turned = quat2mat(quaternion(handles.functions[CBLAS_DOT], action[3:6]))
+        turned = quat2mat(quaternion(handles.simulator.functions[CBLAS_DOT], action[3:6]))
         for axis in range(3):
             drive.goal_pos[axis] = action[axis]
             for column in range(3):
@@ -463,7 +461,7 @@ def set_goal(handles: Handles, arm: ArmState, drive: Drive, action: FloatArray, 
         change[axis] = (value - scaling[2, axis]) * scaling[3, axis] + scaling[4, axis]
         is_turned |= axis >= 3 and change[axis] != 0.0
     if is_turned:
-        turn(handles.functions, change[3:], arm.ee_ori_mat, drive.goal_ori)
+        turn(handles.simulator.functions, change[3:], arm.ee_ori_mat, drive.goal_ori)
     for axis in range(3):
         drive.goal_pos[axis] = arm.ee_pos[axis] + change[axis]
 
@@ -503,7 +501,7 @@ def copy_scene(handles: Handles, memory: Array) -> None:
     start = 0
     for field in range(len(handles.scene)):
         source, size = handles.scene[field, 0], handles.scene[field, 1]
-        call(handles.functions[MEMCPY], (memory[start:].ctypes.data, source, size))
+        call(handles.simulator.functions[MEMCPY], (memory[start:].ctypes.data, source, size))
         start += size
 
 
