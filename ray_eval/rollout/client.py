@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
 from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, PolicyUnavailable, RayEvalError, SetupError
+from ray_eval.rollout.regions import RegionPool
 from ray_eval.sections import ConnectSection
 from ray_eval.types import ActionChunk, Observation, PolicySpec
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
 from ray_eval.wire.channel import call_metadata, infer_method, open_channel
 from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
-from ray_eval.wire.transport import MESSAGE_LIMIT_BYTES
+from ray_eval.wire.transport import MESSAGE_LIMIT_BYTES, UNIX_PREFIX
 
 Value = TypeVar("Value")
 
@@ -105,9 +107,11 @@ class Connection:
 
     def _open(self) -> None:
         self._channel = open_channel(self.section)
-        self.ask_metadata = GRPCInferenceServiceStub(self._channel).ModelMetadata  # type: ignore[no-untyped-call]
+        stub = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self.ask_metadata = stub.ModelMetadata
         self.ask_infer = infer_method(self._channel)
         self.metadata = call_metadata(self.section)
+        self.regions = RegionPool(stub, self.metadata) if self.section.address.startswith(UNIX_PREFIX) else None
 
 
 class _AwaitedCall:
@@ -132,6 +136,70 @@ class _AwaitedCall:
         return self._answer
 
 
+class Request(Protocol):
+    """What a method takes, try after try."""
+
+    def message(self) -> Any:
+        """What the next try sends."""
+        ...
+
+    def settle(self, *, is_answered: bool) -> None:
+        """Nobody waits for a try any more: it was answered, or failed or was given up and may be under way."""
+        ...
+
+
+class _MetadataRequest:
+    """The question what the policy is."""
+
+    def message(self) -> pb.ModelMetadataRequest:
+        return pb.ModelMetadataRequest()
+
+    def settle(self, *, is_answered: bool) -> None:
+        pass
+
+
+class _InferRequest:
+    """An observation; its images are in shared memory in the first try, and sent in a repeat.
+
+    The server may have started anew by then, and know of no region.
+
+    Raises:
+        ContractError: the observation is not what the policy's spec asks for, or too large.
+    """
+
+    def __init__(self, observation: Observation, spec: PolicySpec, request_id: str, regions: RegionPool | None) -> None:
+        codec.check_observation(observation, spec)
+        self._encode: Callable[..., bytes] = functools.partial(
+            codec.encode_request_bytes, [observation], spec, request_id
+        )
+        self._regions = regions
+        self._region = None if regions is None else regions.take(codec.image_bytes(observation))
+        self._body: bytes | None = None
+        try:
+            self._body = self._encode(self._region)
+        except ContractError:
+            self.settle(is_answered=True)
+            raise
+        if len(self._body) > MESSAGE_LIMIT_BYTES:
+            raise ContractError(
+                f"request {request_id!r}: expected at most {MESSAGE_LIMIT_BYTES} bytes, got {len(self._body)}"
+            )
+
+    def message(self) -> bytes:
+        if self._body is None:
+            self._body = self._encode()
+        return self._body
+
+    def settle(self, *, is_answered: bool) -> None:
+        if self._regions is None or self._region is None:
+            return
+        region, self._region, self._body = self._region, None, None
+        if is_answered:
+            self._regions.give_back(region)
+        else:
+            self._regions.forget(region)
+
+
 class Pending(Generic[Value]):
     """An answer under way; the first try is sent at construction, later ones from within `result`.
 
@@ -148,14 +216,14 @@ class Pending(Generic[Value]):
         self,
         connection: Connection,
         method: Callable[[Connection], Any],
-        request: Any,
+        request: Request,
         decode: Callable[[Any], Value],
         *,
         is_awaited: bool,
     ) -> None:
         self._connection = connection
         self._method = method
-        self._request = request
+        self._request: Request | None = request
         self._decode = decode
         self._is_awaited = is_awaited
         self._started_at = connection.clock()
@@ -178,6 +246,7 @@ class Pending(Generic[Value]):
         """Gives the answer up; the server forgets the request unless its forward has begun."""
         self._is_cancelled = True
         self._call.cancel()
+        self._settle(is_answered=False)
 
     def result(self) -> Value:
         """Waits for the answer, repeating lost tries until `infer_timeout_s` have passed without it.
@@ -196,13 +265,19 @@ class Pending(Generic[Value]):
             try:
                 answer = self._call.result()
                 self._note_arrival()
+                self._settle(is_answered=True)
                 self._request = None  # an episode keeps its answers to the end, and need not keep the images with them
                 return self._decode(answer)
             except (grpc.RpcError, grpc.FutureCancelledError) as error:
+                self._settle(is_answered=False)
                 self._raise_unless_transient(error)
             self._connection.reconnect(min(pause_s, max(0.0, self._remaining_s())))
             self._call = self._send()
             pause_s = min(2 * pause_s, MAX_BACKOFF_S)
+
+    def _settle(self, *, is_answered: bool) -> None:
+        if self._request is not None:
+            self._request.settle(is_answered=is_answered)
 
     def _remaining_s(self) -> float:
         return self._waits_since + self._connection.section.infer_timeout_s - self._connection.clock()
@@ -217,7 +292,8 @@ class Pending(Generic[Value]):
     def _start(self, send: Callable[..., Any]) -> Any:
         longest_s = self._connection.section.infer_timeout_s / TRIES_PER_TIMEOUT
         timeout_s = min(self._connection.try_timeout_s, longest_s, max(0.001, self._remaining_s()))
-        return send(self._request, timeout=timeout_s, metadata=self._connection.metadata)
+        assert self._request is not None, "kept until there is an answer"  # noqa: S101 -- for the type
+        return send(self._request.message(), timeout=timeout_s, metadata=self._connection.metadata)
 
     def _end(self, call: Any) -> None:
         """Called in gRPC's thread, so that the time is the answer's and not that of `result`."""
@@ -285,7 +361,7 @@ class PolicyClient:
             pending: Pending[PolicySpec] = Pending(
                 self._connection,
                 lambda connection: connection.ask_metadata,
-                pb.ModelMetadataRequest(),
+                _MetadataRequest(),
                 codec.decode_metadata,
                 is_awaited=True,
             )
@@ -304,15 +380,10 @@ class PolicyClient:
             ContractError: the observation is not what the policy's spec asks for.
         """
         spec = self.spec()
-        body = codec.encode_request_bytes([observation], spec, request_id)
-        if len(body) > MESSAGE_LIMIT_BYTES:
-            raise ContractError(
-                f"request {request_id!r}: expected at most {MESSAGE_LIMIT_BYTES} bytes, got {len(body)}"
-            )
         return Pending(
             self._connection,
             lambda connection: connection.ask_infer,
-            body,
+            _InferRequest(observation, spec, request_id, self._connection.regions),
             lambda response: codec.decode_response(response, spec)[0],
             is_awaited=is_awaited,
         )

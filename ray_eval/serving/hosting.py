@@ -27,12 +27,13 @@ import grpc
 
 from ray_eval.errors import EpisodeError, SetupError
 from ray_eval.sections import POLICY_TYPES, BatchingSection, ConnectSection, ListenSection, PolicySection
-from ray_eval.serving.listening import UNIX_PREFIX, check_listen
+from ray_eval.serving.listening import check_listen
 from ray_eval.types import ActionChunk, Observation, PolicySpec
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
 from ray_eval.wire.channel import call_metadata, open_channel
 from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from ray_eval.wire.transport import UNIX_PREFIX
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ray_eval.errors import SetupError
 from ray_eval.sections import ListenSection
-from ray_eval.wire.transport import MAX_UNIX_PATH_BYTES
+from ray_eval.wire.transport import MAX_UNIX_PATH_BYTES, UNIX_PREFIX
 
-UNIX_PREFIX = "unix:"
 PROBE_TIMEOUT_S = 1.0
 """How long a socket file's owner is given to accept before the file is taken to be in use."""
 

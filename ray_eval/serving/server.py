@@ -27,13 +27,14 @@ from ray_eval.interfaces import Policy, RowwisePolicy
 from ray_eval.sections import BatchingSection, ListenSection
 from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ticket
 from ray_eval.serving.dedup import AnswerCache, ReusedIdError
-from ray_eval.serving.listening import UNIX_PREFIX, check_listen, remove_stale, unix_path
+from ray_eval.serving.listening import check_listen, remove_stale, unix_path
+from ray_eval.serving.regions import RegionExistsError, Regions, RegionsNotOfferedError, UnknownRegionError
 from ray_eval.serving.sizes import served_spec
 from ray_eval.serving.versions import installed_versions
 from ray_eval.types import Observation, PolicySpec
-from ray_eval.wire import codec
+from ray_eval.wire import codec, shared_memory
 from ray_eval.wire import open_inference_pb2 as pb
-from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_OPTIONS, SERVICE_NAME, bearer
+from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_OPTIONS, SERVICE_NAME, UNIX_PREFIX, bearer
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ class UnknownModelError(ContractError):
 _STATUS_CODES = (
     (codec.CodecError, grpc.StatusCode.INVALID_ARGUMENT),
     (ReusedIdError, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnknownRegionError, grpc.StatusCode.ABORTED),
+    (RegionExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (RegionsNotOfferedError, grpc.StatusCode.UNIMPLEMENTED),
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (PolicyChanged, grpc.StatusCode.NOT_FOUND),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
@@ -94,6 +98,7 @@ class PolicyServer:
         self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="staging")
         self._batcher = Batcher(policy, batching, self._executor, stager=self._stager)
         self._answers: AnswerCache[pb.ModelInferResponse] = AnswerCache(lambda response: response.ByteSize())
+        self._regions = Regions(is_offered=listen.address.startswith(UNIX_PREFIX))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server: grpc.aio.Server | None = None
         self._socket: Path | None = None
@@ -151,6 +156,9 @@ class PolicyServer:
             "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
             "ModelMetadata": (pb.ModelMetadataRequest, self._model_metadata),
             "ModelInfer": (pb.ModelInferRequest, self._model_infer),
+            "SystemSharedMemoryStatus": (pb.SystemSharedMemoryStatusRequest, self._region_status),
+            "SystemSharedMemoryRegister": (pb.SystemSharedMemoryRegisterRequest, self._register_region),
+            "SystemSharedMemoryUnregister": (pb.SystemSharedMemoryUnregisterRequest, self._unregister_region),
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
@@ -206,7 +214,8 @@ class PolicyServer:
     async def _server_metadata(
         self, _request: pb.ServerMetadataRequest, _context: Context
     ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="ray-eval", version=_version())
+        extensions = [shared_memory.EXTENSION] if self._regions.is_offered else []
+        return pb.ServerMetadataResponse(name="ray-eval", version=_version(), extensions=extensions)
 
     async def _model_metadata(self, request: pb.ModelMetadataRequest, _context: Context) -> pb.ModelMetadataResponse:
         self._check_model(request.name)
@@ -218,16 +227,34 @@ class PolicyServer:
     async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         # Before anything else is looked at: another policy may well read other arrays.
         self._check_version(request.model_version)
-        observations = codec.decode_request(request, self._spec, self._max_rows)
+        contents = codec.contents_of(request, self._regions.find)
+        observations = codec.decode_request(request, self._spec, self._max_rows, contents)
         self._check_model(request.model_name)
         if not request.id:
             return await self._rows(observations, "").result()
         return await self._answers.answer(
             request.id,
-            lambda: _digest(request),
+            lambda: _digest(request, contents),
             lambda: self._rows(observations, request.id),
             lambda: _is_expired(context),
         )
+
+    async def _region_status(
+        self, request: pb.SystemSharedMemoryStatusRequest, _context: Context
+    ) -> pb.SystemSharedMemoryStatusResponse:
+        return self._regions.status(request.name)
+
+    async def _register_region(
+        self, request: pb.SystemSharedMemoryRegisterRequest, _context: Context
+    ) -> pb.SystemSharedMemoryRegisterResponse:
+        self._regions.register(request)
+        return pb.SystemSharedMemoryRegisterResponse()
+
+    async def _unregister_region(
+        self, request: pb.SystemSharedMemoryUnregisterRequest, _context: Context
+    ) -> pb.SystemSharedMemoryUnregisterResponse:
+        self._regions.unregister(request.name)
+        return pb.SystemSharedMemoryUnregisterResponse()
 
     def _rows(self, observations: Sequence[Observation], request_id: str) -> _Rows:
         return _Rows(self._batcher, self._batcher.submit(observations), self._spec, request_id)
@@ -282,13 +309,18 @@ class _Rows:
         return self.batcher.withdraw(self.tickets)
 
 
-def _digest(request: pb.ModelInferRequest) -> bytes:
-    """SHA-256 of a request's content; the images are hashed where they are, and not copied into one message first."""
-    head = pb.ModelInferRequest(model_name=request.model_name, inputs=request.inputs, outputs=request.outputs)
+def _digest(request: pb.ModelInferRequest, contents: Sequence[codec.Content]) -> bytes:
+    """SHA-256 of what a request says, whether it sends it or has it in shared memory.
+
+    The images are hashed where they are, and not copied into one message first.
+    """
+    head = pb.ModelInferRequest(model_name=request.model_name, outputs=request.outputs)
+    for tensor in request.inputs:
+        head.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
     for name, parameter in request.parameters.items():
         head.parameters[name].CopyFrom(parameter)
     digest = hashlib.sha256(head.SerializeToString(deterministic=True))
-    for raw in request.raw_input_contents:
+    for raw in contents:
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
     return digest.digest()

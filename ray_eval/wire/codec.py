@@ -3,7 +3,7 @@
 A request has one tensor per observation key, with the batch as its leading dimension; images are UINT8, everything
 else FP32. Beside them: `task` and `policy_state` (BYTES [B, 1]), the names of the privileged state (BYTES [B, 1], a
 JSON list each) and, with B > 1, the noise seeds (INT64 [B]). Decoded arrays are read-only views of the message's
-bytes.
+bytes, or of the shared memory that the request names instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from ray_eval.types import (
     PolicySpec,
 )
 from ray_eval.wire import open_inference_pb2 as pb
+from ray_eval.wire.shared_memory import BYTE_SIZE, OFFSET, REGION
 
 TASK = "task"
 """Tensor of the instructions, UTF-8."""
@@ -64,6 +65,8 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 _BYTES = "BYTES"
 _Piece = bytes | memoryview
+Content = bytes | memoryview
+"""A tensor's elements, row-major and little-endian."""
 _LENGTH = struct.Struct("<I")
 _RAW_INPUT_TAG = bytes([pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])  # 2: a length and so many bytes
 _INTEGERS = ("task_id", "init_state_id", "repeat", "step", DELAY_STEPS)
@@ -81,10 +84,20 @@ class _Tensor:
     name: str
     datatype: str
     shape: tuple[int, ...]
-    raw: bytes
+    raw: Content
 
     def fail(self, expected: str, got: object) -> CodecError:
         return CodecError(f"tensor {self.name!r}: expected {expected}, got {got}")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Shared memory that the server has mapped."""
+
+    name: str
+    """Under which it is registered."""
+    memory: Array
+    """(bytes,) uint8, to be written."""
 
 
 def datatype_of(key: str) -> str:
@@ -133,40 +146,67 @@ def encode_request(observations: Sequence[Observation], spec: PolicySpec, reques
     return draft.head
 
 
-def encode_request_bytes(observations: Sequence[Observation], spec: PolicySpec, request_id: str = "") -> bytes:
-    """What `encode_request` gives, serialised; each array is copied once, into the bytes.
+def encode_request_bytes(
+    observations: Sequence[Observation], spec: PolicySpec, request_id: str = "", region: Region | None = None
+) -> bytes:
+    """What `encode_request` gives, serialised; each array is copied once, into the bytes or, an image, into the region.
 
     In protobuf's format a message is its fields one after the other, so that the raw contents can stand behind the
     serialised rest. Protobuf itself copies them into the message, and again into a buffer that it grows on the way.
 
+    Args:
+        observations: The rows.
+        spec: The policy's.
+        request_id: By which the server knows a repeat.
+        region: Where the images go, `image_bytes` in all; None has them in the message.
+
     Raises:
         CodecError: as of `encode_request`.
     """
-    draft = _draft(observations, spec, request_id)
+    draft = _draft(observations, spec, request_id, region)
     parts: list[_Piece] = [draft.head.SerializeToString()]
     for pieces in draft.contents:
         parts += [_RAW_INPUT_TAG, _varint(sum(memoryview(piece).nbytes for piece in pieces)), *pieces]
     return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+def image_bytes(observation: Observation) -> int:
+    """Bytes of an observation's images."""
+    return sum(array.nbytes for key, array in observation.arrays.items() if datatype_of(key) == "UINT8")
+
+
+@dataclass(slots=True)
 class _Draft:
-    """A request whose tensors' contents are still the callers' own arrays."""
+    """A request whose tensors' contents are still the callers' own arrays, but for images in shared memory."""
 
     head: pb.ModelInferRequest
     contents: list[list[_Piece]]
+    region: Region | None = None
+    used_bytes: int = 0
 
     def put(self, name: str, datatype: str, shape: Sequence[int], pieces: list[_Piece]) -> None:
-        self.head.inputs.add(name=name, datatype=datatype, shape=shape)
-        self.contents.append(pieces)
+        tensor = self.head.inputs.add(name=name, datatype=datatype, shape=shape)
+        if self.region is None or datatype != "UINT8":
+            self.contents.append(pieces)
+            return
+        tensor.parameters[REGION].string_param = self.region.name
+        tensor.parameters[OFFSET].int64_param = start = self.used_bytes
+        for piece in pieces:
+            content = np.frombuffer(piece, np.uint8)
+            self.region.memory[self.used_bytes : self.used_bytes + len(content)] = content
+            self.used_bytes += len(content)
+        tensor.parameters[BYTE_SIZE].int64_param = self.used_bytes - start
 
 
-def _draft(observations: Sequence[Observation], spec: PolicySpec, request_id: str) -> _Draft:
+def _draft(
+    observations: Sequence[Observation], spec: PolicySpec, request_id: str, region: Region | None = None
+) -> _Draft:
     if not observations:
         raise CodecError("request: expected at least one observation, got none")
     for observation in observations:
         check_observation(observation, spec)
-    draft = _Draft(pb.ModelInferRequest(model_name=spec.name, model_version=spec.version, id=request_id), [])
+    head = pb.ModelInferRequest(model_name=spec.name, model_version=spec.version, id=request_id)
+    draft = _Draft(head, [], region)
     _put_parameters(draft.head, observations, spec)
     for key in spec.keys:
         _put_array(draft, key, datatype_of(key), [observation.arrays[key] for observation in observations])
@@ -235,13 +275,57 @@ def _joined(elements: Sequence[bytes]) -> bytes:
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
 
-def decode_request(request: pb.ModelInferRequest, spec: PolicySpec, max_rows: int = 1) -> list[Observation]:
-    """The request's rows, whose arrays are read-only views of its bytes.
+def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], memoryview]) -> list[Content]:
+    """The content of each input, from the message or from the shared memory that the input names.
+
+    Args:
+        request: As it came.
+        memory_of: A registered region by its name; what it raises is not caught.
+
+    Raises:
+        CodecError: an input names memory that is not in its region, or there are not as many contents as inputs.
+    """
+    sent = iter(request.raw_input_contents)
+    found: list[Content] = []
+    for tensor in request.inputs:
+        if REGION in tensor.parameters or BYTE_SIZE in tensor.parameters:
+            found.append(_shared_content(tensor, memory_of))
+        elif (raw := next(sent, None)) is not None:
+            found.append(raw)
+    if any(REGION in output.parameters for output in request.outputs):
+        raise CodecError(f"output: expected no parameter {REGION!r}, got one; an answer is small, and is sent")
+    return [*found, *sent]
+
+
+def _shared_content(tensor: Any, memory_of: Callable[[str], memoryview]) -> Content:
+    parameters = tensor.parameters
+    name, size, start = parameters[REGION].string_param, parameters[BYTE_SIZE].int64_param, 0
+    if OFFSET in parameters:
+        start = parameters[OFFSET].int64_param
+    memory = memory_of(name)
+    if size < 1 or not 0 <= start <= len(memory) - size:
+        raise CodecError(
+            f"tensor {tensor.name!r}: expected a part of the {len(memory)} bytes of its region, got {size} at {start}"
+        )
+    part = memory[start : start + size]
+    return bytes(part) if tensor.datatype == _BYTES else part
+
+
+def decode_request(
+    request: pb.ModelInferRequest, spec: PolicySpec, max_rows: int = 1, contents: Sequence[Content] | None = None
+) -> list[Observation]:
+    """The request's rows, whose arrays are read-only views of its contents.
+
+    Args:
+        request: As it came.
+        spec: The policy's.
+        max_rows: Most rows.
+        contents: What `contents_of` gave; None where all is in the message.
 
     Raises:
         CodecError: naming the tensor or parameter, what was expected and what came.
     """
-    tensors = _named_tensors(request.inputs, request.raw_input_contents)
+    tensors = _named_tensors(request.inputs, request.raw_input_contents if contents is None else contents)
     row_count = _row_count(tensors, spec, max_rows)
     shared = _parameters(request.parameters)
     seeds = _noise_seeds(shared.pop(NOISE_SEED, None), tensors.pop(NOISE_SEED, None), row_count)
@@ -264,7 +348,7 @@ def decode_request(request: pb.ModelInferRequest, spec: PolicySpec, max_rows: in
     ]
 
 
-def _named_tensors(heads: Sequence[Any], contents: Sequence[bytes]) -> dict[str, _Tensor]:
+def _named_tensors(heads: Sequence[Any], contents: Sequence[Content]) -> dict[str, _Tensor]:
     """The tensors by name, each name once and each with its raw content."""
     if len(heads) > MAX_NAMED:
         raise CodecError(f"message: expected at most {MAX_NAMED} tensors, got {len(heads)}")
@@ -340,7 +424,7 @@ def _elements(tensor: _Tensor, row_count: int, max_bytes: int) -> list[bytes]:
         offset += _LENGTH.size
         if length > min(max_bytes, len(tensor.raw) - offset):
             raise tensor.fail(f"an element of at most {min(max_bytes, len(tensor.raw) - offset)} bytes", length)
-        elements.append(tensor.raw[offset : offset + length])
+        elements.append(bytes(tensor.raw[offset : offset + length]))
         offset += length
     if offset != len(tensor.raw):
         raise tensor.fail("nothing behind the last element", f"{len(tensor.raw) - offset} bytes")

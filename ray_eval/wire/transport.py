@@ -10,6 +10,8 @@ AUTHORIZATION = "authorization"
 """Metadata key of the bearer token."""
 SELF_SIGNED_NAME = "policy.ray-eval.internal"
 """DNS name in every certificate that ray-eval makes, whatever the host is called."""
+UNIX_PREFIX = "unix:"
+"""What the address of a unix socket begins with."""
 MAX_UNIX_PATH_BYTES = 107
 """Longest path of a unix socket on Linux: `sun_path` less its final zero."""
 

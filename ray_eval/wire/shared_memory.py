@@ -1,0 +1,76 @@
+"""POSIX shared memory for tensors between two ends on one host: Triton's extension "system_shared_memory".
+
+A client makes a region and registers it with the server, writes tensors into it, and names region, offset and size in
+a request instead of sending the bytes. Through a socket they would be copied into the kernel and out of it again.
+
+Source: Triton Inference Server, docs/protocol/extension_shared_memory.md.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import Final
+
+EXTENSION: Final = "system_shared_memory"
+"""What a server that offers it says among its extensions."""
+REGION: Final = "shared_memory_region"
+"""Parameter of a tensor with the name of the registered region that its content is in."""
+BYTE_SIZE: Final = "shared_memory_byte_size"
+"""Parameter with the content's size."""
+OFFSET: Final = "shared_memory_offset"
+"""Parameter with its place in the region; 0 where it is left out."""
+
+_FOLDER: Final = Path("/dev/shm")  # noqa: S108 -- where Linux has what shm_open opens
+_KEY: Final = re.compile(r"/[^/\0]{1,254}")
+
+
+def create(byte_size: int) -> tuple[str, mmap.mmap]:
+    """A new object of this user alone, with memory for all of its bytes: its key and what it contains.
+
+    Raises:
+        OSError: there is no shared memory here, or too little.
+    """
+    key = f"/ray-eval-{os.getpid()}-{secrets.token_hex(8)}"
+    file = os.open(_path(key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, byte_size)  # without it, a full file system would end whoever writes
+        return key, mmap.mmap(file, byte_size)
+    except BaseException:
+        unlink(key)
+        raise
+    finally:
+        os.close(file)
+
+
+def unlink(key: str) -> None:
+    """Takes an object's name away; who has it mapped keeps it."""
+    _path(key).unlink(missing_ok=True)
+
+
+def attach(key: str, offset: int, byte_size: int) -> memoryview:
+    """A part of an object, to be read.
+
+    Raises:
+        ValueError: it is no key of an object, or there are not that many bytes.
+        OSError: there is no such object, or it is not to be read.
+    """
+    if _KEY.fullmatch(key) is None or key in {"/.", "/.."}:
+        raise ValueError(f"expected the key of a shared memory object, `/name`, got {key!r}")
+    file = os.open(_path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or byte_size < 1 or offset + byte_size > found.st_size:
+            raise ValueError(f"expected {byte_size} bytes at {offset} in {key!r}, got {found.st_size} in all")
+        whole = mmap.mmap(file, offset + byte_size, access=mmap.ACCESS_READ)
+    finally:
+        os.close(file)
+    return memoryview(whole)[offset:]
+
+
+def _path(key: str) -> Path:
+    return _FOLDER / key.removeprefix("/")
