@@ -118,7 +118,7 @@ class Batcher:
         self._lock = threading.Lock()
         self._lanes = policy.lanes if isinstance(policy, RowwisePolicy) else 1
         self._most_rows = 1 if isinstance(policy, RowwisePolicy) else None
-        self._active: set[asyncio.Task[None]] = set()
+        self._active = 0
         self._idle_since = clock()
         self._totals = _Totals()
 
@@ -153,11 +153,12 @@ class Batcher:
             Ticket(observation, loop.create_future(), self._clock(), staged=self._staged(observation))
             for observation in observations
         ]
-        self._waiting.extend(tickets)
-        for _ in range(min(len(tickets), self._lanes - len(self._active))):
-            lane = loop.create_task(self._work())
-            self._active.add(lane)
-            lane.add_done_callback(self._active.discard)
+        with self._lock:
+            self._waiting.extend(tickets)
+            started = min(len(tickets), self._lanes - self._active)
+            self._active += started
+        for _ in range(started):
+            loop.call_soon(self._start_lane, loop)
         return tickets
 
     def _staged(self, observation: Observation) -> Future[Any] | None:
@@ -188,25 +189,33 @@ class Batcher:
             waiting=len(self._waiting),
         )
 
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _start_lane(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            if not self._waiting:  # all were withdrawn
+                self._active -= 1
+                return
         try:
-            while self._waiting:
-                await loop.run_in_executor(self._executor, self._forward_all, loop)
-        except BaseException:  # the process, or the executor, is going down: leave nobody waiting
-            with self._lock:
-                left = [*self._running, *self._waiting]
-                self._waiting.clear()
-            for ticket in left:
-                ticket.is_waiting = False
-                ticket.answer.cancel()
-            raise
-        finally:
-            # Before anything else can wait, so that it gets a lane of its own.
-            self._active.discard(asyncio.current_task())
+            self._executor.submit(self._forward_all, loop)
+        except RuntimeError:  # it is shut down
+            self._lose_lane()
+
+    def _lose_lane(self, error: BaseException | None = None) -> None:
+        """Leaves nobody waiting, as the executor is gone, or the process is going down with the error."""
+        with self._lock:
+            self._active -= 1
+            left = [*self._running, *self._waiting]
+            self._waiting.clear()
+        for ticket in left:
+            ticket.is_waiting = False
+            ticket.answer.cancel()
+        if error is not None:
+            raise error
 
     def _take(self) -> list[Ticket]:
+        """The next batch; without one the lane ends, and whoever comes next starts another."""
         with self._lock:
+            if not self._waiting:
+                self._active -= 1
             count = min(len(self._waiting), self._most_rows or self._sizes.limit)
             batch = [self._waiting.popleft() for _ in range(count)]
             for ticket in batch:
@@ -216,9 +225,12 @@ class Batcher:
 
     def _forward_all(self, loop: asyncio.AbstractEventLoop) -> None:
         """Forwards until nobody waits; takes each batch itself, so that the event loop's work delays none."""
-        while batch := self._take():
-            forward = self._forward(batch)
-            loop.call_soon_threadsafe(self._finish, batch, forward)
+        try:
+            while batch := self._take():
+                forward = self._forward(batch)
+                loop.call_soon_threadsafe(self._finish, batch, forward)
+        except BaseException as error:  # noqa: BLE001 - the process is going down, which is the event loop's to do
+            loop.call_soon_threadsafe(self._lose_lane, error)
 
     def _finish(self, batch: list[Ticket], forward: _Forward) -> None:
         with self._lock:

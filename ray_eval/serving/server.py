@@ -31,7 +31,7 @@ from ray_eval.serving.listening import check_listen, remove_stale, unix_path
 from ray_eval.serving.regions import RegionExistsError, Regions, RegionsNotOfferedError, UnknownRegionError
 from ray_eval.serving.sizes import served_spec
 from ray_eval.serving.versions import installed_versions
-from ray_eval.types import Observation, PolicySpec
+from ray_eval.types import ActionChunk, Observation, PolicySpec
 from ray_eval.wire import codec, shared_memory
 from ray_eval.wire import open_inference_pb2 as pb
 from ray_eval.wire.transport import AUTHORIZATION, MESSAGE_OPTIONS, SERVICE_NAME, UNIX_PREFIX, bearer
@@ -299,11 +299,16 @@ class _Rows:
 
     async def result(self) -> pb.ModelInferResponse:
         try:
-            chunks = await asyncio.gather(*(ticket.answer for ticket in self.tickets))
+            chunks = await self._chunks()
         except asyncio.CancelledError:
             self.withdraw()
             raise
         return codec.encode_response(chunks, self.spec, self.request_id)
+
+    async def _chunks(self) -> list[ActionChunk]:
+        if len(self.tickets) == 1:  # without the event loop's turns that gathering takes
+            return [await self.tickets[0].answer]
+        return await asyncio.gather(*(ticket.answer for ticket in self.tickets))
 
     def withdraw(self) -> bool:
         return self.batcher.withdraw(self.tickets)

@@ -290,6 +290,23 @@ def test_no_caller_is_left_waiting_when_the_executor_is_gone():
     asyncio.run(run())
 
 
+def test_a_policy_that_exits_takes_the_event_loop_along_and_leaves_no_caller_waiting():
+    def answer(_observations):
+        raise SystemExit(3)
+
+    waiting = []
+
+    async def run():
+        with ThreadPoolExecutor(1) as executor:
+            waiting.extend(submit_each(batcher_of(Echo(answer), executor, max_batch_size=1), [0, 1]))
+            await asyncio.gather(*waiting)
+
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(run())
+    assert caught.value.code == 3
+    assert [task.cancelled() for task in waiting] == [True, True]
+
+
 events = st.lists(st.sampled_from(["ask", "ask", "forward", "cancel"]), max_size=40)
 
 
