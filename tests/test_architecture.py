@@ -34,6 +34,7 @@ OWNERS = {
     "grpc": (
         "serving/",
         "rollout/client",
+        "rollout/regions",
         "wire/",
         "policies/remote/kserve",
         "policies/remote/lerobot_server",

@@ -18,7 +18,7 @@ MOST_BYTES = MESSAGE_LIMIT_BYTES // 2
 """So that a request that comes again as a whole fits into a message."""
 MOST_REGIONS = 8
 """Requests that have a region at a time; a worker has one or two under way."""
-REGISTER_TIMEOUT_S = 5.0
+REGISTER_TIMEOUT_S = 2.0
 """Longest wait for a server to map a region."""
 
 
@@ -49,8 +49,8 @@ class RegionPool:
         else:
             try:
                 region = self._registered(byte_size)
-            except (OSError, grpc.RpcError):
-                self._is_refused = True
+            except (OSError, grpc.RpcError) as error:
+                self._is_refused = not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.UNAVAILABLE
                 return None
         self._taken.add(region.name)
         return region

@@ -12,6 +12,8 @@ from ray_eval.wire.transport import SERVICE_NAME
 
 WIRE = Path(pb.__file__).parent
 METHODS = ["ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"]
+# Of the extension "system_shared_memory".
+METHODS += ["SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister"]
 
 # Field numbers of the public specification.
 FIELDS = {
@@ -43,6 +45,11 @@ FIELDS = {
         "raw_output_contents": 6,
     },
     "ModelInferResponse.InferOutputTensor": {"name": 1, "datatype": 2, "shape": 3, "parameters": 4, "contents": 5},
+    "SystemSharedMemoryStatusRequest": {"name": 1},
+    "SystemSharedMemoryStatusResponse": {"regions": 1},
+    "SystemSharedMemoryStatusResponse.RegionStatus": {"name": 1, "key": 2, "offset": 3, "byte_size": 4},
+    "SystemSharedMemoryRegisterRequest": {"name": 1, "key": 2, "offset": 3, "byte_size": 4},
+    "SystemSharedMemoryUnregisterRequest": {"name": 1},
     "InferParameter": {
         "bool_param": 1,
         "int64_param": 2,
