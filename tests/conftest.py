@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import importlib.util
 import os
 import subprocess
 
@@ -7,13 +8,15 @@ import subprocess
 # hang where a server of an earlier test is still putting itself away. Read when gRPC is first used.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
-from ray._private import services
 
-
-def _collect_quietly(process: services.ConsolePopen) -> None:
+def _collect_quietly(process: subprocess.Popen) -> None:
     subprocess.Popen.__del__(process, _warn=lambda *_, **__: None)
 
 
-# Ray waits one second for a process that it killed and then drops the handle. On a busy machine that is too short, and
-# the handle's collection would fail whichever test runs then. Processes of our own still have to be waited for.
-services.ConsolePopen.__del__ = _collect_quietly
+# Serving and its tests need no Ray. Ray waits one second for a process that it killed and then drops the handle. On a
+# busy machine that is too short, and the handle's collection would fail whichever test runs then. Processes of our own
+# still have to be waited for.
+if importlib.util.find_spec("ray"):
+    from ray._private import services
+
+    services.ConsolePopen.__del__ = _collect_quietly

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,24 +29,25 @@ class Stager:
 
     Args:
         torch: the package.
-        device: `cpu` or `cuda`.
+        device: `cpu` or `cuda`, or a `torch.device`; what is on it already may be used on the stream.
     """
 
-    def __init__(self, torch: Any, device: str) -> None:
+    def __init__(self, torch: Any, device: Any) -> None:
         self._torch = torch
-        self._device = device
-        self._stream = torch.cuda.Stream() if device == "cuda" else None
+        self._device = torch.device(device)
+        self._stream = None
+        if self._device.type == "cuda":
+            self._stream = torch.cuda.Stream(self._device)
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
 
     def put(self, arrays: Sequence[Array], noise_seed: int = 0) -> StagedRow:
-        """Begins the copies of one row; the arrays may change afterwards."""
+        """Begins the copies of one row."""
         if self._stream is None:
             return StagedRow(tuple(arrays), None, noise_seed)
         pinned = [self._pinned(array) for array in arrays]
-        with self._torch.cuda.stream(self._stream):
+        with self.aside():
             tensors = tuple(tensor.to(self._device, non_blocking=True) for tensor in pinned)
-            copied = self._torch.cuda.Event()
-            copied.record()
-        return StagedRow(tensors, copied, noise_seed)
+        return StagedRow(tensors, self.mark(), noise_seed)
 
     def stack(self, rows: Sequence[StagedRow]) -> list[Any]:
         """One tensor (B, ...) per array of a row, on the device; the forward waits for the copies, the CPU does not."""
@@ -53,12 +55,28 @@ class Stager:
         columns = list(zip(*(row.tensors for row in rows), strict=True))
         if self._stream is None:
             return [torch.from_numpy(np.stack(column)) for column in columns]
-        current = torch.cuda.current_stream()
         for row in rows:
-            current.wait_event(row.copied)
-            for tensor in row.tensors:
-                tensor.record_stream(current)
+            self.take_over(row.copied, row.tensors)
         return [torch.stack(column) for column in columns]
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within, what is computed on the device waits for no forward; on the CPU it is as everywhere."""
+        with contextlib.nullcontext() if self._stream is None else self._torch.cuda.stream(self._stream):
+            yield
+
+    def mark(self) -> Any:
+        """The CUDA event after all that was begun aside; None on the CPU."""
+        return None if self._stream is None else self._stream.record_event()
+
+    def take_over(self, mark: Any, tensors: Iterable[Any]) -> None:
+        """Has what follows on the present stream wait for the mark, and the tensors' memory for what follows."""
+        if mark is None:
+            return
+        current = self._torch.cuda.current_stream(self._device)
+        current.wait_event(mark)
+        for tensor in tensors:
+            tensor.record_stream(current)
 
     def _pinned(self, array: Array) -> Any:
         source = np.ascontiguousarray(array)

@@ -8,6 +8,7 @@ without. Exits with 1 if the proof fails, or if an answer is lost, computed twic
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -19,11 +20,13 @@ import numpy as np
 
 from ray_eval.errors import SetupError
 from ray_eval.interfaces import Policy
+from ray_eval.policies.contract import trial_observation
 from ray_eval.policies.staging import StagedRow, Stager
 from ray_eval.policies.torch_module import import_torch, pick_device, runtime_of
 from ray_eval.sections import BatchingSection, ListenSection
-from ray_eval.serving.determinism import largest_useful_batch, prove
-from ray_eval.serving.load import Load, measure, observation
+from ray_eval.serving.determinism import largest_useful_batch, prove, settle_torch, thread_variables
+from ray_eval.serving.forward import answer_rows, free_cached_memory
+from ray_eval.serving.load import Load, measure
 from ray_eval.serving.server import serve_in_thread
 from ray_eval.serving.sizes import BatchSizes
 from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, ActionChunk, Array, Observation, PolicySpec
@@ -36,6 +39,8 @@ LEAST_COUNT, TIMED_COUNT, LONGEST_MS = 5, 50, 1000.0
 """Forwards behind a median: the first number at least, the second at most, and no more after so long."""
 PROVED_BATCH_SIZE = 8
 """Rows of the forwards in the proof."""
+HUNGRY_ROWS = 64
+"""Rows that memory is made not to hold."""
 BOUND_BASE_MS, BOUND_ROW_MS = 20.0, 0.5
 """Forward of the policy that shows how busy a device is kept: so long, and so much longer per row."""
 
@@ -68,23 +73,42 @@ class NumpyPolicy:
         return tagged(values, [row.noise_seed for row in observations])
 
 
-class TorchPolicy:
-    """Two convolutions and a linear layer over both images, its rows brought to the device while it computes."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a transformer over patches of both images."""
 
-    def __init__(self, torch: Any, device: str) -> None:
+    width: int
+    """Numbers per token."""
+    depth: int
+    """Layers."""
+    patch_px: int
+    """Edge of the square that becomes a token."""
+    dtype: str
+    """Number format, as torch calls it."""
+
+
+SIZES = {"cuda": Size(1536, 40, 16, "bfloat16"), "cpu": Size(64, 2, 32, "float32")}
+"""On CUDA the weights (1.1e9), tokens (512) and format of a policy that comes of a vision-language model."""
+
+
+class TorchPolicy:
+    """A transformer over both images and over noise of the row's own, its rows brought to the device ahead."""
+
+    def __init__(self, torch: Any, device: str, size: Size) -> None:
         self.spec = spec_of("torch", image_size_px=IMAGE_SIZE_PX)
-        self._torch = torch
+        self._torch, self._device = torch, device
+        self._dtype = getattr(torch, size.dtype)
         self._stager = Stager(torch, device)
         torch.manual_seed(0)
         layers = torch.nn
-        self._net = layers.Sequential(
-            layers.Conv2d(6, 64, kernel_size=8, stride=8),
-            layers.GELU(),
-            layers.Conv2d(64, 256, kernel_size=4, stride=4),
-            layers.GELU(),
-            layers.Flatten(),
-            layers.Linear(256 * 8 * 8, CHUNK_LEN * ACTION_DIM),
-        ).to(device)
+        with torch.device(device):
+            self._patches = layers.Conv2d(6, size.width, size.patch_px, size.patch_px).to(self._dtype)
+            self._noise = layers.Linear(ACTION_DIM, size.width).to(self._dtype)
+            layer = layers.TransformerEncoderLayer(
+                size.width, size.width // 64, 4 * size.width, 0.0, "gelu", batch_first=True, norm_first=True
+            ).to(self._dtype)
+            self._layers = layers.TransformerEncoder(layer, size.depth, enable_nested_tensor=False).eval()
+            self._actions = layers.Linear(size.width, ACTION_DIM).to(self._dtype)
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """One chunk per observation, in one forward."""
@@ -98,8 +122,40 @@ class TorchPolicy:
         """One chunk per row, in one forward."""
         torch = self._torch
         with torch.inference_mode():
-            pixels = torch.cat(self._stager.stack(rows), -1).permute(0, 3, 1, 2).float() / 255
-            return tagged(self._net(pixels).float().cpu().numpy(), [row.noise_seed for row in rows])
+            pixels = torch.cat(self._stager.stack(rows), -1).permute(0, 3, 1, 2).to(self._dtype) / 255
+            noise = torch.stack([self._drawn(row.noise_seed) for row in rows])
+            tokens = torch.cat([self._noise(noise), self._patches(pixels).flatten(2).transpose(1, 2)], 1)
+            actions = self._actions(self._layers(tokens)[:, :CHUNK_LEN])
+            return tagged(actions.float().cpu().numpy(), [row.noise_seed for row in rows])
+
+    def _drawn(self, seed: int) -> Any:
+        """(chunk_len, action_dim), drawn on the device by a generator of the request's own."""
+        generator = self._torch.Generator(self._device).manual_seed(seed)
+        shape = (CHUNK_LEN, ACTION_DIM)
+        return self._torch.randn(shape, generator=generator, device=self._device, dtype=self._dtype)
+
+
+class AtOnce:
+    """Another policy, its rows brought to the device as their forward begins."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.spec = policy.spec
+        self.infer_batch = policy.infer_batch
+
+
+class HungryPolicy:
+    """Takes so much of the device's memory per row, and answers with the seed."""
+
+    def __init__(self, torch: Any, row_bytes: int) -> None:
+        self.spec = spec_of("hungry", image_size_px=0)
+        self._torch = torch
+        self._row_bytes = row_bytes
+
+    def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """One chunk per observation, if there is memory for all."""
+        seeds = [row.noise_seed for row in observations]
+        held = [self._torch.empty(self._row_bytes, dtype=self._torch.uint8, device="cuda") for _ in seeds]
+        return tagged(np.zeros((len(held), CHUNK_LEN * ACTION_DIM)), seeds)
 
 
 class SleepingPolicy:
@@ -124,7 +180,7 @@ def make_policy() -> tuple[Policy, str]:
         return NumpyPolicy(), "NumPy on the CPU"
     device = pick_device(torch, "auto")
     runtime = runtime_of(torch, device)
-    return TorchPolicy(torch, device), f"torch {runtime['torch']} on {runtime['device']}"
+    return TorchPolicy(torch, device, SIZES[device]), f"torch {runtime['torch']} on {runtime['device']}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +196,18 @@ class Overhead:
     def ms(self) -> float:
         """The difference of the medians."""
         return self.round_trip_ms - self.bare_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Halved:
+    """What became of a batch that memory did not hold."""
+
+    rows: int
+    """Rows of the batch."""
+    largest: int
+    """Most rows of a forward afterwards."""
+    answered: int
+    """Rows that were answered rightly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +228,24 @@ class Report:
     """Cost of a request."""
     loads: list[Load] = field(default_factory=list)
     """Loads on this machine's policy, in throughput mode, so through buckets."""
+    at_once: Load | None = None
+    """The last of them, its rows not brought to the device ahead; None where that makes no difference."""
+    halved: Halved | None = None
+    """What became of more rows than memory held; None without CUDA."""
     bound: list[Load] = field(default_factory=list)
     """Loads on the sleeping policy, which shows how busy a device is kept."""
 
     @property
     def is_good(self) -> bool:
-        """Whether the proof was passed, and nothing was lost or computed twice."""
-        loads = [*self.loads, *self.bound]
-        return self.is_proved and not any(load.lost or load.computed != load.requests for load in loads)
+        """Whether the proof was passed, nothing was lost or computed twice, and memory's end cost no answer."""
+        loads = [*self.loads, *self.bound, *([self.at_once] if self.at_once else [])]
+        is_halved = self.halved is None or self.halved == Halved(HUNGRY_ROWS, HUNGRY_ROWS // 8, HUNGRY_ROWS)
+        return self.is_proved and is_halved and not any(load.lost or load.computed != load.requests for load in loads)
 
 
 def forward_ms(policy: Policy, row_count: int) -> float:
     """The median time of a forward of so many observations, without any server."""
-    rows = [observation(seed, policy.spec.image_size_px or 0) for seed in range(row_count)]
+    rows = [trial_observation(policy.spec, seed) for seed in range(row_count)]
     for _ in range(WARM_UP_COUNT):
         policy.infer_batch(rows)
     times: list[float] = []
@@ -185,14 +258,14 @@ def overhead(policy: Policy, requests: int) -> Overhead:
     """The cost of a request beside a forward, by one client in a process of its own."""
     bare_ms = forward_ms(policy, 1)
     with serve_in_thread(policy, ListenSection("127.0.0.1:0"), BatchingSection()) as running:
-        load = measure(running, 1, requests, policy.spec.image_size_px or 0)
+        load = measure(running, 1, requests)
     return Overhead(bare_ms, load.round_trip_ms)
 
 
 def loads(policy: Policy, batching: BatchingSection, clients: Sequence[int], requests: int) -> list[Load]:
     """One load per number of clients, on one server."""
     with serve_in_thread(policy, ListenSection("127.0.0.1:0"), batching) as running:
-        return [measure(running, count, requests, policy.spec.image_size_px or 0) for count in clients]
+        return [measure(running, count, requests) for count in clients]
 
 
 def bound(clients: int, requests: int) -> Load:
@@ -200,25 +273,46 @@ def bound(clients: int, requests: int) -> Load:
     return loads(SleepingPolicy(), BatchingSection(), [clients], requests)[0]
 
 
+def halved(torch: Any) -> Halved:
+    """Asks for 64 rows at once where memory is for 12, so that they are answered by 8."""
+    row_bytes = int(torch.cuda.mem_get_info()[0] / (HUNGRY_ROWS * 0.1875))
+    policy = HungryPolicy(torch, row_bytes)
+    sizes = BatchSizes(BatchingSection(determinism="throughput", max_batch_size=HUNGRY_ROWS), policy.spec)
+    rows = [trial_observation(policy.spec, seed) for seed in range(HUNGRY_ROWS)]
+    answers = answer_rows(policy, policy.spec, rows, sizes)
+    free_cached_memory()
+    right = [isinstance(each, ActionChunk) and each.actions[0, 0] == seed for seed, each in enumerate(answers)]
+    return Halved(HUNGRY_ROWS, sizes.limit, sum(right))
+
+
 def examine(clients: Sequence[int], requests: int) -> Report:
     """The whole check."""
+    proving = BatchingSection(batch_size=PROVED_BATCH_SIZE)
+    os.environ.update(thread_variables(proving.threads))
     policy, machine = make_policy()
+    settle_torch(proving)
     proof, is_proved = f"passed in forwards of {PROVED_BATCH_SIZE} rows", True
     try:
-        prove(policy, BatchingSection(batch_size=PROVED_BATCH_SIZE))
+        prove(policy, proving)
     except SetupError as error:
         proof, is_proved = f"REFUSED: {error}", False
+    cost = overhead(policy, requests)
     free = BatchingSection(determinism="throughput")
+    settle_torch(free)
     largest = largest_useful_batch(policy, free, time.perf_counter)
     batching = BatchingSection(determinism="throughput", max_batch_size=largest)
+    torch = sys.modules.get("torch")
+    has_cuda = torch is not None and torch.cuda.is_available()
     return Report(
         machine,
         proof,
         is_proved,
         {rows: forward_ms(policy, rows) for rows in BatchSizes(free, policy.spec).buckets()},
         largest,
-        overhead(policy, requests),
+        cost,
         loads(policy, batching, clients, requests),
+        loads(AtOnce(policy), batching, clients[-1:], requests)[0] if has_cuda else None,
+        halved(torch) if has_cuda else None,
         [bound(64, 4 * requests)],
     )
 
@@ -238,6 +332,14 @@ def table(report: Report) -> Iterator[str]:
     )
     yield "clients  requests  lost  computed  mean batch  largest  requests/s  round trip ms  busy  idle while queued"
     yield from (_row(load) for load in report.loads)
+    if report.at_once is not None:
+        yield "the last of them, its rows not brought to the device while another forward runs"
+        yield _row(report.at_once)
+    if report.halved is not None:
+        yield (
+            f"out of memory on purpose: {report.halved.rows} rows at once, then {report.halved.largest} at most, "
+            f"{report.halved.answered} answered"
+        )
     yield f"a policy that sleeps {BOUND_BASE_MS:g} ms + {BOUND_ROW_MS:g} ms per row; busy is its share of the bound"
     yield from (_row(load) for load in report.bound)
 

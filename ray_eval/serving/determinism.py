@@ -70,7 +70,7 @@ def load_policy(
         raise SetupError(f"policy: expected one that can be loaded, got {told_with_traceback(error)}") from error
     if isinstance(section, ScriptedPolicy):
         return policy, batching
-    _settle_torch(batching)
+    settle_torch(batching)
     if batching.determinism == "reproducible" or policy.spec.batch_invariant:
         prove(policy, batching)
     if policy.spec.batch_invariant and policy.spec.is_reproducible and not isinstance(policy, RowwisePolicy):
@@ -84,8 +84,8 @@ def load_policy(
     return policy, dataclasses.replace(batching, max_batch_size=largest)
 
 
-def _settle_torch(batching: BatchingSection) -> None:
-    """torch, where the policy has loaded it, uses the threads said, and repeats its choice of kernels."""
+def settle_torch(batching: BatchingSection) -> None:
+    """Has torch, where it is loaded, use the threads said, and in reproducible mode repeat its choice of kernels."""
     torch = sys.modules.get("torch")
     if torch is None:
         return
@@ -166,21 +166,28 @@ def largest_proved_batch(policy: Policy, batching: BatchingSection, clock: Calla
     best, deadline = 1, clock() + PROOF_S
     while best < batching.max_batch_size:
         started, size = clock(), min(2 * best, batching.max_batch_size)
-        try:
-            for count in sorted({max(best + 1, size - 1), size}):
-                order = [i % SEVERAL for i in range(count)]
-                for i, answer in zip(order, _answers(policy, [rows[i] for i in order], count), strict=True):
-                    _expect_same(policy.spec, known[i], answer, f"it shares a forward of {count} rows", _INVARIANT)
-        except SetupError as error:
-            if best > 1 and error.__cause__ is not None and is_out_of_memory(error.__cause__):
-                logger.warning("policy %r: out of memory at %d rows", policy.spec.name, size)
-                free_cached_memory()
-                break
-            raise
+        if not all(_holds(policy, rows, known, count) for count in sorted({max(best + 1, size - 1), size})):
+            free_cached_memory()
+            break
         best = size
         if clock() + 2 * (clock() - started) > deadline:
             break
     return best
+
+
+def _holds(policy: Policy, rows: Sequence[Observation], known: Sequence[ActionChunk], count: int) -> bool:
+    """Whether memory holds a forward of so many rows, each of which gives the bytes known of it."""
+    order = [i % SEVERAL for i in range(count)]
+    try:
+        answers = _answers(policy, [rows[i] for i in order], count)
+    except SetupError as error:
+        if count > 2 and error.__cause__ is not None and is_out_of_memory(error.__cause__):
+            logger.warning("policy %r: out of memory at %d rows", policy.spec.name, count)
+            return False
+        raise
+    for i, answer in zip(order, answers, strict=True):
+        _expect_same(policy.spec, known[i], answer, f"it shares a forward of {count} rows", _INVARIANT)
+    return True
 
 
 def _proved(
@@ -210,18 +217,25 @@ def largest_useful_batch(policy: Policy, batching: BatchingSection, clock: Calla
     rows = _trial_rows(policy, batching.max_batch_size)
     best, best_row_s, size = 1, float("inf"), 1
     while size <= batching.max_batch_size:
-        try:
-            row_s = min(_timed(policy, rows[:size], clock) for _ in range(TIMED_FORWARDS)) / size
-        except Exception as error:
-            if size > 1 and is_out_of_memory(error):
-                logger.warning("policy %r: out of memory at %d rows", policy.spec.name, size)
-                free_cached_memory()
-                break
-            raise _refusal(policy, error) from error
+        row_s = _row_s(policy, rows[:size], clock)
+        if row_s is None:
+            free_cached_memory()
+            break
         if best_row_s < LEAST_GAIN * row_s:
             break
         best, best_row_s, size = size, row_s, 2 * size
     return best
+
+
+def _row_s(policy: Policy, rows: Sequence[Observation], clock: Callable[[], float]) -> float | None:
+    """The time of a forward by its rows; None where memory does not hold so many."""
+    try:
+        return min(_timed(policy, rows, clock) for _ in range(TIMED_FORWARDS)) / len(rows)
+    except Exception as error:
+        if len(rows) > 1 and is_out_of_memory(error):
+            logger.warning("policy %r: out of memory at %d rows", policy.spec.name, len(rows))
+            return None
+        raise _refusal(policy, error) from error
 
 
 def _timed(policy: Policy, rows: Sequence[Observation], clock: Callable[[], float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from ray_eval.types import POLICY_STATE_LIMIT_BYTES, ActionChunk, PolicySpec
 
 logger = logging.getLogger(__name__)
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""What errors of torch, JAX, cuBLAS and cuDNN say, in lower case, where memory ran out."""
 
 Answers = list[ActionChunk | Exception]
 
@@ -43,12 +44,15 @@ def answer_rows(policy: Policy, spec: PolicySpec, rows: Sequence[Any], sizes: Ba
         chunks = padded_forward(policy, rows, sizes.rows(len(rows)))
         _check_count(chunks, len(rows), spec)
     except Exception as error:  # noqa: BLE001 - a policy may raise anything, and only its own request fails of it
-        if is_out_of_memory(error):
-            return _answer_smaller(policy, spec, rows, sizes, error)
-        if len(rows) == 1:
-            return [_as_ours(error, spec)]
-        return [answer_rows(policy, spec, [row], sizes)[0] for row in rows]
-    return [_checked(chunk, spec) for chunk in chunks]
+        no_memory = type(error).__name__ if is_out_of_memory(error) else None
+        if no_memory is None:
+            if len(rows) == 1:
+                return [_as_ours(error, spec)]
+            return [answer_rows(policy, spec, [row], sizes)[0] for row in rows]
+    else:
+        return [_checked(chunk, spec) for chunk in chunks]
+    # Out of the handler, because while the exception lives, its frames keep what the failed forward had on the device.
+    return _answer_smaller(policy, spec, rows, sizes, no_memory)
 
 
 def padded_forward(policy: Policy, rows: Sequence[Any], row_count: int) -> Sequence[ActionChunk]:
@@ -67,17 +71,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on whatever device."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _NO_MEMORY)
 
 
 def _answer_smaller(
-    policy: Policy, spec: PolicySpec, rows: Sequence[Any], sizes: BatchSizes, error: Exception
+    policy: Policy, spec: PolicySpec, rows: Sequence[Any], sizes: BatchSizes, no_memory: str
 ) -> Answers:
     free_cached_memory()
     count = sizes.rows(len(rows))
     if not sizes.halve(count):
         too_large = SetupError(
-            f"policy {spec.name!r}: expected memory for a forward of {count} rows, got {type(error).__name__}; lower "
+            f"policy {spec.name!r}: expected memory for a forward of {count} rows, got {no_memory}; lower "
             "serving.batch_size, free the device, or write serving.determinism=throughput"
         )
         return [too_large] * len(rows)
@@ -88,7 +92,11 @@ def _answer_smaller(
 
 
 def free_cached_memory() -> None:
-    """Gives back what torch keeps of a device's memory for later, so that a smaller forward finds it in one piece."""
+    """Gives back what torch keeps of a device's memory for later, so that a smaller forward finds it in one piece.
+
+    To be called where the exception that told of it is gone.
+    """
+    gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

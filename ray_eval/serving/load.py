@@ -1,6 +1,6 @@
 """Clients of a policy server that ask as fast as they are answered, in a process of their own, and what they measured.
 
-`python -m ray_eval.serving.load ADDRESS CLIENTS REQUESTS IMAGE_SIZE_PX` connects, says `ready`, waits for a line, asks,
+`python -m ray_eval.serving.load ADDRESS CLIENTS REQUESTS` connects, says `ready`, waits for a line, asks,
 and prints what it saw as JSON. The policy must answer `actions[0, 0]` = the request's noise seed.
 """
 
@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from ray_eval.policies.contract import trial_observation
 from ray_eval.sections import ConnectSection
 from ray_eval.serving.server import RunningServer
-from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, Observation
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
 from ray_eval.wire.channel import infer_method, open_channel
@@ -61,17 +61,7 @@ class Load:
     """Share of the time during which it did not although requests waited."""
 
 
-def observation(seed: int, image_size_px: int) -> Observation:
-    """A request with two random images, or with none where the size is 0."""
-    arrays = {STATE: np.zeros(8, np.float32)}
-    if image_size_px:
-        generator = np.random.default_rng(seed)
-        images = generator.integers(0, 256, (2, image_size_px, image_size_px, 3), dtype=np.uint8)
-        arrays = {IMAGE: images[0], WRIST_IMAGE: images[1], **arrays}
-    return Observation(arrays, "check", noise_seed=seed)
-
-
-def measure(running: RunningServer, clients: int, requests: int, image_size_px: int, processes: int = 1) -> Load:
+def measure(running: RunningServer, clients: int, requests: int, processes: int = 1) -> Load:
     """The figures of so many clients that send so many requests together, from processes of their own.
 
     Raises:
@@ -82,10 +72,7 @@ def measure(running: RunningServer, clients: int, requests: int, image_size_px: 
     counts[0] += requests - sum(counts)
     with contextlib.ExitStack() as stack:
         commands = zip(shares, counts, strict=True)
-        asking = [
-            stack.enter_context(_client_process(running.address, share, count, image_size_px))
-            for share, count in commands
-        ]
+        asking = [stack.enter_context(_client_process(running.address, share, count)) for share, count in commands]
         for process in asking:
             _line_of(process, "ready")
         before, started = running.server.metrics(), time.perf_counter()
@@ -117,9 +104,8 @@ def _share(total: int, parts: int, index: int) -> int:
 
 
 @contextlib.contextmanager
-def _client_process(address: str, clients: int, requests: int, image_size_px: int) -> Iterator[subprocess.Popen[str]]:
-    words = [address, str(clients), str(requests), str(image_size_px)]
-    command = [sys.executable, "-m", "ray_eval.serving.load", *words]
+def _client_process(address: str, clients: int, requests: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "ray_eval.serving.load", address, str(clients), str(requests)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
 
@@ -134,7 +120,7 @@ def _line_of(process: subprocess.Popen[str], expected: str | None = None) -> str
 class _Client(threading.Thread):
     """One client: sends, waits, sends again."""
 
-    def __init__(self, address: str, seeds: range, image_size_px: int) -> None:
+    def __init__(self, address: str, seeds: range) -> None:
         super().__init__()
         self.right = 0
         self.times_ms: list[float] = []
@@ -143,7 +129,7 @@ class _Client(threading.Thread):
         stub: Any = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._spec = codec.decode_metadata(stub.ModelMetadata(pb.ModelMetadataRequest(), timeout=TRY_TIMEOUT_S))
         self._ask = infer_method(self._channel)
-        self._row = observation(0, image_size_px)
+        self._row = trial_observation(self._spec, 0)
         self._is_right(-1 - seeds.start)
 
     def run(self) -> None:
@@ -166,13 +152,10 @@ class _Client(threading.Thread):
 def main(arguments: Sequence[str]) -> int:
     """One client process."""
     address, *numbers = arguments
-    client_count, requests, image_size_px = map(int, numbers)
+    client_count, requests = map(int, numbers)
     counts = [_share(requests, client_count, index) for index in range(client_count)]
     starts = [sum(counts[:index]) for index in range(client_count)]
-    clients = [
-        _Client(address, range(start, start + count), image_size_px)
-        for start, count in zip(starts, counts, strict=True)
-    ]
+    clients = [_Client(address, range(start, start + count)) for start, count in zip(starts, counts, strict=True)]
     print("ready", flush=True)
     sys.stdin.readline()
     for client in clients:

@@ -37,7 +37,7 @@ class Wrong(check.SleepingPolicy):
 
 def test_an_answer_that_is_not_the_askers_own_is_counted():
     with serve_in_thread(Wrong(0, 0), ListenSection("127.0.0.1:0"), BatchingSection()) as running:
-        load = measure(running, 4, 100, 0, processes=2)
+        load = measure(running, 4, 100, processes=2)
     assert (load.lost, load.computed) == (20, 100)
 
 
@@ -45,7 +45,7 @@ def test_an_answer_that_is_not_the_askers_own_is_counted():
 @pytest.mark.timeout(1200)
 def test_of_100_000_requests_none_is_lost_and_none_computed_twice():
     with serve_in_thread(check.SleepingPolicy(0, 0), ListenSection("127.0.0.1:0"), BatchingSection()) as running:
-        load = measure(running, 64, 100_000, 0, processes=2)
+        load = measure(running, 64, 100_000, processes=2)
     assert (load.lost, load.computed) == (0, 100_000)
 
 
@@ -57,3 +57,5 @@ def test_the_check_takes_cuda_where_it_is():
     report = check.examine([1, 16], 200)
     assert torch.cuda.get_device_name() in report.machine
     assert report.is_good
+    assert report.at_once.computed == 200
+    assert "64 rows at once, then 8 at most, 64 answered" in "\n".join(check.table(report))

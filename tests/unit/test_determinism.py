@@ -301,6 +301,39 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(caplog):
     assert "out of memory at 64 rows; at most 32" in caplog.text
 
 
+class Held:
+    """Memory on a device, as long as anything refers to it."""
+
+    live = 0
+
+    def __init__(self):
+        Held.live += 1
+
+    def __del__(self):
+        Held.live -= 1
+
+
+@pytest.mark.parametrize(
+    "said", ["", "CUDA error: out of memory", "RESOURCE_EXHAUSTED: Out of memory while", "CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_what_a_forward_had_when_memory_ran_out_is_free_for_the_next(said):
+    class Holding(Rows):
+        """Memory is for ten rows."""
+
+        def infer_batch(self, observations):
+            held = [Held() for _ in observations]
+            if Held.live > 10:
+                raise RuntimeError(said) if said else MemoryError
+            assert held
+            return super().infer_batch(observations)
+
+    policy = Holding()
+    answers = ask_all(policy, BatchingSection(determinism="throughput"), 40)
+    assert [answer.actions[0, 0] for answer in answers] == list(range(40))
+    assert max(policy.sizes) == 8
+    assert Held.live == 0
+
+
 def test_out_of_memory_in_reproducible_mode_is_said_and_not_mended_in_silence():
     answers = ask_all(Rows(limit=3), reproducible(4), 8)
     assert {type(answer) for answer in answers} == {SetupError}

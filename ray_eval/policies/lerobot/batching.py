@@ -25,6 +25,8 @@ class StagedObservation:
     """What it was made of."""
     frames: tuple[dict[str, Any], ...]
     """LeRobot's batch of one row per frame, oldest first."""
+    ready: Any = None
+    """CUDA event after the pre-processing; None on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)

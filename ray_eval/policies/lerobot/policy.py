@@ -17,6 +17,7 @@ from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.loading import lerobot_version, load
 from ray_eval.policies.lerobot.noise import draw_noise, is_deterministic, noise_shape
 from ray_eval.policies.lerobot.ranges import training_ranges
+from ray_eval.policies.staging import Stager
 from ray_eval.policies.torch_module import runtime_of
 from ray_eval.sections import LeRobotPolicySection
 from ray_eval.types import ACTION, IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
@@ -48,6 +49,7 @@ class LeRobotPolicy:
         self._ensemble = temporal_ensemble(self._loaded.policy)
         self._is_rtc = is_rtc(config)
         self._padding = token_padding(self._loaded.preprocess)
+        self._stager = Stager(self._torch, self._loaded.device)
         self._check_history(checkpoint)
         self._spec = self._described(checkpoint, self._try_blank(checkpoint))
 
@@ -70,8 +72,9 @@ class LeRobotPolicy:
         Raises:
             ContractError: it has another shape than the checkpoint's inputs.
         """
-        frames = tuple(self._preprocessed(observation, index) for index in range(self._n_obs_steps))
-        return StagedObservation(observation, frames)
+        with self._stager.aside():
+            frames = tuple(self._preprocessed(observation, index) for index in range(self._n_obs_steps))
+        return StagedObservation(observation, frames, self._stager.mark())
 
     def infer_staged(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
         """One chunk per row; a policy that draws from torch's own generator gets them one by one.
@@ -79,11 +82,17 @@ class LeRobotPolicy:
         Raises:
             ContractError: an observation has a foreign memory.
         """
+        for row in rows:
+            self._stager.take_over(row.ready, self._tensors(row))
         if self._is_seeded:
             return [chunk for row in rows for chunk in self._infer([row])]
         if self._is_rtc:
             return self._infer_alike(rows)
         return self._infer(rows)
+
+    def _tensors(self, row: StagedObservation) -> list[Any]:
+        values = [value for frame in row.frames for value in frame.values() if isinstance(value, self._torch.Tensor)]
+        return [value for value in values if value.is_cuda]
 
     def _infer_alike(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
         """Rows of one delay and one length of prefix share a forward.
