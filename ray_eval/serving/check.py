@@ -275,6 +275,7 @@ def bound(clients: int, requests: int) -> Load:
 
 def halved(torch: Any) -> Halved:
     """Asks for 64 rows at once where memory is for 12, so that they are answered by 8."""
+    free_cached_memory()
     row_bytes = int(torch.cuda.mem_get_info()[0] / (HUNGRY_ROWS * 0.1875))
     policy = HungryPolicy(torch, row_bytes)
     sizes = BatchSizes(BatchingSection(determinism="throughput", max_batch_size=HUNGRY_ROWS), policy.spec)

@@ -56,6 +56,7 @@ def test_a_row_staged_ahead_gives_the_bytes_of_one_that_was_not(device):
 @pytest.fixture
 def hungry():
     """A policy ten of whose rows the device's free memory holds."""
+    torch.cuda.empty_cache()
     policy = check.HungryPolicy(torch, int(torch.cuda.mem_get_info()[0] / 10.5))
     yield policy
     torch.cuda.empty_cache()
