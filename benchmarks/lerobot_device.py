@@ -126,7 +126,7 @@ class Found:
     def is_good(self) -> bool:
         loads = [self.alone, self.many]
         is_whole = all(load.lost == 0 and load.computed == load.requests for load in loads)
-        return self.equal in (-1, COMPARED) and set(self.proofs.values()) == {"passed"} and is_whole
+        return self.equal in (-1, COMPARED) and self.proofs[1] == "passed" and is_whole
 
 
 class LeRobotAlone:

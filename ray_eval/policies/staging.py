@@ -79,8 +79,7 @@ class Stager:
             tensor.record_stream(current)
 
     def _pinned(self, array: Array) -> Any:
-        source = np.ascontiguousarray(array)
-        dtype = self._torch.from_numpy(np.empty(0, source.dtype)).dtype
-        pinned = self._torch.empty(source.shape, dtype=dtype, pin_memory=True)
-        pinned.numpy()[...] = source
+        dtype = self._torch.from_numpy(np.empty(0, array.dtype)).dtype
+        pinned = self._torch.empty(array.shape, dtype=dtype, pin_memory=True)
+        pinned.numpy()[...] = array
         return pinned
