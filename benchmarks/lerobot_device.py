@@ -244,8 +244,8 @@ def lines(name: str, found: Found) -> Iterator[str]:
     yield f"  forward ms by rows {times}; staging a row {found.stage_ms:.2f} ms; largest useful {found.largest_useful}"
     alone, many = found.alone, found.many
     yield (
-        f"  1 client: round trip {alone.round_trip_ms:.2f} ms, overhead {alone.round_trip_ms - found.forward_ms[1]:.2f}"
-        f" ms (staging included)"
+        f"  1 client: round trip {alone.round_trip_ms:.2f} ms, its forward {alone.forward_ms:.2f} ms with the staging, "
+        f"overhead {alone.overhead_ms:.2f} ms"
     )
     yield (
         f"  {many.clients} clients: {many.per_s:.1f} requests/s, mean batch {many.mean_batch:.1f}, round trip "

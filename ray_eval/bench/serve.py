@@ -27,21 +27,27 @@ KEYS: Final = (STATE,)
 
 def bench_serve(client_counts: Sequence[int], requests_per_client: int, repeats: int) -> list[Row]:
     """Overhead at batch 1, then throughput at each number of clients."""
-    kinds: tuple[tuple[Way, bool], ...] = (("computes", True), ("sleeps", True), ("sleeps", False))
-    rows = [_overhead(repeats, way, is_awaited=is_awaited) for way, is_awaited in kinds]
+    forwards: tuple[tuple[float, Way, bool], ...] = (
+        (0.0, "computes", True),
+        (FORWARD_MS + ROW_MS, "computes", True),
+        (FORWARD_MS + ROW_MS, "sleeps", True),
+        (FORWARD_MS + ROW_MS, "sleeps", False),
+    )
+    rows = [_overhead(repeats, ms, way, is_awaited=is_awaited) for ms, way, is_awaited in forwards]
     for count in client_counts:
         rows += _throughput(count, requests_per_client)
     return rows
 
 
-def _overhead(repeats: int, way: Way, *, is_awaited: bool) -> Row:
+def _overhead(repeats: int, forward_ms: float, way: Way, *, is_awaited: bool) -> Row:
     """A request as a sync episode waits for it, or as an async one sends it ahead, in turn with the bare forward.
 
-    While a forward sleeps, so do this machine's cores; on a virtual machine it takes them long to wake up.
+    A forward that takes no time shows what client and server cost. During a longer one this machine's cores fall
+    asleep, or forget: it then takes them as long again to wake up, on a virtual machine above all.
     """
-    policy = TimedPolicy(FORWARD_MS, ROW_MS, way=way)
+    policy = TimedPolicy(forward_ms, 0.0, way=way)
     observation = observation_of(1)
-    with served(FORWARD_MS, ROW_MS, way=way) as server, _client(server.address) as client:
+    with served(forward_ms, 0.0, way=way) as server, _client(server.address) as client:
         ids = map(str, itertools.count())
 
         def ask() -> None:
@@ -55,7 +61,7 @@ def _overhead(repeats: int, way: Way, *, is_awaited: bool) -> Row:
     found = {name: median_ms(values) for name, values in durations.items()}
     what = f"request {'awaited' if is_awaited else 'sent ahead'}, overhead {found['served'] - found['bare']:.2f} ms"
     return Row(
-        f"1 client, two images, a forward that {way}",
+        f"1 client, two images, a forward that {way if forward_ms else 'takes no time'}",
         what,
         found["served"],
         "ms",

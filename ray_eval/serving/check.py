@@ -184,21 +184,6 @@ def make_policy() -> tuple[Policy, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Overhead:
-    """What a request costs beside the forward, at batch 1."""
-
-    bare_ms: float
-    """Median forward of one observation without any server."""
-    round_trip_ms: float
-    """Median round trip of a sole client with two images."""
-
-    @property
-    def ms(self) -> float:
-        """The difference of the medians."""
-        return self.round_trip_ms - self.bare_ms
-
-
-@dataclass(frozen=True, slots=True)
 class Halved:
     """What became of a batch that memory did not hold."""
 
@@ -224,8 +209,8 @@ class Report:
     """Median time of a bare forward by its rows."""
     largest_useful: int
     """The batch that throughput mode would be limited to."""
-    overhead: Overhead
-    """Cost of a request."""
+    alone: Load
+    """One client, whose requests have forwards of their own."""
     loads: list[Load] = field(default_factory=list)
     """Loads on this machine's policy, in throughput mode, so through buckets."""
     at_once: Load | None = None
@@ -238,7 +223,7 @@ class Report:
     @property
     def is_good(self) -> bool:
         """Whether the proof was passed, nothing was lost or computed twice, and memory's end cost no answer."""
-        loads = [*self.loads, *self.bound, *([self.at_once] if self.at_once else [])]
+        loads = [self.alone, *self.loads, *self.bound, *([self.at_once] if self.at_once else [])]
         is_halved = self.halved is None or self.halved == Halved(HUNGRY_ROWS, HUNGRY_ROWS // 8, HUNGRY_ROWS)
         return self.is_proved and is_halved and not any(load.lost or load.computed != load.requests for load in loads)
 
@@ -252,14 +237,6 @@ def forward_ms(policy: Policy, row_count: int) -> float:
     while len(times) < LEAST_COUNT or (len(times) < TIMED_COUNT and sum(times) < LONGEST_MS):
         times.append(_timed_ms(lambda: policy.infer_batch(rows)))
     return statistics.median(times)
-
-
-def overhead(policy: Policy, requests: int) -> Overhead:
-    """The cost of a request beside a forward, by one client in a process of its own."""
-    bare_ms = forward_ms(policy, 1)
-    with serve_in_thread(policy, ListenSection("127.0.0.1:0"), BatchingSection()) as running:
-        load = measure(running, 1, requests)
-    return Overhead(bare_ms, load.round_trip_ms)
 
 
 def loads(policy: Policy, batching: BatchingSection, clients: Sequence[int], requests: int) -> list[Load]:
@@ -297,7 +274,7 @@ def examine(clients: Sequence[int], requests: int) -> Report:
         prove(policy, proving)
     except SetupError as error:
         proof, is_proved = f"REFUSED: {error}", False
-    cost = overhead(policy, requests)
+    alone = loads(policy, BatchingSection(), [1], requests)[0]
     free = BatchingSection(determinism="throughput")
     settle_torch(free)
     largest = largest_useful_batch(policy, free, time.perf_counter)
@@ -310,7 +287,7 @@ def examine(clients: Sequence[int], requests: int) -> Report:
         is_proved,
         {rows: forward_ms(policy, rows) for rows in BatchSizes(free, policy.spec).buckets()},
         largest,
-        cost,
+        alone,
         loads(policy, batching, clients, requests),
         loads(AtOnce(policy), batching, clients[-1:], requests)[0] if has_cuda else None,
         halved(torch) if has_cuda else None,
@@ -326,10 +303,10 @@ def table(report: Report) -> Iterator[str]:
     yield "rows  forward ms  rows/s"
     for rows, ms in report.forward_ms.items():
         yield f"{rows:4d}  {ms:10.2f}  {1000 * rows / ms:6.0f}"
-    cost = report.overhead
+    alone = report.alone
     yield (
-        f"batch 1: bare forward {cost.bare_ms:.2f} ms, round trip {cost.round_trip_ms:.2f} ms, "
-        f"overhead {cost.ms:.2f} ms per request"
+        f"one client: round trip {alone.forward_ms + alone.overhead_ms:.2f} ms, its forward {alone.forward_ms:.2f} ms, "
+        f"overhead {alone.overhead_ms:.2f} ms per request"
     )
     yield "clients  requests  lost  computed  mean batch  largest  requests/s  round trip ms  busy  idle while queued"
     yield from (_row(load) for load in report.loads)

@@ -55,6 +55,10 @@ class Load:
     """Median round trip."""
     queue_wait_ms: float
     """Mean time from arrival to the start of the forward."""
+    forward_ms: float
+    """Mean time of a forward."""
+    overhead_ms: float
+    """Mean round trip less that: with one client, what a request costs beside its forward."""
     busy_share: float
     """Share of the time during which the policy computed; its bound is 1."""
     idle_share: float
@@ -84,6 +88,8 @@ def measure(running: RunningServer, clients: int, requests: int, processes: int 
     after = running.server.metrics()
     sizes = {size: count - before.batch_sizes.get(size, 0) for size, count in after.batch_sizes.items()}
     computed, batches = after.requests - before.requests, after.batches - before.batches
+    forward_ms = (after.forward_ms - before.forward_ms) / max(1, batches)
+    round_trips_ms = [ms for each in seen for ms in each["ms"]]
     return Load(
         clients=clients,
         requests=requests,
@@ -92,8 +98,10 @@ def measure(running: RunningServer, clients: int, requests: int, processes: int 
         mean_batch=computed / max(1, batches),
         max_batch=max((size for size, count in sizes.items() if count), default=0),
         per_s=requests / wall_s,
-        round_trip_ms=float(np.median([ms for each in seen for ms in each["ms"]])),
+        round_trip_ms=float(np.median(round_trips_ms)),
         queue_wait_ms=(after.queue_wait_ms - before.queue_wait_ms) / max(1, computed),
+        forward_ms=forward_ms,
+        overhead_ms=float(np.mean(round_trips_ms)) - forward_ms,
         busy_share=(after.forward_ms - before.forward_ms) / 1000 / wall_s,
         idle_share=(after.idle_while_queued_ms - before.idle_while_queued_ms) / 1000 / wall_s,
     )
