@@ -121,23 +121,19 @@ def test_compiled_steps_and_robosuites_may_alternate(simulation):
     assert alternating == list(play(simulation, actions, [False] * 6))
 
 
-def test_the_operational_space_is_robosuites_also_where_the_arm_is_singular(simulation):
+def test_the_operational_space_is_robosuites_also_where_the_arm_is_singular():
     from robosuite.utils.control_utils import opspace_matrices
 
     from ray_eval.envs.libero import substeps
 
-    handles, arm, draws = (
-        simulation._control_step._compiled._handles,
-        substeps.ArmState.empty(),
-        np.random.default_rng(0),
-    )
+    arm, draws = substeps.ArmState.empty(), np.random.default_rng(0)
     for trial in range(300):
         root, jacobian = draws.normal(size=(7, 7)), draws.normal(size=(6, 7)) * np.exp(3 * draws.normal(size=(6, 1)))
         jacobian[1] = jacobian[0] if trial % 3 == 0 else jacobian[1]
         arm.mass_matrix[:] = root @ root.T + 0.1 * np.eye(7)
         arm.J_full[:], arm.J_pos[:], arm.J_ori[:] = jacobian, jacobian[:3], jacobian[3:]
         expected = opspace_matrices(arm.mass_matrix, arm.J_full, arm.J_pos, arm.J_ori)[1:]
-        for ours, theirs in zip(substeps.operational_space(handles, arm), expected, strict=True):
+        for ours, theirs in zip(substeps.operational_space(control_step._lapack(), arm), expected, strict=True):
             assert ours.tobytes() == theirs.tobytes()
             assert ours.flags.f_contiguous == theirs.flags.f_contiguous
 
@@ -193,12 +189,11 @@ def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, mo
     assert model.nbvh == before
 
 
-def test_without_the_parts_of_the_svd_the_steps_are_the_same(simulation, monkeypatch):
+def test_the_steps_are_the_same_where_robosuite_computes_the_operational_space(simulation, monkeypatch):
     lapack = control_step._lapack()
-    assert control_step.obstacle(simulation.env) is None
-    for has_svd_parts in (True, False):
-        monkeypatch.setattr(control_step, "_lapack", lambda has=has_svd_parts: lapack._replace(has_svd_parts=has))
-        check(simulation, random_actions(3))
+    assert lapack.is_proven
+    monkeypatch.setattr(control_step, "_lapack", lambda: lapack._replace(is_proven=False))
+    check(simulation, random_actions(3))
 
 
 def test_an_error_within_the_substeps_gives_the_model_back_too(simulation):

@@ -132,14 +132,12 @@ def _library_obstacle() -> str | None:
         return "NumPy's products have other bits than its BLAS gives"
     if not substeps.proves_turns(functions, np.random.default_rng(0)):
         return "robosuite's goals have other bits than compiled code gives"
-    if _lapack() is None:
-        return "Numba's pseudo-inverse has other bits than its LAPACK gives"
     return None
 
 
 @functools.cache
-def _lapack() -> Lapack | None:
-    """The fastest of the proven ways to decompose a matrix in this process; None if there is none.
+def _lapack() -> Lapack:
+    """LAPACK for the operational space; where it is not proven in this process, robosuite's function is called instead.
 
     Simulations share its scratch arrays: compiled code holds the interpreter lock.
     """
@@ -147,11 +145,8 @@ def _lapack() -> Lapack | None:
 
     functions = native.addresses()
     assert functions is not None, "asked in `_library_obstacle`"  # noqa: S101 -- for the type
-    for has_svd_parts in (True, False):
-        lapack = substeps.Lapack.of(functions, has_svd_parts=has_svd_parts)
-        if substeps.proves_pseudo_inverse(lapack, np.random.default_rng(0)):
-            return lapack
-    return None
+    lapack = substeps.Lapack.of(functions, is_proven=True)
+    return lapack._replace(is_proven=substeps.proves_operational_space(lapack, np.random.default_rng(0)))
 
 
 @functools.cache
@@ -263,8 +258,8 @@ def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
 
     from ray_eval.envs.libero import native, substeps
 
-    functions, lapack = native.addresses(), _lapack()
-    assert functions is not None and lapack is not None, "asked in `obstacle`"  # noqa: PT018, S101 -- for the type
+    functions = native.addresses()
+    assert functions is not None, "asked in `obstacle`"  # noqa: S101 -- for the type
     robot, model, data = env.robots[0], env.sim.model._model, env.sim.data._data  # noqa: SLF001 -- no public way
     fingers = np.array(robot._ref_joint_gripper_actuator_indexes)  # noqa: SLF001 -- robosuite's loop reads these
     arm = np.array(robot._ref_joint_actuator_indexes)  # noqa: SLF001
@@ -292,7 +287,7 @@ def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
         finger_speed=np.array([-1.0, 1.0]) * robot.gripper.speed,
         scene=recorder.sources,
         jacobian=np.empty((6, model.nv)),
-        lapack=lapack,
+        lapack=_lapack(),
     )
 
 

@@ -40,10 +40,10 @@ MUJOCO_FUNCTIONS: Final = (
 )
 """What is called of libmujoco, in the order in which the addresses are given."""
 SCIPY_FUNCTIONS: Final = (
-    *(("scipy.linalg.cython_lapack", name) for name in ("dgesdd", "dgebd2", "dbdsqr", "dorm2r", "dorml2")),
+    *(("scipy.linalg.cython_lapack", name) for name in ("dgebd2", "dbdsqr", "dorm2r", "dorml2")),
     ("scipy.linalg.cython_blas", "dgemm"),
 )
-"""What Numba's linear algebra calls, and so is called here; after `dgesdd` what that calls."""
+"""What Numba's linear algebra comes down to, and so is called here."""
 CBLAS_FUNCTIONS: Final = ("cblas_dgemv", "cblas_dgemm", "cblas_ddot")
 """What `np.dot` calls, and so is called here."""
 CBLAS_SPELLINGS: Final = ("scipy_{}64_", "scipy_{}", "{}64_", "{}")

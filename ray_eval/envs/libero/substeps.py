@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import numba
 import numpy as np
-from robosuite.utils.control_utils import nullspace_torques, orientation_error
+from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
 from robosuite.utils.transform_utils import axisangle2quat, quat2mat
 
 from ray_eval.envs.libero.native import COLUMN_MAJOR, NO_TRANSPOSE, ROW_MAJOR, call, call_real, compiled
@@ -36,7 +36,6 @@ from ray_eval.types import Array, FloatArray
     CHECK_ACCELERATION,
     EULER,
     JACOBIAN,
-    SVD,
     BIDIAGONAL,
     BIDIAGONAL_SVD,
     APPLY_Q,
@@ -46,53 +45,47 @@ from ray_eval.types import Array, FloatArray
     CBLAS_GEMM,
     CBLAS_DOT,
     MEMCPY,
-) = range(22)
+) = range(21)
 """What is where among `native.addresses`."""
-SVD_WORDS: Final = 512
-"""Float64 scratch of `dgesdd`, which asks for 402 here at most; it works in blocks on larger matrices only."""
 (
     SIZE,
     SIZE_BUT_ONE,
     NONE,
     RANK,
     INFO,
-    WORDS,
     UPPER,
     FROM_LEFT,
     FROM_RIGHT,
     AS_IS,
     TRANSPOSED,
-    ECONOMIC,
-) = range(12)
-"""What is where in `Lapack.integers`, whose elements LAPACK is given by address; the last six are letters."""
-INTEGERS: Final = (0, 0, 0, 0, 0, SVD_WORDS, *(ord(letter) for letter in "ULRNCS"))
+) = range(10)
+"""What is where in `Lapack.integers`, whose elements LAPACK is given by address; the last five are letters."""
+INTEGERS: Final = (0, 0, 0, 0, 0, *(ord(letter) for letter in "ULRNC"))
 
 
 class Lapack(NamedTuple):
     """What calls of LAPACK need."""
 
     functions: Array
-    """(22,) `native.addresses`."""
+    """(21,) `native.addresses`."""
     scratch: FloatArray
-    """(`SVD_WORDS`,)"""
+    """(60,): three vectors of 8, and what the routines work in."""
     integers: Array
-    """(60,) int32: `INTEGERS`, and scratch."""
-    has_svd_parts: bool
-    """Whether `decompose` is proven to do here what `dgesdd` does."""
+    """int32: `INTEGERS`."""
+    is_proven: bool
+    """Whether what it computes has robosuite's bits in this process."""
 
     @classmethod
-    def of(cls, functions: Array, *, has_svd_parts: bool) -> Lapack:
+    def of(cls, functions: Array, *, is_proven: bool) -> Lapack:
         """With arrays of its own."""
-        integers = np.zeros(60, np.int32)
-        integers[: len(INTEGERS)] = INTEGERS
-        return cls(functions, np.empty(SVD_WORDS), integers, has_svd_parts)
+        return cls(functions, np.empty(60), np.array(INTEGERS, np.int32), is_proven)
 
 
 class Simulator(NamedTuple):
     """What a call of MuJoCo needs; valid while that mjModel and mjData live."""
 
     functions: Array
-    """(22,) `native.addresses`."""
+    """(21,) `native.addresses`."""
     model: int
     """Address of the mjModel."""
     data: int
@@ -283,7 +276,7 @@ def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
         position = drive.goal_pos[axis] - arm.ee_pos[axis]
         force[axis] = position * drive.kp[axis] + -arm.ee_pos_vel[axis] * drive.kd[axis]
         torque[axis] = orientation[axis] * drive.kp[3 + axis] + -arm.ee_ori_vel[axis] * drive.kd[3 + axis]
-    lambda_pos, lambda_ori, nullspace = operational_space(handles, arm)
+    lambda_pos, lambda_ori, nullspace = operational_space(handles.lapack, arm)
     multiply_by_columns(gemv, lambda_pos, force, wrench[:3])
     multiply_by_columns(gemv, lambda_ori, torque, wrench[3:])
     multiply(gemv, arm.J_full.T, wrench, ours)
@@ -296,36 +289,54 @@ def steer(handles: Handles, arm: ArmState, drive: Drive) -> None:
 
 
 @compiled
-def operational_space(handles: Handles, arm: ArmState) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Robosuite's `opspace_matrices` without the first of what it returns: of position, orientation, null space."""
-    inverse = np.linalg.inv(arm.mass_matrix)
-    full = pseudo_inverse(handles.lapack, np.dot(np.dot(arm.J_full, inverse), arm.J_full.transpose()))
-    position = pseudo_inverse(handles.lapack, np.dot(np.dot(arm.J_pos, inverse), arm.J_pos.transpose()))
-    orientation = pseudo_inverse(handles.lapack, np.dot(np.dot(arm.J_ori, inverse), arm.J_ori.transpose()))
-    generalised = np.dot(np.dot(inverse, arm.J_full.transpose()), full)
-    return position, orientation, np.eye(7, 7) - np.dot(generalised, arm.J_full)
+def operational_space(lapack: Lapack, arm: ArmState) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Robosuite's `opspace_matrices` without the first of what it returns: of position, orientation, null space.
+
+    `J_full` is `J_pos` above `J_ori`, so that what robosuite multiplies for each of these is a block of one product.
+    """
+    if lapack.is_proven:
+        inverse = np.linalg.inv(arm.mass_matrix)
+        mobility = np.dot(np.dot(arm.J_full, inverse), arm.J_full.transpose())
+        if is_ordinary(mobility):
+            full = pseudo_inverse(lapack, mobility, 0, 6)
+            position = pseudo_inverse(lapack, mobility, 0, 3)
+            orientation = pseudo_inverse(lapack, mobility, 3, 3)
+            generalised = np.dot(np.dot(inverse, arm.J_full.transpose()), full)
+            return position, orientation, np.eye(7, 7) - np.dot(generalised, arm.J_full)
+    return robosuites_operational_space(arm)
 
 
 @compiled
-def pseudo_inverse(lapack: Lapack, matrix: FloatArray) -> FloatArray:
-    """Numba's `np.linalg.pinv` of a square matrix, by the same arithmetic without asking each time how much it needs.
+def robosuites_operational_space(arm: ArmState) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The same by robosuite's function."""
+    _, position, orientation, nullspace = opspace_matrices(arm.mass_matrix, arm.J_full, arm.J_pos, arm.J_ori)
+    return position, orientation, nullspace
+
+
+@compiled
+def is_ordinary(mobility: FloatArray) -> bool:
+    """Whether J M^-1 J^T is finite, and no block of it so small or so large that LAPACK's `dgesdd` would scale it."""
+    position = mobility[0, 0] + mobility[1, 1] + mobility[2, 2]
+    orientation = mobility[3, 3] + mobility[4, 4] + mobility[5, 5]
+    return bool(1e-100 < position < 1e100 and 1e-100 < orientation < 1e100)
+
+
+@compiled
+def pseudo_inverse(lapack: Lapack, matrix: FloatArray, start: int, size: int) -> FloatArray:
+    """Numba's `np.linalg.pinv` of a (size, size) block on the diagonal of a matrix.
+
+    It is the same arithmetic without asking each time how much memory it needs.
 
     Source: numba 0.60 numba/np/linalg.py (pinv_impl).
     """
-    size = matrix.shape[0]
     integers = lapack.integers
     turned = np.empty((size, size))  # LAPACK stores columns, so every array here is the transpose of what it reads
-    largest = 0.0
     for row in range(size):
         for column in range(size):
-            turned[column, row] = matrix[row, column]
-            largest = max(largest, abs(matrix[row, column]))
+            turned[column, row] = matrix[start + row, start + column]
     values, left, right = np.empty(size), np.eye(size), np.eye(size)
     integers[SIZE], integers[SIZE_BUT_ONE] = size, size - 1
-    if lapack.has_svd_parts and 1e-100 < largest < 1e100:
-        decompose(lapack, turned, values, left, right)
-    else:
-        decompose_by_driver(lapack, turned, values, left, right)
+    decompose(lapack, turned, values, left, right)
     if integers[INFO] != 0:
         raise ValueError("the singular value decomposition did not converge")
     rank, negligible = 1, values[0] * 1e-15
@@ -387,34 +398,6 @@ def decompose(lapack: Lapack, matrix: FloatArray, values: FloatArray, left: Floa
     call(
         lapack.functions[APPLY_P],
         (from_right, as_is, size, less, less, a + column, size, tau_p, vt + column, size, rest, info),
-    )
-
-
-@compiled
-def decompose_by_driver(
-    lapack: Lapack, matrix: FloatArray, values: FloatArray, left: FloatArray, right: FloatArray
-) -> None:
-    """The same by `dgesdd`."""
-    number, work = lapack.integers.ctypes.data, lapack.scratch.ctypes.data
-    size = number + 4 * SIZE
-    call(
-        lapack.functions[SVD],
-        (
-            number + 4 * ECONOMIC,
-            size,
-            size,
-            matrix.ctypes.data,
-            size,
-            values.ctypes.data,
-            left.ctypes.data,
-            size,
-            right.ctypes.data,
-            size,
-            work,
-            number + 4 * WORDS,
-            number + 4 * len(INTEGERS),
-            number + 4 * INFO,
-        ),
     )
 
 
@@ -549,25 +532,25 @@ def compile_for(handles: Handles, arm: ArmState, drive: Drive) -> None:
     entry.compile(tuple(numba.typeof(value) for value in arguments))
 
 
-@compiled
-def numbas_pinv(matrix: FloatArray) -> FloatArray:
-    """What robosuite calls."""
-    inverse: Any = np.linalg.pinv(matrix)
-    return inverse  # type: ignore[no-any-return]
+def proves_operational_space(lapack: Lapack, draws: np.random.Generator) -> bool:
+    """Whether `operational_space` gives the bits of robosuite's function in this process."""
+    return all(
+        ours.tobytes() == theirs.tobytes()
+        for arm in _arms(draws)
+        for ours, theirs in zip(operational_space(lapack, arm), robosuites_operational_space(arm), strict=True)
+    )
 
 
-def proves_pseudo_inverse(lapack: Lapack, draws: np.random.Generator) -> bool:
-    """Whether `pseudo_inverse` gives the bits of this Numba's and this LAPACK's `np.linalg.pinv`."""
-    return all(pseudo_inverse(lapack, matrix).tobytes() == numbas_pinv(matrix).tobytes() for matrix in _inertias(draws))
-
-
-def _inertias(draws: np.random.Generator) -> Iterator[FloatArray]:
-    """Symmetric matrices of the sizes used here, of any condition; some are singular, as the arm may be."""
+def _arms(draws: np.random.Generator) -> Iterator[ArmState]:
+    """Arms of any condition; some are singular."""
+    arm = ArmState.empty()
     for trial in range(40):
-        size = 3 if trial % 2 else 6
-        root = draws.normal(size=(size, size)) * np.exp(2 * draws.normal(size=size))
-        root[0] = root[-1] if trial % 4 > 1 else root[0]
-        yield root @ root.T
+        root, jacobian = draws.normal(size=(7, 7)), draws.normal(size=(6, 7)) * np.exp(2 * draws.normal(size=(6, 1)))
+        jacobian[1] = jacobian[0] if trial % 3 == 0 else jacobian[1]
+        jacobian[5] = jacobian[4] if trial % 4 == 0 else jacobian[5]
+        arm.mass_matrix[:] = root @ root.T + 0.1 * np.eye(7)
+        arm.J_full[:], arm.J_pos[:], arm.J_ori[:] = jacobian, jacobian[:3], jacobian[3:]
+        yield arm
 
 
 def proves_products(functions: Array, draws: np.random.Generator) -> bool:
