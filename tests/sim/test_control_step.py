@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from plain import INIT_STATE_ID, SEED, turn_on_stove
 
-from ray_eval.envs.libero import control_step, suites
+from ray_eval.envs.libero import control_step, goal, suites
 from ray_eval.envs.libero.model_cache import ModelCache, default_folder
 from ray_eval.envs.libero.simulation import Simulation
 from ray_eval.envs.libero.state import rotation_axis_angle
+from ray_eval.errors import EpisodeError
 
 SETTLE = np.array([0.0] * 6 + [-1.0])
 SAMPLE = [("libero_goal", 7)]
@@ -22,6 +23,8 @@ NIGHTLY = [
     *(("libero_10", task_id) for task_id in (2, 3, 5, 8, 9)),
     *(("libero_90", task_id) for task_id in (0, 20, 45, 70, 89)),
 ]
+GOALS = [("libero_object", 0), ("libero_spatial", 3), ("libero_goal", 2)]
+"""An object in a region, on another object, on a region."""
 CONTROLLER_ARRAYS = ("ee_pos", "ee_ori_mat", "goal_pos", "goal_ori", "mass_matrix", "J_full", "joint_vel", "torques")
 DATA_ARRAYS = ("qacc_warmstart", "ctrl", "sensordata", "xpos", "site_xmat")
 
@@ -204,3 +207,50 @@ def test_an_error_within_the_substeps_gives_the_model_back_too(simulation):
     with pytest.raises(ValueError, match="must not contain"):
         simulation.step(SETTLE)
     assert model.nbvh == before
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_a_simulation_that_diverges_is_an_error_in_either_loop(simulation, is_compiled, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo leaves a log in the working folder
+    for velocity in (np.nan, 1e11):
+        simulation.reset(SEED, None)
+        step(simulation, SETTLE, is_compiled)
+        simulation.env.sim.data.qvel[-1] = velocity
+        with pytest.raises(EpisodeError, match="diverged"):
+            step(simulation, SETTLE, is_compiled)
+
+
+@pytest.mark.parametrize(("suite", "task_id"), GOALS)
+def test_a_goal_that_libero_finds_reached_is_near(suite, task_id, monkeypatch):
+    from ray_eval.envs.libero import substeps
+
+    made = build(suite, task_id)
+    env, draws, found = made.env, np.random.default_rng(0), []
+    monkeypatch.setattr(env, "check_contact", lambda *_: True)
+    handles = made._control_step._compiled._handles
+    data = env.sim.data
+    for _ in range(600):
+        for (body, other, site), reach in zip(handles.places, handles.reaches, strict=True):
+            place = data.site_xpos[site] if site >= 0 else data.xpos[other]
+            data.xpos[body] = place + np.append(draws.uniform(-1.5 * reach, 1.5 * reach, 2), draws.uniform(-0.2, 0.2))
+        found.append((substeps.is_goal_near(handles), bool(env._check_success())))
+    made.close()
+    assert {near for near, _ in found} == {True, False}
+    assert {near for near, is_reached in found if is_reached} == {True}
+
+
+def test_a_goal_is_judged_by_libero_where_the_judges_are_not_those_known(simulation, monkeypatch):
+    from libero.libero.envs.predicates import VALIDATE_PREDICATE_FN_DICT, On
+
+    class Nearby(On):
+        def __call__(self, *_objects):
+            return True
+
+    made = build("libero_spatial", 3)
+    assert len(goal.places(made.env)[0]) == 1
+    goal._source.cache_clear()
+    monkeypatch.setitem(VALIDATE_PREDICATE_FN_DICT, "on", Nearby())
+    assert len(goal.places(made.env)[0]) == 0
+    goal._source.cache_clear()
+    assert len(goal.places(simulation.env)[0]) == 0  # asking whether the stove is on lights it
+    made.close()

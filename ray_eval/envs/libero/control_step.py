@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ray_eval.envs.libero.goal import places
 from ray_eval.envs.libero.snapshot import SnapshotRecorder
+from ray_eval.errors import EpisodeError
 from ray_eval.types import Array, FloatArray, StepResult
 
 if TYPE_CHECKING:
@@ -66,11 +68,32 @@ class ControlStep:
         self._compiled = None
 
     def run(self, action: FloatArray) -> StepResult:
-        """Executes a (7,) action for one control step."""
+        """Executes a (7,) action for one control step.
+
+        Raises:
+            EpisodeError: the simulation diverged.
+        """
         if self._compiled is not None:
             return self._compiled.run(action)
         _, reward, is_success, _ = self._env.step(action)
+        data = self._env.sim.data._data  # noqa: SLF001 -- there is no public way
+        if data.warning.number[_divergences()].any() or not np.isfinite([*data.qpos, *data.qvel]).all():
+            raise _diverged(data)
         return StepResult(float(reward), bool(is_success))
+
+
+def _diverged(data: Any) -> EpisodeError:
+    return EpisodeError(
+        f"step: expected finite positions and velocities, got a simulation that diverged at {data.time:.3f} s; "
+        "check the scale of the policy's actions"
+    )
+
+
+def _divergences() -> list[int]:
+    """MuJoCo's warnings of a diverged simulation, which it resets by itself; their numbers change with its version."""
+    from mujoco import mjtWarning
+
+    return [int(kind) for kind in (mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC)]
 
 
 def obstacle(env: Any) -> str | None:
@@ -186,18 +209,20 @@ class _CompiledStep:
             raise ValueError(f"step: expected {env.action_dim} numbers in an action, got {len(action)}")
         env.timestep += 1
         with self._bvh_size.hidden():
-            self._run_substeps(np.asarray(action, dtype=np.float64))
+            has_diverged, is_goal_near = self._run_substeps(np.asarray(action, dtype=np.float64))
+        if has_diverged:
+            raise _diverged(env.sim.data)
         env.cur_time += env.control_timestep
         # LIBERO judges before and after `_post_process`, on the same poses; the burner's flame is lit from the latter.
-        is_success = bool(env._check_success())  # noqa: SLF001 -- here and below: LIBERO's own
+        is_success = is_goal_near and bool(env._check_success())  # noqa: SLF001 -- here and below: LIBERO's own
         env._post_process()  # noqa: SLF001
         return StepResult(float(is_success), is_success)
 
-    def _run_substeps(self, action: FloatArray) -> None:
+    def _run_substeps(self, action: FloatArray) -> tuple[bool, bool]:
         controller, memory = self._controller, self._recorder.memory()
         self._share()
         instant = self._recorder.instant(self._env.model_timestep, self._substep_count)
-        self._kernel.control_step(
+        outcome: tuple[bool, bool] = self._kernel.control_step(
             self._handles,
             self._arm,
             self._drive,
@@ -212,6 +237,7 @@ class _CompiledStep:
             self._recorder.keep(memory)
         controller.torques = self._drive.torques
         controller.new_update = True
+        return outcome
 
     def _share(self) -> None:
         """Takes over what is not of the last compiled step."""
@@ -264,6 +290,7 @@ def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
     fingers = np.array(robot._ref_joint_gripper_actuator_indexes)  # noqa: SLF001 -- robosuite's loop reads these
     arm = np.array(robot._ref_joint_actuator_indexes)  # noqa: SLF001
     low, high = model.actuator_ctrlrange[fingers].T
+    near, reaches = places(env)
     return substeps.Handles(
         simulator=substeps.Simulator(functions, model._address, data._address),  # noqa: SLF001
         solve_count=SOLVES_BEFORE_CONTROL[mujoco.__version__],
@@ -275,6 +302,9 @@ def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
         inertia=_inertia(data),
         site_xpos=data.site_xpos,
         site_xmat=data.site_xmat,
+        xpos=data.xpos,
+        warnings=data.warning.number,
+        divergences=np.array(_divergences()),
         site=robot.eef_site_id,
         joint_qpos=np.array(robot.controller.qpos_index),
         joint_qvel=np.array(robot.controller.qvel_index),
@@ -286,6 +316,8 @@ def _handles(env: Any, recorder: SnapshotRecorder) -> Handles:
         finger_reach=0.5 * (high - low),
         finger_speed=np.array([-1.0, 1.0]) * robot.gripper.speed,
         scene=recorder.sources,
+        places=near,
+        reaches=reaches,
         jacobian=np.empty((6, model.nv)),
         lapack=_lapack(),
     )

@@ -102,7 +102,7 @@ class Handles(NamedTuple):
     has_stages: bool
     """Whether `mj_step1` and `mj_step2` are no more than the stages in `native`, and sensors."""
     qpos: FloatArray
-    """(nq,) of mjData itself, like the next seven."""
+    """(nq,) of mjData itself, like the next nine."""
     qvel: FloatArray
     """(nv,)"""
     ctrl: FloatArray
@@ -115,6 +115,12 @@ class Handles(NamedTuple):
     """(nsite, 3)"""
     site_xmat: FloatArray
     """(nsite, 9)"""
+    xpos: FloatArray
+    """(nbody, 3)"""
+    warnings: Array
+    """How often MuJoCo has warned, by kind."""
+    divergences: Array
+    """Kinds of warnings that a simulation has diverged."""
     site: int
     """The gripper's site that the controller moves."""
     joint_qpos: Array
@@ -137,6 +143,10 @@ class Handles(NamedTuple):
     """(2,) what one substep of closing adds to the drive."""
     scene: Array
     """(fields, 2) int64: address and bytes of what a snapshot is made of."""
+    places: Array
+    """(n, 3) what has to be near to what for the goal (see `goal.places`)."""
+    reaches: FloatArray
+    """(n,) m."""
     jacobian: FloatArray
     """(6, nv) scratch: position above orientation."""
     lapack: Lapack
@@ -489,6 +499,30 @@ def copy_scene(handles: Handles, memory: Array) -> None:
 
 
 @compiled
+def has_diverged(handles: Handles) -> bool:
+    """Whether qpos or qvel is not finite, or MuJoCo has found that and reset by itself, which it only counts."""
+    total = 0.0
+    for value in handles.qpos:
+        total += value * value
+    for value in handles.qvel:
+        total += value * value
+    for kind in handles.divergences:
+        total += math.inf if handles.warnings[kind] else 0.0
+    return not math.isfinite(total)
+
+
+@compiled
+def is_goal_near(handles: Handles) -> bool:
+    """Whether all that has to be near its place for the goal is so, or is not known to be far."""
+    for index in range(len(handles.reaches)):
+        body, other, site = handles.places[index]
+        place = handles.xpos[other] if site < 0 else handles.site_xpos[site]
+        if math.hypot(handles.xpos[body, 0] - place[0], handles.xpos[body, 1] - place[1]) > handles.reaches[index]:
+            return False
+    return True
+
+
+@compiled
 def control_step(  # noqa: PLR0917 -- Numba's boxing of keywords costs
     handles: Handles,
     arm: ArmState,
@@ -499,7 +533,7 @@ def control_step(  # noqa: PLR0917 -- Numba's boxing of keywords costs
     substep_count: int,
     instant: int,
     memory: Array,
-) -> None:
+) -> tuple[bool, bool]:
     """Runs a control step's substeps; only the last one has sensors.
 
     Args:
@@ -512,6 +546,9 @@ def control_step(  # noqa: PLR0917 -- Numba's boxing of keywords costs
         substep_count: How many there are.
         instant: The substep, counted from 1, after which the scene is copied; 0 for none.
         memory: uint8, to which it is copied.
+
+    Returns:
+        `has_diverged`, and `is_goal_near`.
     """
     closing = np.sign(action[6])
     for substep in range(substep_count):
@@ -522,6 +559,7 @@ def control_step(  # noqa: PLR0917 -- Numba's boxing of keywords costs
         finish(handles, arm, drive, closing, has_sensors)
         if substep + 1 == instant:
             copy_scene(handles, memory)
+    return has_diverged(handles), is_goal_near(handles)
 
 
 def compile_for(handles: Handles, arm: ArmState, drive: Drive) -> None:
