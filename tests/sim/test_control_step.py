@@ -113,6 +113,13 @@ def test_an_action_beyond_the_controllers_range_is_clipped_alike(simulation):
     check(simulation, 3.0 * random_actions(3))
 
 
+def test_the_array_of_an_action_may_be_of_any_kind(simulation):
+    actions = random_actions(3)
+    strided = np.repeat(actions, 2, axis=1)[:, ::2].astype(np.float32)
+    assert list(play(simulation, strided, [True] * 3)) == list(play(simulation, strided.tolist(), [True] * 3))
+    check(simulation, np.asfortranarray(actions))
+
+
 def test_it_does_so_under_absolute_control(simulation):
     init_state = suites.init_states("libero_goal", 7)[INIT_STATE_ID]
     check(simulation, random_actions(6), init_state=init_state, is_absolute=True)
@@ -174,8 +181,6 @@ def test_more_tasks_are_left_alike(simulator, suite, task_id):
 def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, monkeypatch):
     simulation.reset(SEED, None)
     model = simulation.env.sim.model._model
-    from ray_eval.envs.libero import substeps
-
     before, is_known = model.nbvh, mujoco.__version__ == "3.2.3"
     simulation.step(SETTLE)
     assert model.nbvh == before > 100_000
@@ -185,7 +190,7 @@ def test_a_step_gives_the_model_back_as_it_was_also_when_it_fails(simulation, mo
         seen_within.append(model.nbvh)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(substeps, "control_step", interrupted)
+    monkeypatch.setattr(simulation._control_step._compiled, "_control_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulation.step(SETTLE)
     assert seen_within == [0 if is_known else before]

@@ -190,7 +190,6 @@ class _CompiledStep:
     def __init__(self, env: Any, recorder: SnapshotRecorder) -> None:
         from ray_eval.envs.libero import native, substeps
 
-        self._kernel = substeps
         self._env = env
         self._recorder = recorder
         self._controller = env.robots[0].controller
@@ -200,7 +199,7 @@ class _CompiledStep:
         self._drive = _drive(self._controller)
         self._bvh_size = native.bvh_size(env.sim.model._model)  # noqa: SLF001 -- there is no public way
         self._shared = _shared(self._controller, env.robots[0].gripper, self._arm, self._drive)
-        substeps.compile_for(self._handles, self._arm, self._drive)
+        self._control_step = substeps.compiled_for(self._handles, self._arm, self._drive)
 
     def run(self, action: FloatArray) -> StepResult:
         """What robosuite's and LIBERO's `step` do, but for observations."""
@@ -209,7 +208,7 @@ class _CompiledStep:
             raise ValueError(f"step: expected {env.action_dim} numbers in an action, got {len(action)}")
         env.timestep += 1
         with self._bvh_size.hidden():
-            has_diverged, is_goal_near = self._run_substeps(np.asarray(action, dtype=np.float64))
+            has_diverged, is_goal_near = self._run_substeps(np.ascontiguousarray(action, dtype=np.float64))
         if has_diverged:
             raise _diverged(env.sim.data)
         env.cur_time += env.control_timestep
@@ -222,7 +221,7 @@ class _CompiledStep:
         controller, memory = self._controller, self._recorder.memory()
         self._share()
         instant = self._recorder.instant(self._env.model_timestep, self._substep_count)
-        outcome: tuple[bool, bool] = self._kernel.control_step(
+        outcome = self._control_step(
             self._handles,
             self._arm,
             self._drive,

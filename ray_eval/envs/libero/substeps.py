@@ -12,7 +12,7 @@ robots/single_arm.py (control), robots/manipulator.py (grip_action), models/grip
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numba
@@ -562,12 +562,16 @@ def control_step(  # noqa: PLR0917 -- Numba's boxing of keywords costs
     return has_diverged(handles), is_goal_near(handles)
 
 
-def compile_for(handles: Handles, arm: ArmState, drive: Drive) -> None:
-    """Compiles what takes these, or loads it from disk, and runs nothing."""
+def compiled_for(handles: Handles, arm: ArmState, drive: Drive) -> Callable[..., tuple[bool, bool]]:
+    """`control_step` for the types of these, compiled or loaded from disk; nothing is run.
+
+    What it is called with has to have the same types, C-contiguous arrays included: nobody looks at them again.
+    """
     action, memory = np.empty(7), np.empty(1, np.uint8)
     arguments: Any = (handles, arm, drive, action, True, True, 0, 0, memory)
     entry: Any = control_step
-    entry.compile(tuple(numba.typeof(value) for value in arguments))
+    made: Callable[..., tuple[bool, bool]] = entry.compile(tuple(numba.typeof(value) for value in arguments))
+    return made
 
 
 def proves_operational_space(lapack: Lapack, draws: np.random.Generator) -> bool:
