@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TESTS_STAMP := $(VENV)/.installed-tests
 LEROBOT := .venv-lerobot
 
-.PHONY: setup run test nightly lerobot lint format clean
+.PHONY: setup run test environments nightly lerobot lint format clean
 
 setup: $(STAMP)
 	@scripts/install_gl.sh
@@ -33,11 +33,15 @@ $(LEROBOT)/.installed: constraints-lerobot.txt scripts/install_lerobot.sh script
 run: setup
 	@$(BIN)/ray-eval run first_light
 
-test: setup $(TESTS_STAMP) lerobot
+test: environments
 	@$(BIN)/python -m pytest -q -m "not nightly and not gpu"
 
+# Both virtual environments side by side, as pip keeps one core busy.
+environments:
+	@$(MAKE) --no-print-directory --jobs 2 setup $(TESTS_STAMP) lerobot
+
 # what takes longer than a change should wait for
-nightly: setup $(TESTS_STAMP) lerobot
+nightly: environments
 	@$(BIN)/python -m pytest -q -m "nightly" --timeout 7200
 
 lint: setup

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 venv=$1
 python=${PYTHON:-python3}
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints-lerobot.txt)
+pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints-lerobot.txt)
 
 say() { printf 'lerobot: %s\n' "$*" >&2; }
 

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 venv=$1
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt)
+pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt)
 
 printf 'setup: installing what the tests need besides\n' >&2
 "${pip[@]}" --editable '.[torch,openpi,vla-eval,peers]'
