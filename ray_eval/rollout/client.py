@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable
@@ -103,6 +102,8 @@ class Connection:
 
     def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
+        if self.regions is not None:
+            self.regions.close()
         self._channel.close()
 
     def _open(self) -> None:
@@ -143,8 +144,8 @@ class Request(Protocol):
         """What the next try sends."""
         ...
 
-    def settle(self, *, is_answered: bool) -> None:
-        """Nobody waits for a try any more: it was answered, or failed or was given up and may be under way."""
+    def settle(self, *, may_be_read: bool) -> None:
+        """Nobody waits for a try any more; one that failed or was given up may still be read by the server."""
         ...
 
 
@@ -154,7 +155,7 @@ class _MetadataRequest:
     def message(self) -> pb.ModelMetadataRequest:
         return pb.ModelMetadataRequest()
 
-    def settle(self, *, is_answered: bool) -> None:
+    def settle(self, *, may_be_read: bool) -> None:
         pass
 
 
@@ -168,36 +169,37 @@ class _InferRequest:
     """
 
     def __init__(self, observation: Observation, spec: PolicySpec, request_id: str, regions: RegionPool | None) -> None:
-        codec.check_observation(observation, spec)
-        self._encode: Callable[..., bytes] = functools.partial(
-            codec.encode_request_bytes, [observation], spec, request_id
-        )
+        self._observation, self._spec, self._request_id = observation, spec, request_id
         self._regions = regions
         self._region = None if regions is None else regions.take(codec.image_bytes(observation))
         self._body: bytes | None = None
         try:
-            self._body = self._encode(self._region)
-        except ContractError:
-            self.settle(is_answered=True)
+            self._body = self._encoded(self._region)
+        except BaseException:
+            self.settle(may_be_read=False)
             raise
-        if len(self._body) > MESSAGE_LIMIT_BYTES:
-            raise ContractError(
-                f"request {request_id!r}: expected at most {MESSAGE_LIMIT_BYTES} bytes, got {len(self._body)}"
-            )
 
     def message(self) -> bytes:
         if self._body is None:
-            self._body = self._encode()
+            self._body = self._encoded(None)
         return self._body
 
-    def settle(self, *, is_answered: bool) -> None:
+    def _encoded(self, region: codec.Region | None) -> bytes:
+        body = codec.encode_request_bytes([self._observation], self._spec, self._request_id, region)
+        if len(body) > MESSAGE_LIMIT_BYTES:
+            raise ContractError(
+                f"request {self._request_id!r}: expected at most {MESSAGE_LIMIT_BYTES} bytes, got {len(body)}"
+            )
+        return body
+
+    def settle(self, *, may_be_read: bool) -> None:
         if self._regions is None or self._region is None:
             return
         region, self._region, self._body = self._region, None, None
-        if is_answered:
-            self._regions.give_back(region)
-        else:
+        if may_be_read:
             self._regions.forget(region)
+        else:
+            self._regions.give_back(region)
 
 
 class Pending(Generic[Value]):
@@ -246,7 +248,7 @@ class Pending(Generic[Value]):
         """Gives the answer up; the server forgets the request unless its forward has begun."""
         self._is_cancelled = True
         self._call.cancel()
-        self._settle(is_answered=False)
+        self._settle(may_be_read=True)
 
     def result(self) -> Value:
         """Waits for the answer, repeating lost tries until `infer_timeout_s` have passed without it.
@@ -265,19 +267,22 @@ class Pending(Generic[Value]):
             try:
                 answer = self._call.result()
                 self._note_arrival()
-                self._settle(is_answered=True)
+                self._settle(may_be_read=False)
                 self._request = None  # an episode keeps its answers to the end, and need not keep the images with them
                 return self._decode(answer)
             except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                self._settle(is_answered=False)
+                self._settle(may_be_read=True)
                 self._raise_unless_transient(error)
+            except BaseException:  # a signal, in mid-wait
+                self._settle(may_be_read=True)
+                raise
             self._connection.reconnect(min(pause_s, max(0.0, self._remaining_s())))
             self._call = self._send()
             pause_s = min(2 * pause_s, MAX_BACKOFF_S)
 
-    def _settle(self, *, is_answered: bool) -> None:
+    def _settle(self, *, may_be_read: bool) -> None:
         if self._request is not None:
-            self._request.settle(is_answered=is_answered)
+            self._request.settle(may_be_read=may_be_read)
 
     def _remaining_s(self) -> float:
         return self._waits_since + self._connection.section.infer_timeout_s - self._connection.clock()
@@ -372,7 +377,7 @@ class PolicyClient:
         """Sends the observation without waiting; an id is used for one observation alone.
 
         Args:
-            observation: What the policy is asked about.
+            observation: What the policy is asked about; not to be changed before the answer, as a repeat is made of it.
             request_id: By which the server knows a repeat.
             is_awaited: Whether the caller asks for the result at once; the observation is then sent from within that.
 

@@ -195,15 +195,20 @@ class Batcher:
                 self._active -= 1
                 return
         try:
-            self._executor.submit(self._forward_all, loop)
+            lane = self._executor.submit(self._forward_all, loop)
         except RuntimeError:  # it is shut down
             self._lose_lane()
+        else:
+            lane.add_done_callback(
+                lambda ended: loop.call_soon_threadsafe(self._lose_lane) if ended.cancelled() else None
+            )
 
     def _lose_lane(self, error: BaseException | None = None) -> None:
         """Leaves nobody waiting, as the executor is gone, or the process is going down with the error."""
         with self._lock:
             self._active -= 1
             left = [*self._running, *self._waiting]
+            self._running.clear()
             self._waiting.clear()
         for ticket in left:
             ticket.is_waiting = False

@@ -45,14 +45,14 @@ def answer_rows(policy: Policy, spec: PolicySpec, rows: Sequence[Any], sizes: Ba
         _check_count(chunks, len(rows), spec)
     except Exception as error:  # noqa: BLE001 - a policy may raise anything, and only its own request fails of it
         no_memory = type(error).__name__ if is_out_of_memory(error) else None
-        if no_memory is None:
-            if len(rows) == 1:
-                return [_as_ours(error, spec)]
-            return [answer_rows(policy, spec, [row], sizes)[0] for row in rows]
+        if no_memory is None and len(rows) == 1:
+            return [_as_ours(error, spec)]
     else:
         return [_checked(chunk, spec) for chunk in chunks]
     # Out of the handler, because while the exception lives, its frames keep what the failed forward had on the device.
-    return _answer_smaller(policy, spec, rows, sizes, no_memory)
+    if no_memory is not None:
+        return _answer_smaller(policy, spec, rows, sizes, no_memory)
+    return [answer_rows(policy, spec, [row], sizes)[0] for row in rows]
 
 
 def padded_forward(policy: Policy, rows: Sequence[Any], row_count: int) -> Sequence[ActionChunk]:

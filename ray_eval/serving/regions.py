@@ -11,8 +11,13 @@ from ray_eval.wire import shared_memory
 from ray_eval.wire.codec import CodecError
 from ray_eval.wire.transport import MESSAGE_LIMIT_BYTES
 
-MOST_REGIONS = 1024
-"""A client that dies leaves its regions behind; beyond so many, those go first that were unused for longest."""
+MOST_REGIONS = 256
+"""A client that dies leaves its regions behind; beyond so many, those go first that were unused for longest.
+
+Each holds a file descriptor, of which a process usually has 1024.
+"""
+MOST_BYTES = 1 << 30
+"""The same for what all of them hold."""
 LONGEST_NAME = 255
 """Most letters of a region's name."""
 
@@ -73,11 +78,11 @@ class Regions:
             name=name, key=request.key, offset=request.offset, byte_size=request.byte_size
         )
         self._regions[name] = _Region(status, memory)
-        while len(self._regions) > self._most:
+        while len(self._regions) > self._most or self._bytes() > MOST_BYTES:
             self._regions.popitem(last=False)
 
     def unregister(self, name: str) -> None:
-        """Forgets a region, or all for the empty name; requests under way keep what they read.
+        """Forgets a region, or all for the empty name.
 
         Raises:
             RegionsNotOfferedError: regions are not offered.
@@ -116,6 +121,9 @@ class Regions:
             )
         self._regions.move_to_end(name)
         return region.memory
+
+    def _bytes(self) -> int:
+        return sum(len(region.memory) for region in self._regions.values())
 
     def _check_offered(self) -> None:
         if not self.is_offered:

@@ -314,7 +314,7 @@ class _Rows:
         return self.batcher.withdraw(self.tickets)
 
 
-def _digest(request: pb.ModelInferRequest, contents: Sequence[codec.Content]) -> bytes:
+def _digest(request: pb.ModelInferRequest, contents: Sequence[bytes]) -> bytes:
     """SHA-256 of what a request says, whether it sends it or has it in shared memory.
 
     The images are hashed where they are, and not copied into one message first.

@@ -3,7 +3,7 @@
 A request has one tensor per observation key, with the batch as its leading dimension; images are UINT8, everything
 else FP32. Beside them: `task` and `policy_state` (BYTES [B, 1]), the names of the privileged state (BYTES [B, 1], a
 JSON list each) and, with B > 1, the noise seeds (INT64 [B]). Decoded arrays are read-only views of the message's
-bytes, or of the shared memory that the request names instead.
+bytes, or of a copy of what the request names in shared memory instead.
 """
 
 from __future__ import annotations
@@ -65,8 +65,6 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 _BYTES = "BYTES"
 _Piece = bytes | memoryview
-Content = bytes | memoryview
-"""A tensor's elements, row-major and little-endian."""
 _LENGTH = struct.Struct("<I")
 _RAW_INPUT_TAG = bytes([pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])  # 2: a length and so many bytes
 _INTEGERS = ("task_id", "init_state_id", "repeat", "step", DELAY_STEPS)
@@ -84,7 +82,7 @@ class _Tensor:
     name: str
     datatype: str
     shape: tuple[int, ...]
-    raw: Content
+    raw: bytes
 
     def fail(self, expected: str, got: object) -> CodecError:
         return CodecError(f"tensor {self.name!r}: expected {expected}, got {got}")
@@ -275,7 +273,7 @@ def _joined(elements: Sequence[bytes]) -> bytes:
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
 
-def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], memoryview]) -> list[Content]:
+def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], memoryview]) -> list[bytes]:
     """The content of each input, from the message or from the shared memory that the input names.
 
     Args:
@@ -286,7 +284,7 @@ def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], memory
         CodecError: an input names memory that is not in its region, or there are not as many contents as inputs.
     """
     sent = iter(request.raw_input_contents)
-    found: list[Content] = []
+    found: list[bytes] = []
     for tensor in request.inputs:
         if REGION in tensor.parameters or BYTE_SIZE in tensor.parameters:
             found.append(_shared_content(tensor, memory_of))
@@ -297,7 +295,8 @@ def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], memory
     return [*found, *sent]
 
 
-def _shared_content(tensor: Any, memory_of: Callable[[str], memoryview]) -> Content:
+def _shared_content(tensor: Any, memory_of: Callable[[str], memoryview]) -> bytes:
+    """A copy, which takes microseconds: a policy may keep what it is given, and some write into it."""
     parameters = tensor.parameters
     name, size, start = parameters[REGION].string_param, parameters[BYTE_SIZE].int64_param, 0
     if OFFSET in parameters:
@@ -307,12 +306,11 @@ def _shared_content(tensor: Any, memory_of: Callable[[str], memoryview]) -> Cont
         raise CodecError(
             f"tensor {tensor.name!r}: expected a part of the {len(memory)} bytes of its region, got {size} at {start}"
         )
-    part = memory[start : start + size]
-    return bytes(part) if tensor.datatype == _BYTES else part
+    return bytes(memory[start : start + size])
 
 
 def decode_request(
-    request: pb.ModelInferRequest, spec: PolicySpec, max_rows: int = 1, contents: Sequence[Content] | None = None
+    request: pb.ModelInferRequest, spec: PolicySpec, max_rows: int = 1, contents: Sequence[bytes] | None = None
 ) -> list[Observation]:
     """The request's rows, whose arrays are read-only views of its contents.
 
@@ -348,7 +346,7 @@ def decode_request(
     ]
 
 
-def _named_tensors(heads: Sequence[Any], contents: Sequence[Content]) -> dict[str, _Tensor]:
+def _named_tensors(heads: Sequence[Any], contents: Sequence[bytes]) -> dict[str, _Tensor]:
     """The tensors by name, each name once and each with its raw content."""
     if len(heads) > MAX_NAMED:
         raise CodecError(f"message: expected at most {MAX_NAMED} tensors, got {len(heads)}")
@@ -424,7 +422,7 @@ def _elements(tensor: _Tensor, row_count: int, max_bytes: int) -> list[bytes]:
         offset += _LENGTH.size
         if length > min(max_bytes, len(tensor.raw) - offset):
             raise tensor.fail(f"an element of at most {min(max_bytes, len(tensor.raw) - offset)} bytes", length)
-        elements.append(bytes(tensor.raw[offset : offset + length]))
+        elements.append(tensor.raw[offset : offset + length])
         offset += length
     if offset != len(tensor.raw):
         raise tensor.fail("nothing behind the last element", f"{len(tensor.raw) - offset} bytes")

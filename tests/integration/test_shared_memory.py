@@ -144,7 +144,78 @@ def test_what_was_given_up_is_not_written_to(client, policy, stub):
     policy.gate.set()
     assert [value(pending) for pending in kept] == [2, 3]
     assert answers == [1, 2, 3]
-    assert name not in registered(stub)
+    wait_until(lambda: name not in registered(stub))
+
+
+def test_the_server_keeps_no_region_of_what_was_given_up_or_of_who_has_left(running, stub):
+    client = PolicyClient(lambda: ConnectSection(running.address))
+    for i in range(40):
+        client.infer(ask(i), f"{i}").cancel()
+    assert value(client.infer(ask(1), "a")) == 1
+    under_way = client.infer(ask(2), "b")
+    wait_until(lambda: len(registered(stub)) == 1)
+    client.close()
+    assert not registered(stub)
+    under_way.cancel()
+
+
+def test_a_policy_may_keep_what_it_has_seen(client, policy):
+    kept, answer = [], policy.answer
+    policy.answer = lambda row: kept.append(row.arrays[IMAGE]) or answer(row)
+    assert [value(client.infer(ask(i), f"{i}")) for i in (1, 2)] == [1, 2]
+    for seed, pixels in zip((1, 2), kept, strict=True):
+        np.testing.assert_array_equal(pixels, images(seed)[IMAGE])
+
+
+def test_an_interrupted_wait_takes_no_region_along(client, policy, stub):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    client.spec()
+    policy.gate.clear()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for i in range(worker_regions.MOST_REGIONS + 2):
+            pending = client.infer(ask(i), f"{i}", is_awaited=i % 2 == 0)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                pending.result()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    policy.gate.set()
+    assert value(client.infer(ask(1), "a")) == 1
+    wait_until(lambda: len(registered(stub)) == 1)
+
+
+def test_several_requests_under_way_follow_a_server_that_moves(policy, tmp_path):
+    sections = [ConnectSection(f"unix:{tmp_path}/{name}") for name in ("first", "second")]
+    policy.gate.clear()
+    client = PolicyClient(lambda: sections[0])
+    with serve_in_thread(policy, ListenSection(sections[0].address), BatchingSection(), grace_s=0):
+        pendings = [client.infer(ask(i), f"{i}") for i in (1, 2)]
+        assert policy.is_busy.wait(10)
+    del sections[0]
+    with serve_in_thread(Looker(), ListenSection(sections[0].address), BatchingSection()):
+        assert [value(pending) for pending in pendings] == [1, 2]
+        late = client.infer(ask(3), "3")
+        client.close()
+        late.cancel()
+
+
+def test_a_server_that_was_busy_once_is_asked_for_a_region_again(client, stub, tmp_path, monkeypatch):
+    theirs = client._connection.regions._stub
+    with grpc.insecure_channel(f"unix:{tmp_path}/none") as channel:
+        silent = GRPCInferenceServiceStub(channel).SystemSharedMemoryRegister
+        with monkeypatch.context() as busy:
+            busy.setattr(
+                theirs,
+                "SystemSharedMemoryRegister",
+                lambda request, **_: silent(request, timeout=0.1, wait_for_ready=True),
+            )
+            assert value(client.infer(ask(1), "a")) == 1
+        assert not registered(stub)
+    assert value(client.infer(ask(2), "b")) == 2
+    assert len(registered(stub)) == 1
 
 
 @pytest.mark.parametrize("is_awaited", [False, True])
@@ -195,9 +266,9 @@ def test_where_there_is_no_memory_the_pixels_are_sent(client, stub, monkeypatch)
 
 
 def test_an_object_larger_than_the_memory_is_not_made():
-    free = os.statvfs("/dev/shm")
+    memory = os.statvfs("/dev/shm")
     with pytest.raises(OSError, match="No space left"):
-        shared_memory.create(free.f_bavail * free.f_frsize + 2**20)
+        shared_memory.create(memory.f_blocks * memory.f_frsize + 2**20)
     assert not left_behind()
 
 

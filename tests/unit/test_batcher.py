@@ -290,6 +290,21 @@ def test_no_caller_is_left_waiting_when_the_executor_is_gone():
     asyncio.run(run())
 
 
+def test_no_caller_is_left_waiting_when_the_executor_drops_what_it_holds():
+    async def run():
+        with ThreadPoolExecutor(1) as executor:
+            gate = threading.Event()
+            executor.submit(gate.wait)
+            waiting = submit_each(batcher_of(Echo(), executor), [0, 1])
+            await settle()
+            executor.shutdown(wait=False, cancel_futures=True)
+            gate.set()
+            assert await asyncio.gather(*(asyncio.wait_for(each, 10) for each in waiting), return_exceptions=True)
+            assert all(each.cancelled() for each in waiting)
+
+    asyncio.run(run())
+
+
 def test_a_policy_that_exits_takes_the_event_loop_along_and_leaves_no_caller_waiting():
     def answer(_observations):
         raise SystemExit(3)
