@@ -38,6 +38,7 @@ test: environments
 
 # Both virtual environments side by side, as pip keeps one core busy.
 environments:
+	@scripts/install_gl.sh both
 	@$(MAKE) --no-print-directory --jobs 2 setup $(TESTS_STAMP) lerobot
 
 # what takes longer than a change should wait for

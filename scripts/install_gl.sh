@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Sees to the system libraries that rendering needs: OSMesa, or Mesa's EGL, and what OpenCV links to.
+# Sees to the system libraries that rendering needs: OSMesa, or Mesa's EGL, and what OpenCV links to. `both` asks for
+# OSMesa and EGL, as the tests do, which compare them.
 set -euo pipefail
 
 have() { ldconfig -p | grep -q "$1"; }
 
 missing=()
-have libOSMesa.so || have libEGL_mesa.so || missing+=(libosmesa6)
+if [ "${1:-}" = both ]; then
+    have libOSMesa.so || missing+=(libosmesa6)
+    have libEGL_mesa.so || missing+=(libegl1 libegl-mesa0)
+else
+    have libOSMesa.so || have libEGL_mesa.so || missing+=(libosmesa6)
+fi
 have libGL.so.1 || missing+=(libgl1)
 have libgthread-2.0.so.0 || missing+=(libglib2.0-0)
 [ ${#missing[@]} -eq 0 ] && exit 0
