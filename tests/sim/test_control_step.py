@@ -23,7 +23,11 @@ NIGHTLY = [
     *(("libero_10", task_id) for task_id in (2, 3, 5, 8, 9)),
     *(("libero_90", task_id) for task_id in (0, 20, 45, 70, 89)),
 ]
-GOALS = [("libero_object", 0), ("libero_spatial", 3), ("libero_goal", 2)]
+GOALS = [
+    ("libero_object", 0),
+    pytest.param("libero_spatial", 3, marks=pytest.mark.nightly),
+    pytest.param("libero_goal", 2, marks=pytest.mark.nightly),
+]
 """An object in a region, on another object, on a region."""
 CONTROLLER_ARRAYS = ("ee_pos", "ee_ori_mat", "goal_pos", "goal_ori", "mass_matrix", "J_full", "joint_vel", "torques")
 DATA_ARRAYS = ("qacc_warmstart", "ctrl", "sensordata", "xpos", "site_xmat")
