@@ -177,9 +177,11 @@ def count_equal(policy: Any, folder: Path, device: str) -> int:
         several = {key: np.repeat(array[None], frames, 0) for key, array in one.arrays.items()}
         (chunk,) = policy.infer_batch([one if frames == 1 else replace(one, arrays=several)])
         theirs = alone.actions(one)
-        equal += np.array_equal(chunk.actions[: len(theirs)], theirs)
-        if not np.array_equal(chunk.actions[: len(theirs)], theirs):
-            print(f"  apart by {abs(chunk.actions[: len(theirs)] - theirs).max():g} of {abs(theirs).max():g}")
+        ours = chunk.actions[: len(theirs)]
+        if np.array_equal(ours, theirs):
+            equal += 1
+        else:
+            print(f"  apart by {abs(ours - theirs).max():g} of {abs(theirs).max():g}")
     return equal
 
 

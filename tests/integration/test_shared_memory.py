@@ -5,14 +5,13 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from test_server import INVALID, LossyProxy, code_of, wait_until
+from test_server import INVALID, LossyProxy, Toy, code_of, wait_until
 
 from ray_eval.errors import EpisodeError
 from ray_eval.rollout import regions as worker_regions
@@ -29,22 +28,10 @@ SPEC = PolicySpec(name="looker", keys=(IMAGE, WRIST_IMAGE, STATE), chunk_len=1, 
 SIZE_PX = 128
 
 
-class Looker:
+class Looker(Toy):
     """Answers with the noise seed, if every pixel of both images belongs to it, else with -1."""
 
     spec = SPEC
-
-    def __init__(self):
-        self.gate = threading.Event()
-        self.gate.set()
-        self.is_busy = threading.Event()
-        self.seen = []
-
-    def infer_batch(self, observations):
-        self.is_busy.set()
-        self.gate.wait(20)
-        self.seen += [row.noise_seed for row in observations]
-        return [self.answer(row) for row in observations]
 
     def answer(self, row):
         expected = images(row.noise_seed)
