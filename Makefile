@@ -33,8 +33,9 @@ $(LEROBOT)/.installed: constraints-lerobot.txt scripts/install_lerobot.sh script
 run: setup
 	@$(BIN)/ray-eval run first_light
 
+# Two files at a time: one has its processes start, or reads its packages, while the other computes.
 test: environments
-	@$(BIN)/python -m pytest -q -m "not nightly and not gpu"
+	@$(BIN)/python -m pytest -q -m "not nightly and not gpu" --numprocesses 2 --dist loadfile
 
 # Both virtual environments side by side, as pip keeps one core busy.
 environments:

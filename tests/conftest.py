@@ -3,6 +3,9 @@
 import importlib.util
 import os
 import subprocess
+import sys
+
+import pytest
 
 # Ray forks to start its processes. What gRPC does at a fork is for children that go on without another program, and may
 # hang where a server of an earlier test is still putting itself away. Read when gRPC is first used.
@@ -20,3 +23,11 @@ if importlib.util.find_spec("ray"):
     from ray._private import services
 
     services.ConsolePopen.__del__ = _collect_quietly
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_ray_for_the_next_module():
+    """An evaluation leaves the Ray that it started to the next one; the next module may want another."""
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
