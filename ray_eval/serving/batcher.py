@@ -20,7 +20,7 @@ from ray_eval.errors import ContractError, EpisodeError
 from ray_eval.foreign import told
 from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
 from ray_eval.sections import BatchingSection
-from ray_eval.serving.forward import answer_rows
+from ray_eval.serving.forward import answer_rows, free_cached_memory, is_out_of_memory
 from ray_eval.serving.sizes import BatchSizes
 from ray_eval.types import ActionChunk, Observation
 
@@ -63,10 +63,6 @@ class Ticket:
     """Whether its forward has not begun."""
     staged: Future[Any] | None = None
     """What the policy's `stage` makes of the observation; None where it stages nothing."""
-
-    def row(self) -> Any:
-        """What the policy is handed; waits for the staging, and raises what it raised."""
-        return self.observation if self.staged is None else self.staged.result()
 
 
 @dataclass(slots=True)
@@ -255,13 +251,29 @@ class Batcher:
         errors: list[Exception | None] = []
         for ticket in batch:
             try:
-                rows.append(ticket.row())
+                rows.append(self._row(ticket))
                 errors.append(None)
             except (ContractError, EpisodeError) as error:
                 errors.append(error)
             except Exception as error:  # noqa: BLE001 - a policy may raise anything, and only its own request fails of it
                 errors.append(EpisodeError(f"policy {self._spec.name!r}: stage raised {told(error)}"))
         return rows, errors
+
+    def _row(self, ticket: Ticket) -> Any:
+        """What the policy is handed; waits for the staging, and raises what it raised.
+
+        Where memory ran out, the row is staged once more, as the forward that went on beside has ended since.
+        """
+        if self._stage is None or ticket.staged is None:
+            return ticket.observation
+        try:
+            return ticket.staged.result()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        ticket.staged = None  # its exception keeps what was staged until then
+        free_cached_memory()
+        return self._stage(ticket.observation)
 
     def _deliver(self, batch: Sequence[Ticket], answers: Sequence[ActionChunk | Exception]) -> None:
         for ticket, answer in zip(batch, answers, strict=True):

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -363,6 +364,29 @@ def test_rows_are_staged_and_one_that_cannot_be_fails_alone():
     answers = ask_all(Staged(), reproducible(4), 6)
     assert "stage raised ValueError: torn" in str(answers[3])
     assert [answers[i].actions[0, 0] for i in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("is_short_for_good", [False, True])
+def test_a_row_for_which_memory_ran_out_beside_a_forward_is_staged_again_after_it(is_short_for_good):
+    class Short(Staged):
+        """Memory is for no row beside a forward; or for row 3 never."""
+
+        def __init__(self):
+            super().__init__()
+            self.tries = Counter()
+
+        def stage(self, observation):
+            self.tries[observation.noise_seed] += 1
+            if self.tries[observation.noise_seed] == 1 or (is_short_for_good and observation.noise_seed == 3):
+                raise RuntimeError("CUDA error: out of memory")
+            return (observation, "staged")
+
+    policy = Short()
+    answers = ask_all(policy, reproducible(4), 6)
+    assert policy.tries == dict.fromkeys(range(6), 2)
+    told = answers.pop(3) if is_short_for_good else None
+    assert [answer.actions[0, 0] for answer in answers] == [i for i in range(6) if not is_short_for_good or i != 3]
+    assert told is None or "stage raised RuntimeError: CUDA error: out of memory" in str(told)
 
 
 @pytest.mark.parametrize(
