@@ -33,9 +33,9 @@ $(LEROBOT)/.installed: constraints-lerobot.txt scripts/install_lerobot.sh script
 run: setup
 	@$(BIN)/ray-eval run first_light
 
-# Two files at a time: one has its processes start, or reads its packages, while the other computes.
+# Two files at a time, in the order of their names, so that the short ones of unit come last.
 test: environments
-	@$(BIN)/python -m pytest -q -m "not nightly and not gpu" --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not nightly and not gpu" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Both virtual environments side by side, as pip keeps one core busy.
 environments:
