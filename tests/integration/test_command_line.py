@@ -231,6 +231,7 @@ NO_GL = {"__EGL_VENDOR_LIBRARY_FILENAMES": os.devnull, "GALLIUM_DRIVER": "none-s
 """Leaves EGL without a vendor and OSMesa without a driver."""
 
 
+@pytest.mark.nightly
 def test_the_doctor_names_a_remedy_where_nothing_renders():
     done = ray_eval("doctor", **NO_GL)
     assert done.returncode == 1, done.stdout + done.stderr

@@ -207,6 +207,7 @@ def test_a_run_whose_last_worker_finds_no_place_again_ends_in_time(take_all_cpus
     assert len(records(tmp_path / "run", "attempt")) == 1
 
 
+@pytest.mark.nightly
 def test_a_replacement_with_other_versions_takes_no_part(undisturbed, packages, tmp_path):
     """A package is put there while the run goes on, and then a worker dies."""
     folder = packages / "rlinf_libero-9.dist-info"
