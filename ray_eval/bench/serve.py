@@ -72,11 +72,14 @@ def _overhead(repeats: int, forward_ms: float, way: Way, *, is_awaited: bool) ->
 
 
 def _throughput(client_count: int, requests_per_client: int) -> list[Row]:
-    with served(FORWARD_MS, ROW_MS, KEYS) as server:
+    with served(FORWARD_MS, ROW_MS, KEYS) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(_client(server.address)) for _ in range(client_count)]
+        for client in clients:
+            client.spec()  # connects, which is not what is measured
+        seeds = [range(i * requests_per_client, (i + 1) * requests_per_client) for i in range(client_count)]
         started = time.perf_counter()
         with ThreadPoolExecutor(client_count) as threads:
-            seeds = [range(i * requests_per_client, (i + 1) * requests_per_client) for i in range(client_count)]
-            answered = sum(threads.map(lambda own: _ask_all(server.address, own), seeds))
+            answered = sum(threads.map(_ask_all, clients, seeds))
         wall_s = time.perf_counter() - started
     total, totals = client_count * requests_per_client, server.totals
     _check_counts(total, answered, totals["requests"])
@@ -106,17 +109,12 @@ def _check_counts(sent: int, answered: int, computed: int) -> None:
         raise ContractError(f"bench serve: expected {sent} answers, each computed once, got {answered} of {computed}")
 
 
-def _ask_all(address: str, seeds: Sequence[int]) -> int:
+def _ask_all(client: PolicyClient, seeds: Sequence[int]) -> int:
     """One client's requests, one after the other; how many were answered with their own chunk."""
-    answered = 0
     observation = observation_of(0, KEYS)
-    with _client(address) as client:
-        for seed in seeds:
-            chunk = client.infer(
-                dataclasses.replace(observation, noise_seed=seed), f"bench/{seed}", is_awaited=True
-            ).result()
-            answered += bool((chunk.actions == seed).all())
-    return answered
+    asked = (dataclasses.replace(observation, noise_seed=seed) for seed in seeds)
+    chunks = (client.infer(each, f"bench/{each.noise_seed}", is_awaited=True).result() for each in asked)
+    return sum(bool((chunk.actions == seed).all()) for seed, chunk in zip(seeds, chunks, strict=True))
 
 
 def _client(address: str) -> contextlib.closing[PolicyClient]:
