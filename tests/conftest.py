@@ -27,7 +27,7 @@ if importlib.util.find_spec("ray"):
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_ray_for_the_next_module():
-    """An evaluation leaves the Ray that it started to the next one; the next module may want another."""
+    """Ray is one for a process, and which module had it before depends on how files are dealt out."""
     yield
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
