@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ray_eval.config import EvalConfig
 from ray_eval.driver.latency import check_latency
+from ray_eval.envs.catalogue import FAKE_SUITE
+from ray_eval.envs.libero.versions import check_simulator
 from ray_eval.rollout.chunk_queue import load_aggregation
 
 TRUSTED_KEYS = frozenset({"execution.aggregate", "execution.latency.trace"})
@@ -11,11 +13,14 @@ TRUSTED_KEYS = frozenset({"execution.aggregate", "execution.latency.trace"})
 
 
 def check_execution(config: EvalConfig) -> None:
-    """Passes when the aggregation and the latency's trace are there.
+    """Passes when the aggregation and the latency's trace are there, and the simulator's versions can work together.
 
     Raises:
         ConfigError: there is no such aggregation, or the trace cannot be read.
+        SetupError: no episode can be simulated with what is installed.
     """
     if config.execution.aggregate is not None:
         load_aggregation(config.execution.aggregate)
     check_latency(config.execution.latency)
+    if set(config.suite) != {FAKE_SUITE}:
+        check_simulator()

@@ -1,6 +1,6 @@
 import pytest
 
-from ray_eval.envs.libero import gl, versions
+from ray_eval.envs.libero import gl
 from ray_eval.errors import SetupError
 
 
@@ -37,10 +37,3 @@ def test_where_egl_does_not_render_osmesa_does_and_the_reason_is_told():
 def test_a_device_that_is_not_there_is_a_setup_error_with_a_remedy():
     with pytest.raises(SetupError, match="apt-get install -y libegl1"):
         gl.choose_backend("egl", egl_device_id=99)
-
-
-def test_the_reference_simulator_gives_no_warning():
-    if versions.simulator_versions() == versions.REFERENCE:
-        assert versions.simulator_version_warning() is None
-    else:
-        assert "NOT COMPARABLE" in str(versions.simulator_version_warning())

@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_eval.envs.libero.versions import check_simulator
+
 Compiler = Callable[[str], Any]
 """Makes an mjModel (the binding's own) of an MJCF text."""
 
@@ -60,7 +62,12 @@ def make_task_env(bddl_path: Path, compile_model: Compiler) -> Any:
 
 
 def import_simulator() -> None:
-    """Imports robosuite and LIBERO's environments."""
+    """Imports robosuite and LIBERO's environments.
+
+    Raises:
+        SetupError: their versions cannot work together.
+    """
+    check_simulator()
     importlib.import_module("libero.libero.envs")
 
 
