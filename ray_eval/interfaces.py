@@ -1,11 +1,23 @@
-"""The two seams of ray-eval: a policy answers observations, an env turns actions into observations."""
+"""The seams of ray-eval: a policy answers observations, an env acts and observes, a simulator makes envs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from ray_eval.types import ActionChunk, Array, EpisodeSpec, FloatArray, Observation, PolicySpec, StepResult
+from ray_eval.sections import EnvSettings
+from ray_eval.types import (
+    ActionChunk,
+    Array,
+    Canary,
+    EnvSpec,
+    EpisodeSpec,
+    FloatArray,
+    Observation,
+    PolicySpec,
+    StepResult,
+    TaskEntry,
+)
 
 
 @runtime_checkable
@@ -109,7 +121,11 @@ class Env(Protocol):
         ...
 
     def simulator_state(self) -> FloatArray:
-        """[time, qpos, qvel] as float64, a copy."""
+        """(N,) float64, a copy: what the env defines as its state, for instance [time, qpos, qvel].
+
+        The trajectory's hash is made of it after each control step: it holds all that decides how the episode goes on
+        and nothing that differs between two runs of the same episode. N is constant within an episode.
+        """
         ...
 
     def picture(self) -> Array:
@@ -118,4 +134,94 @@ class Env(Protocol):
 
     def close(self) -> None:
         """Frees the simulator and its GL context; the env is not used again."""
+        ...
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """A simulated world: its suites, its tasks, and their envs.
+
+    A class made of its own settings, `Metaworld(MetaworldSettings())`: it stands in a folder of `ray_eval/envs/` and in
+    the table of `envs.registry`, or in a package of its own behind the entry point `ray_eval.simulators`. The module
+    that holds it imports no engine. Everything but `prepare`, `canary` and `make_env` is cheap and asked in the
+    driver's process, or with `simulator.python` in a child of that interpreter; where a package that it needs is not
+    installed it raises SetupError, with what to type.
+    """
+
+    name: ClassVar[str]
+    """Its name: of the folder, of the entry point, in `simulator=NAME` and in the header."""
+    settings_type: ClassVar[type]
+    """Frozen dataclass of what a user may choose, every field with a default, a docstring and an exact type. A field
+    that `protocol` has by the same name (LIBERO's `settle_steps`) is taken from there, the others from the
+    configuration's section `simulator`; all are part of the run's identity. Hashable, and free of the engine."""
+    default_protocol: ClassVar[str]
+    """Preset under `configs/protocols/` of a run that names none. A preset may hold a mapping `simulator`, which goes
+    under the user's own section."""
+    gl: ClassVar[str | None]
+    """`mujoco` where MuJoCo's renderer draws its cameras, so that a worker needs a GL backend; else None."""
+    distributions: ClassVar[tuple[str, ...]]
+    """Packages whose version changes numbers; those installed are part of the run's identity."""
+
+    @classmethod
+    def has_suite(cls, suite: str) -> bool:
+        """Whether a suite's name is this simulator's, by the look of it; asked without anything being installed."""
+        ...
+
+    def suites(self) -> tuple[str, ...]:
+        """Every suite that can be run, in order."""
+        ...
+
+    def tasks(self, suite: str) -> tuple[TaskEntry, ...]:
+        """The suite's tasks, in order.
+
+        Raises:
+            ConfigError: the suite is unknown, or not completely installed.
+        """
+        ...
+
+    def start_state_count(self, suite: str, task_id: int) -> int:
+        """How many start states a task has: stored states, goals or seeds; `init_state_id` is an index into them.
+
+        Raises:
+            ConfigError: the suite or the task is unknown.
+        """
+        ...
+
+    def spec(self, suite: str, task_id: int) -> EnvSpec:
+        """What the task's env delivers and executes under these settings.
+
+        Raises:
+            ConfigError: the suite or the task is unknown.
+        """
+        ...
+
+    def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:
+        """What else decides the numbers of these episodes, JSON values by key: digests of files, goal vectors.
+
+        Part of the run's identity as `environment.<key>`. Versions, settings and `EnvSpec` are there already.
+        """
+        ...
+
+    def version_warning(self) -> str | None:
+        """What differs from the versions behind published numbers, and what it changes; None where nothing does."""
+        ...
+
+    def prepare(self) -> None:
+        """Imports the engine, some seconds' work, in a worker before its first env; what is missing `make_env` says."""
+        ...
+
+    def canary(self, *, has_pixels: bool) -> Canary:
+        """What this machine makes of fixed inputs, in a second or two; the same wherever results are interchangeable.
+
+        `envs.canary.canary_of_env` makes one of an env that is run for 20 steps.
+        """
+        ...
+
+    def make_env(self, suite: str, task_id: int, settings: EnvSettings) -> Env:
+        """The env of one task, built; `settings.recipe.keys` are among the `keys` of its spec.
+
+        Raises:
+            ConfigError: the suite or the task is unknown.
+            SetupError: a package is not installed, or of a version that cannot be run.
+        """
         ...

@@ -94,11 +94,25 @@ class ObservationRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class SimulatorSection:
+    """Which simulator, how it is set, and where it runs."""
+
+    name: str = "libero"
+    """Name of the simulator, as in `envs.registry`."""
+    own: Any = None
+    """Its own settings: an instance of its `settings_type`; None takes that type's defaults."""
+    python: str | None = None
+    """Interpreter that whole episodes run in; None for the worker's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class EnvSettings:
     """Everything an env must know besides its task and the episode."""
 
     recipe: ObservationRecipe
     """What it delivers."""
+    simulator: SimulatorSection = SimulatorSection()
+    """The simulator that the env is of, with its own settings."""
     settle_steps: int = 10
     """Control steps of `settle_action` before step 0."""
     settle_action: SettleAction = "gripper_open"

@@ -24,6 +24,8 @@ ENVIRONMENT_STATE = "observation.environment_state"
 ACTION = "action"
 """Key of the answer: (H, A) float32."""
 
+IMAGE_PREFIX = "observation.images."
+"""Begins the key of every camera: `observation.images.<camera>`, (H, W, 3) uint8 RGB."""
 IMAGE_KEYS = (IMAGE, WRIST_IMAGE)
 OBSERVATION_KEYS = (IMAGE, WRIST_IMAGE, STATE, ENVIRONMENT_STATE)
 
@@ -227,6 +229,113 @@ class Canary:
     def digest(self) -> str:
         """One short name for all parts, 16 hexadecimal digits."""
         return hashlib.sha256(repr(dataclasses.astuple(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """One task as a plan sees it."""
+
+    suite: str
+    """Name of its suite."""
+    task_id: int
+    """Index within the suite."""
+    name: str
+    """The task's name."""
+    instruction: str
+    """The task in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """One camera of an env."""
+
+    key: str
+    """`observation.images.<camera>`: the key that its image has in an observation."""
+    name: str
+    """The simulator's own name of it."""
+    height_px: int
+    """Height of the image that it delivers unless the protocol says another."""
+    width_px: int
+    """Width of that image."""
+    orientation: str = "upright"
+    """Which way up the delivered array is, in words: `upright`, `rotated by 180 degrees, as in the training data`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpec:
+    """A vector that an env delivers, by its components."""
+
+    names: tuple[str, ...]
+    """One name per component, in order; their number is the vector's length."""
+    unit: str = ""
+    """Unit of the components, or what they are; empty where each name says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """What an env executes in one control step."""
+
+    names: tuple[str, ...]
+    """What each component commands, in order; their number is the action's dimension."""
+    low: tuple[float, ...]
+    """Smallest value of each component that is meant to be sent; -inf where nothing says it."""
+    high: tuple[float, ...]
+    """Largest value of each component; inf where nothing says it."""
+    control: str
+    """How a command is meant: `delta_pose`, `absolute_pose`, `absolute_joints`, or the simulator's own word. In the
+    two first, components 0 to 2 are a translation and 3 to 5 a rotation vector."""
+    is_clipped: bool
+    """Whether the simulator itself limits what exceeds the bounds."""
+    noop: str
+    """What the no-op is, in words; `Env.noop_action` gives its numbers."""
+
+    @property
+    def dim(self) -> int:
+        """Components of an action."""
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSpec:
+    """What one task's env delivers and executes: the twin of `PolicySpec`; in the header and in the run's identity."""
+
+    simulator: str
+    """Name of the simulator."""
+    cameras: tuple[CameraSpec, ...]
+    """Every camera that a policy may ask for; none is drawn unasked."""
+    state: VectorSpec | None
+    """`observation.state`; None where the env has none."""
+    action: ActionSpec
+    """What it executes."""
+    control_hz: float
+    """Control steps per second of simulated time."""
+    success: str
+    """What success is, and when it is looked at, in words."""
+    seeds: str
+    """What `env_seed` decides and what the start state decides, in words."""
+    environment_state: bool = False
+    """Whether `observation.environment_state` can be asked for; its names are the env's `environment_names`."""
+    max_steps: int | None = None
+    """Budget in control steps where the protocol names none; None where it must name one."""
+    most_steps: int | None = None
+    """Longest budget that the simulator can run; None for any."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every observation key that a policy may ask for, cameras first."""
+        cameras = tuple(camera.key for camera in self.cameras)
+        vectors = ((STATE, self.state is not None), (ENVIRONMENT_STATE, self.environment_state))
+        return (*cameras, *(key for key, is_there in vectors if is_there))
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as JSON values; infinite bounds are null."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
+        return plain
+
+
+def is_image(key: str) -> bool:
+    """Whether an observation key is a camera's."""
+    return key.startswith(IMAGE_PREFIX)
 
 
 class Outcome(enum.StrEnum):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from ray_eval.envs.libero import suites as libero
 from ray_eval.errors import ConfigError
+from ray_eval.types import TaskEntry
 
 FAKE_SUITE: Final = "fake"
 """Name of the suite of `FakeEnv`; not listed."""
@@ -14,20 +14,6 @@ FAKE_TASK_COUNT: Final = 3
 """Tasks of the fake suite."""
 FAKE_INIT_STATE_COUNT: Final = 5
 """Init states of each fake task."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskEntry:
-    """One task as a plan sees it."""
-
-    suite: str
-    """Name of its suite."""
-    task_id: int
-    """Index within the suite."""
-    name: str
-    """The task's name."""
-    instruction: str
-    """The task in words."""
 
 
 def suites() -> tuple[str, ...]:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ray_eval.envs import actions, catalogue
+from ray_eval.envs import actions
+from ray_eval.envs.canary import canary_of_env
 from ray_eval.envs.history import FrameHistory
-from ray_eval.errors import EpisodeError
-from ray_eval.sections import EnvSettings
-from ray_eval.types import ENVIRONMENT_STATE, IMAGE, IMAGE_KEYS, STATE, Array, EpisodeSpec, FloatArray, StepResult
+from ray_eval.envs.libero.settings import LiberoSettings
+from ray_eval.envs.libero.simulator import LiberoSimulator, osc_spec
+from ray_eval.errors import ConfigError, EpisodeError
+from ray_eval.interfaces import Env
+from ray_eval.sections import EnvSettings, ObservationRecipe
+from ray_eval.types import (
+    ENVIRONMENT_STATE,
+    IMAGE,
+    IMAGE_KEYS,
+    STATE,
+    Array,
+    Canary,
+    EnvSpec,
+    EpisodeSpec,
+    FloatArray,
+    StepResult,
+    TaskEntry,
+)
+
+FAKE_SUITE: Final = "fake"
+"""Name of the suite; not listed."""
+FAKE_TASK_COUNT: Final = 3
+"""Tasks of the suite."""
+FAKE_INIT_STATE_COUNT: Final = 5
+"""Init states of each task."""
 
 STEP_SIZE_M: Final = 0.05
 """How far an action component of 1 moves the point in one control step, in delta control."""
@@ -34,6 +57,71 @@ class _Moment:
     is_open: bool
 
 
+class FakeSimulator:
+    """The fake suite behind the Simulator seam; it has LIBERO's keys, settings and robot, and needs nothing."""
+
+    name: ClassVar[str] = "fake"
+    settings_type: ClassVar[type] = LiberoSettings
+    default_protocol: ClassVar[str] = "openpi"
+    gl: ClassVar[str | None] = None
+    distributions: ClassVar[tuple[str, ...]] = LiberoSimulator.distributions
+
+    def __init__(self, settings: LiberoSettings) -> None:
+        self._settings = settings
+
+    @classmethod
+    def has_suite(cls, suite: str) -> bool:
+        """Whether it is the one fake suite."""
+        return suite == FAKE_SUITE
+
+    def suites(self) -> tuple[str, ...]:
+        """The one fake suite."""
+        return (FAKE_SUITE,)
+
+    def tasks(self, suite: str) -> tuple[TaskEntry, ...]:
+        """`reach_goal_0` and so on."""
+        return tuple(TaskEntry(suite, i, f"reach_goal_{i}", f"reach goal {i}") for i in range(FAKE_TASK_COUNT))
+
+    def start_state_count(self, suite: str, task_id: int) -> int:
+        """Five.
+
+        Raises:
+            ConfigError: there is no such task.
+        """
+        _task(suite, task_id)
+        return FAKE_INIT_STATE_COUNT
+
+    def spec(self, suite: str, task_id: int) -> EnvSpec:  # noqa: ARG002 -- every task has the same robot
+        """As LIBERO's."""
+        return osc_spec(self.name, self._settings)
+
+    def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- there are no files
+        """Nothing."""
+        return {}
+
+    def version_warning(self) -> str | None:
+        """None: nothing is simulated."""
+        return None
+
+    def prepare(self) -> None:
+        """Nothing to import."""
+
+    def canary(self, *, has_pixels: bool) -> Canary:
+        """What this machine makes of the first fake episode."""
+        recipe = ObservationRecipe((IMAGE,) if has_pixels else (STATE,))
+        env = FakeEnv(FAKE_SUITE, 0, EnvSettings(recipe))
+        episode = EpisodeSpec(FAKE_SUITE, 0, 0, env_seed=0, max_steps=1)
+        return canary_of_env(env, episode, self.spec(FAKE_SUITE, 0).action, has_pixels=has_pixels)
+
+    def make_env(self, suite: str, task_id: int, settings: EnvSettings) -> Env:
+        """The env of one task.
+
+        Raises:
+            ConfigError: there is no such task.
+        """
+        return FakeEnv(suite, task_id, settings)
+
+
 class FakeEnv:
     """A gripper point over a table and a goal in reach; success once the point is within 2 cm of the goal.
 
@@ -42,7 +130,7 @@ class FakeEnv:
     """
 
     def __init__(self, suite: str, task_id: int, settings: EnvSettings) -> None:
-        self._entry = catalogue.task(suite, task_id)
+        self._entry = _task(suite, task_id)
         self._settings = settings
         self._history = FrameHistory[_Moment](settings.recipe.keys, settings.recipe.n_obs_steps, self._made)
         self._goal = np.zeros(3)
@@ -75,7 +163,7 @@ class FakeEnv:
         Raises:
             EpisodeError: the init state does not exist.
         """
-        known = catalogue.FAKE_INIT_STATE_COUNT
+        known = FAKE_INIT_STATE_COUNT
         if not 0 <= episode.init_state_id < known:
             raise EpisodeError(
                 f"fake/{self._entry.task_id}: expected an init state in 0 to {known - 1}, got {episode.init_state_id}; "
@@ -154,3 +242,9 @@ class FakeEnv:
 
 def _finger(moment: _Moment) -> float:
     return FINGER_M if moment.is_open else 0.0
+
+
+def _task(suite: str, task_id: int) -> TaskEntry:
+    if not 0 <= task_id < FAKE_TASK_COUNT:
+        raise ConfigError(f"tasks: expected 0 to {FAKE_TASK_COUNT - 1} in {suite}, got {task_id}")
+    return TaskEntry(suite, task_id, f"reach_goal_{task_id}", f"reach goal {task_id}")
