@@ -9,7 +9,7 @@
     │   └── PolicyUnavailable   the policy server did not answer in time
     └── ContractError    a policy or an env broke its contract; never retried
 
-Every message reads `where: expected, got, remedy`.
+Every message reads `where: expected, got, remedy`, in one line of at most 500 characters.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ import difflib
 import importlib.util
 from collections.abc import Iterable
 
+from ray_eval.messages import one_line, without_arrays
+
 
 class RayEvalError(Exception):
-    """Root of every exception that ray-eval raises on purpose."""
+    """Root of every exception that ray-eval raises on purpose; whatever it is given to say becomes one line."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(one_line(without_arrays(said)) if isinstance(said, str) else said for said in arguments))
 
 
 class ConfigError(RayEvalError):
@@ -70,6 +75,7 @@ def require_eval_extra() -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The suffix ` Did you mean 'x'?` for the nearest known word, or the empty string."""
-    nearest = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+    """The suffix ` Did you mean 'x'?` for the nearest known word, whatever its capitals, or the empty string."""
+    words = {other.lower(): other for other in known}
+    nearest = difflib.get_close_matches(str(word).lower(), words, n=1, cutoff=0.6)
+    return f" Did you mean {words[nearest[0]]!r}?" if nearest else ""

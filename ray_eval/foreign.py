@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ray_eval.errors import RayEvalError
+from ray_eval.messages import one_line, without_arrays
 
 MOST_CHARACTERS = 400
+MOST_READ_CHARACTERS = 20_000
+"""Of an exception's text, what is looked at."""
 _OURS = Path(__file__).resolve().parent
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def told(error: BaseException) -> str:
     """The exception's type, its text in one line, and file, line and function of the user's code that it came from."""
-    text = " ".join(text_of(error).split())
-    cut = f"{text[:MOST_CHARACTERS]} ..." if len(text) > MOST_CHARACTERS else text
+    cut = one_line(text_of(error), MOST_CHARACTERS)
     said = f"{type(error).__name__}: {cut}" if cut else type(error).__name__
     places = list(_places(error))
     return f"{said} ({', called from '.join(reversed(places[-2:]))})" if places else said
@@ -39,12 +41,14 @@ def told_with_traceback(error: BaseException) -> str:
 def text_of(error: BaseException) -> str:
     """What the exception says; the empty string where saying it raises, as a user's own may.
 
-    What has no UTF-8, half a character in a file's name for instance, is escaped: terminals and files refuse it.
+    An array that was printed into it is named by its shape. What has no UTF-8, half a character in a file's name for
+    instance, is escaped: terminals and files refuse it.
     """
     try:
-        return str(error).encode("utf-8", "backslashreplace").decode()
+        text = str(error)[:MOST_READ_CHARACTERS].encode("utf-8", "backslashreplace").decode()
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         return ""
+    return without_arrays(text)
 
 
 def first_line(error: BaseException) -> str:

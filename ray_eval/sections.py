@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ray_eval.errors import ConfigError
+from ray_eval.messages import array_named, without_arrays
 
 Resize = Literal["none", "pad_bilinear", "bilinear", "lanczos"]
 StateFormat = Literal["libero_8d", "libero_8d_canonical", "controller_pose", "joints_gripper"]
@@ -27,15 +28,22 @@ PrefixSchedule = Literal["zeros", "ones", "linear", "exp"]
 
 MAX_LATENCY_MS = 600_000
 """Longest latency, ms."""
+MOST_REPR_CHARACTERS = 20_000
+"""Of a value that an error message shows, what is looked at."""
 
 
 def shown(value: object, most_characters: int = 200) -> str:
-    """A value as an error message shows it: its `repr`, cut where it is long."""
+    """A value as an error message shows it: an array by its shape, all else by its `repr`, cut where it is long."""
+    array = array_named(value)
+    if array is not None:
+        return array
     try:
-        text = repr(value)
+        text = without_arrays(repr(value)[:MOST_REPR_CHARACTERS])
     except ValueError:
         # Python writes out no integer of more than 4300 digits.
         return "a number of thousands of digits"
+    except Exception:  # noqa: BLE001 - another's __repr__ may raise anything
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= most_characters else f"{text[:most_characters]}... ({len(text)} characters)"
 
 

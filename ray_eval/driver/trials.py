@@ -9,6 +9,8 @@ from ray import tune as ray_tune
 from ray.tune.experiment import Trial
 
 from ray_eval.driver.tune import SETTINGS
+from ray_eval.foreign import text_of
+from ray_eval.messages import one_line
 from ray_eval.report.progress import percent
 
 
@@ -41,8 +43,8 @@ class TrialLines(ray_tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_info: Any) -> None:  # noqa: ARG002
         """Says what broke."""
         error = trial.get_error()
-        lines = str(error).strip().splitlines()
-        self._line(trial, f"error: {lines[-1] if lines else type(error).__name__}")
+        lines = text_of(error).strip().splitlines()
+        self._line(trial, f"error: {one_line(lines[-1]) if lines else type(error).__name__}")
 
     def _line(self, trial: Trial, outcome: str) -> None:
         self._ended += 1

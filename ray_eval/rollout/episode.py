@@ -13,6 +13,7 @@ import numpy as np
 from ray_eval.errors import ContractError
 from ray_eval.foreign import text_of
 from ray_eval.interfaces import Env
+from ray_eval.messages import one_line
 from ray_eval.rollout.chunk_queue import ObservationFilter, Pending, Planned, make_queue
 from ray_eval.rollout.inside import InsideRecorder, TraceListener
 from ray_eval.rollout.latency import LatencyModel
@@ -225,7 +226,7 @@ def error_result(spec: EpisodeSpec, error: BaseException, wall_s: float = 0.0) -
         spec=spec,
         outcome=Outcome.ERROR,
         wall_s=wall_s,
-        error=f"{type(error).__name__}: {text_of(error)}",
+        error=one_line(f"{type(error).__name__}: {text_of(error)}"),
         traceback="".join(traceback.format_exception(error)),
         is_retryable=not isinstance(error, ContractError),
     )

@@ -31,17 +31,17 @@ class RegionExistsError(ContractError):
 
 
 class RegionsNotOfferedError(ContractError):
-    """This server has clients on other hosts, and so maps nothing for any."""
+    """This server has clients on other hosts, and so attaches nothing for any."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Region:
     status: pb.SystemSharedMemoryStatusResponse.RegionStatus
-    memory: memoryview
+    memory: shared_memory.Attached
 
 
 class Regions:
-    """Maps what is registered, and hands out views of it.
+    """Attaches what is registered, and hands it out to be read.
 
     Args:
         is_offered: Whether clients may register: where they are on this host and of this user.
@@ -54,7 +54,7 @@ class Regions:
         self._regions: OrderedDict[str, _Region] = OrderedDict()
 
     def register(self, request: pb.SystemSharedMemoryRegisterRequest) -> None:
-        """Maps a region for reading.
+        """Attaches a region for reading.
 
         Raises:
             RegionsNotOfferedError: regions are not offered.
@@ -108,7 +108,7 @@ class Regions:
             response.regions[each].CopyFrom(self._regions[each].status)
         return response
 
-    def find(self, name: str) -> memoryview:
+    def find(self, name: str) -> shared_memory.Attached:
         """A region's memory.
 
         Raises:
@@ -123,7 +123,7 @@ class Regions:
         return region.memory
 
     def _bytes(self) -> int:
-        return sum(len(region.memory) for region in self._regions.values())
+        return sum(region.memory.byte_size for region in self._regions.values())
 
     def _check_offered(self) -> None:
         if not self.is_offered:

@@ -227,6 +227,7 @@ class PolicyServer:
     async def _model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         # Before anything else is looked at: another policy may well read other arrays.
         self._check_version(request.model_version)
+        codec.check_id(request)
         contents = codec.contents_of(request, self._regions.find)
         observations = codec.decode_request(request, self._spec, self._max_rows, contents)
         self._check_model(request.model_name)

@@ -28,7 +28,7 @@ from ray_eval.types import (
     PolicySpec,
 )
 from ray_eval.wire import open_inference_pb2 as pb
-from ray_eval.wire.shared_memory import BYTE_SIZE, OFFSET, REGION
+from ray_eval.wire.shared_memory import BYTE_SIZE, OFFSET, REGION, Attached
 
 TASK = "task"
 """Tensor of the instructions, UTF-8."""
@@ -55,6 +55,8 @@ MAX_RANK = 6
 """Most dimensions of a tensor, the batch included."""
 MAX_NAMED = 64
 """Most tensors, and most parameters, of one message."""
+MAX_ID_BYTES = 1024
+"""Longest id of a request, which a server keeps with its answer; our own have some sixty."""
 MAX_TEXT_BYTES = 64 * 1024
 """Longest instruction, and longest JSON list of names."""
 
@@ -273,7 +275,18 @@ def _joined(elements: Sequence[bytes]) -> bytes:
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
 
-def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], memoryview]) -> list[bytes]:
+def check_id(request: pb.ModelInferRequest) -> None:
+    """Passes when the request's id is none that fills the server's memory.
+
+    Raises:
+        CodecError: it is too long.
+    """
+    length = len(request.id)
+    if length > MAX_ID_BYTES or len(request.id.encode()) > MAX_ID_BYTES:
+        raise CodecError(f"request: expected an id of at most {MAX_ID_BYTES} bytes, got {length} letters")
+
+
+def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], Attached]) -> list[bytes]:
     """The content of each input, from the message or from the shared memory that the input names.
 
     Args:
@@ -295,18 +308,22 @@ def contents_of(request: pb.ModelInferRequest, memory_of: Callable[[str], memory
     return [*found, *sent]
 
 
-def _shared_content(tensor: Any, memory_of: Callable[[str], memoryview]) -> bytes:
+def _shared_content(tensor: Any, memory_of: Callable[[str], Attached]) -> bytes:
     """A copy, which takes microseconds: a policy may keep what it is given, and some write into it."""
     parameters = tensor.parameters
     name, size, start = parameters[REGION].string_param, parameters[BYTE_SIZE].int64_param, 0
     if OFFSET in parameters:
         start = parameters[OFFSET].int64_param
     memory = memory_of(name)
-    if size < 1 or not 0 <= start <= len(memory) - size:
+    if size < 1 or not 0 <= start <= memory.byte_size - size:
         raise CodecError(
-            f"tensor {tensor.name!r}: expected a part of the {len(memory)} bytes of its region, got {size} at {start}"
+            f"tensor {tensor.name!r}: expected a part of the {memory.byte_size} bytes of its region, "
+            f"got {size} at {start}"
         )
-    return bytes(memory[start : start + size])
+    try:
+        return memory.read(start, size)
+    except (ValueError, OSError) as error:
+        raise CodecError(f"tensor {tensor.name!r}: {error}") from error
 
 
 def decode_request(

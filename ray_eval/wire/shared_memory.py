@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,32 @@ def unlink(key: str) -> None:
     _path(key).unlink(missing_ok=True)
 
 
-def attach(key: str, offset: int, byte_size: int) -> memoryview:
+class Attached:
+    """A part of another's object, to be read; its descriptor is closed with the last reference to it.
+
+    Nothing of it is mapped: what is cut off while it is mapped ends, by SIGBUS, whoever touches it.
+    """
+
+    def __init__(self, file: int, offset: int, byte_size: int) -> None:
+        """Takes over the descriptor."""
+        self._file = file
+        self._offset = offset
+        self.byte_size = byte_size
+        weakref.finalize(self, os.close, file)
+
+    def read(self, start: int, byte_size: int) -> bytes:
+        """A copy of so many bytes from `start` on.
+
+        Raises:
+            ValueError: they are not there, or not any more.
+        """
+        content = os.pread(self._file, byte_size, self._offset + start)
+        if len(content) < byte_size:
+            raise ValueError(f"expected {byte_size} bytes at {start}, got {len(content)}; its owner has cut it short")
+        return content
+
+
+def attach(key: str, offset: int, byte_size: int) -> Attached:
     """A part of an object, to be read.
 
     Raises:
@@ -66,10 +92,10 @@ def attach(key: str, offset: int, byte_size: int) -> memoryview:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or byte_size < 1 or offset + byte_size > found.st_size:
             raise ValueError(f"expected {byte_size} bytes at {offset} in {key!r}, got {found.st_size} in all")
-        whole = mmap.mmap(file, offset + byte_size, access=mmap.ACCESS_READ)
-    finally:
+    except BaseException:
         os.close(file)
-    return memoryview(whole)[offset:]
+        raise
+    return Attached(file, offset, byte_size)
 
 
 def _path(key: str) -> Path:

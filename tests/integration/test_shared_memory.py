@@ -407,6 +407,46 @@ def test_content_that_is_not_in_the_region_is_refused(stub, memory, policy, para
     assert not policy.seen
 
 
+def test_a_region_that_was_cut_short_is_refused_and_the_server_goes_on(running, stub, policy):
+    pixels = ask(7).arrays[IMAGE].tobytes()
+    key, _content = shared_memory.create(len(pixels))
+    stub.SystemSharedMemoryRegister(register(key, byte_size=len(pixels)))
+    os.truncate(f"/dev/shm{key}", 4096)
+    request = shared(codec.encode_request([ask(7)], SPEC), region="r", byte_size=len(pixels))
+    with pytest.raises(grpc.RpcError, match="expected 49152 bytes at 0, got 4096; its owner has cut it short") as caught:
+        stub.ModelInfer(request)
+    assert caught.value.code() is INVALID
+    os.truncate(f"/dev/shm{key}", len(pixels))
+    shared_memory.unlink(key)
+    assert not policy.seen
+    answer = stub.ModelInfer(codec.encode_request([ask(8)], SPEC))
+    assert codec.decode_response(answer, SPEC)[0].actions[0, 0] == 8
+
+
+def test_no_descriptor_stays_of_a_region_that_was_given_back(stub, memory):
+    def held():
+        return sum(os.path.realpath(path).startswith(f"/dev/shm{memory}") for path in Path("/proc/self/fd").iterdir())
+
+    before = held()
+    for name in "abc":
+        stub.SystemSharedMemoryRegister(register(memory, name))
+    assert held() == before + 3
+    stub.SystemSharedMemoryUnregister(pb.SystemSharedMemoryUnregisterRequest())
+    assert held() == before
+
+
+def test_a_request_with_an_id_of_a_book_is_refused(stub, policy):
+    request = codec.encode_request([ask(7)], SPEC, "x" * (codec.MAX_ID_BYTES + 1))
+    with pytest.raises(grpc.RpcError, match="expected an id of at most 1024 bytes, got 1025 letters") as caught:
+        stub.ModelInfer(request)
+    assert caught.value.code() is INVALID
+    umlauts = codec.encode_request([ask(7)], SPEC, "ü" * codec.MAX_ID_BYTES)
+    assert code_of(lambda: stub.ModelInfer(umlauts)) is INVALID
+    assert not policy.seen
+    response = stub.ModelInfer(codec.encode_request([ask(7)], SPEC, "x" * codec.MAX_ID_BYTES))
+    assert len(response.id) == codec.MAX_ID_BYTES
+
+
 def test_an_answer_into_shared_memory_is_refused(stub, memory):
     stub.SystemSharedMemoryRegister(register(memory))
     request = codec.encode_request([ask(7)], SPEC)
@@ -437,7 +477,7 @@ def test_of_too_many_regions_the_one_unused_for_longest_goes(memory):
     regions = Regions(is_offered=True, most=2)
     for name in ("a", "b"):
         regions.register(register(memory, name))
-    assert bytes(regions.find("a")[:3]) == b"\0\1\2"
+    assert regions.find("a").read(0, 3) == b"\0\1\2"
     regions.register(register(memory, "c"))
     assert set(regions.status("").regions) == {"a", "c"}
     with pytest.raises(UnknownRegionError, match="send the content itself"):

@@ -119,7 +119,7 @@ def choose_backend(wanted: GlBackend, processes: int = 1, timeout_s: float = 60.
         else:
             return dataclasses.replace(found, passed_over=tuple(failures))
     command = APT_COMMANDS["osmesa" if wanted == "auto" else backends[0]]
-    raise SetupError("\n".join([*failures, f"Nothing renders here; on Debian or Ubuntu: {command}"]))
+    raise SetupError("; ".join([*failures, f"nothing renders here; on Debian or Ubuntu: {command}"]))
 
 
 def _start(environment: dict[str, str]) -> subprocess.Popen[str]:
