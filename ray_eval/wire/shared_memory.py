@@ -66,6 +66,11 @@ class Attached:
         self.byte_size = byte_size
         weakref.finalize(self, os.close, file)
 
+    def file_bytes(self) -> int | None:
+        """How many bytes the object has; None where it is no file."""
+        found = os.fstat(self._file)
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
     def read(self, start: int, byte_size: int) -> bytes:
         """A copy of so many bytes from `start` on.
 
@@ -87,15 +92,13 @@ def attach(key: str, offset: int, byte_size: int) -> Attached:
     """
     if _KEY.fullmatch(key) is None or key in {"/.", "/.."}:
         raise ValueError(f"expected the key of a shared memory object, `/name`, got {key!r}")
-    file = os.open(_path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or byte_size < 1 or offset + byte_size > found.st_size:
-            raise ValueError(f"expected {byte_size} bytes at {offset} in {key!r}, got {found.st_size} in all")
-    except BaseException:
-        os.close(file)
-        raise
-    return Attached(file, offset, byte_size)
+    memory = Attached(
+        os.open(_path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), offset, byte_size
+    )
+    size = memory.file_bytes()
+    if byte_size < 1 or size is None or offset + byte_size > size:
+        raise ValueError(f"expected {byte_size} bytes at {offset} in {key!r}, got {size or 0} in all")
+    return memory
 
 
 def _path(key: str) -> Path:
