@@ -17,7 +17,7 @@ from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.report.metrics import error_groups
 from ray_eval.report.progress import ProgressView, result_table
-from ray_eval.report.terminal import output_console, silence
+from ray_eval.report.terminal import never_failing_output, output_console
 from ray_eval.types import EpisodeResult
 
 if typing.TYPE_CHECKING:
@@ -56,7 +56,20 @@ The search uses the last init states of every task, the result the ones of the c
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
-    parsed = _parsed(arguments)
+    with never_failing_output() as output:
+        parsed = _parsed(arguments)
+        code = _commanded(parsed)
+        if output is not None:
+            output.flush()
+        if output is None or not output.is_cut_short:
+            return code
+        # A run's results are in its folder; of the others the words were all there is.
+        is_kept = parsed.command in (_run, _sweep, _tune)
+        said = f"ray-eval: standard output: expected it to take what is printed, got {output.failure}; free some space"
+        return _complain(said, code if is_kept else max(code, EXIT_INCOMPLETE))
+
+
+def _commanded(parsed: argparse.Namespace) -> int:
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
         return command(parsed)
@@ -66,10 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"ray-eval: {error}", EXIT_INCOMPLETE)
     except KeyboardInterrupt:
         return _complain("ray-eval: interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone, as with `| head`.
-        silence()
-        return EXIT_COMPLETE
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import ray
 from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.driver.joining import prepare_to_join
+from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import first_line
 from ray_eval.rollout.actor import Worker
@@ -40,15 +40,6 @@ def auto_workers(cpu_count: int, memory_bytes: int, policy_cpus: int) -> int:
     """How many workers a machine carries, at least 1: its CPUs less Ray's and the policy's, within its memory."""
     reserved = policy_cpus + (1 if cpu_count > LARGE_MACHINE_CPUS else 0)
     return max(1, min(cpu_count - reserved, memory_bytes // WORKER_MEMORY_BYTES))
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, cut by the control group's quota."""
-    allowed = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = open("/sys/fs/cgroup/cpu.max").read().split()  # noqa: PTH123, SIM115 - a kernel's file
-        return max(1, min(allowed, int(quota) // int(period)))
-    return allowed
 
 
 def object_store_bytes(shm_free_bytes: int) -> int:
@@ -251,10 +242,10 @@ def end_of(error: ray.exceptions.RayActorError) -> str:
 
 def _logs() -> str:
     """Where Ray keeps what the processes of this session print."""
-    try:
-        return f"logs/ of Ray's session {ray.get_runtime_context().get_session_name()}"
-    except Exception:  # noqa: BLE001 - said beside an error, which it must not hide
+    # Asked without a session, Ray would join any that it finds on this machine.
+    if not ray.is_initialized():
         return "the logs of Ray's session"
+    return f"logs/ of Ray's session {ray.get_runtime_context().get_session_name()}"
 
 
 def lateness(names: Sequence[str], timeout_s: float) -> str:
@@ -268,7 +259,7 @@ def lateness(names: Sequence[str], timeout_s: float) -> str:
 
 def local_workers(policy_cpus: int) -> int:
     """Workers that this machine carries now beside a policy that keeps so many CPUs busy."""
-    return auto_workers(usable_cpus(), psutil.virtual_memory().available, policy_cpus)
+    return auto_workers(cpu_limit().count, memory_limit().available_bytes, policy_cpus)
 
 
 def worker_count(config: EvalConfig, waiting_episodes: int, fitting: int) -> int:

@@ -158,13 +158,14 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    import psutil
+    from ray_eval.driver.cluster import WORKER_MEMORY_BYTES, auto_workers
+    from ray_eval.driver.limits import cpu_limit, memory_limit
 
-    from ray_eval.driver.cluster import WORKER_MEMORY_BYTES, auto_workers, usable_cpus
-
-    free = psutil.virtual_memory().available
-    workers = auto_workers(usable_cpus(), free, 0)
-    detail = f"{free / 1e9:.1f} GB free, {usable_cpus()} CPUs: workers=auto starts {workers}"
+    cpus, memory = cpu_limit(), memory_limit()
+    free = memory.available_bytes
+    workers = auto_workers(cpus.count, free, 0)
+    found = f"{free / 1e9:.1f} GB free by {memory.source}, {cpus.count} CPUs by {cpus.source}"
+    detail = f"{found}: workers=auto starts {workers}"
     if free < WORKER_MEMORY_BYTES:
         remedy = f"free memory: one LIBERO simulator takes up to {WORKER_MEMORY_BYTES / 1e9:.1f} GB"
         yield Finding("memory", "failure", detail, remedy)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
+import errno
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray_eval.config import EvalConfig, to_yaml
 from ray_eval.driver.canaries import IDENTITY_PREFIX
+from ray_eval.driver.locks import Lock
 from ray_eval.errors import ConfigError, LedgerError
 from ray_eval.report.ledger import (
     SCHEMA_VERSION,
@@ -92,13 +92,18 @@ class RunFolder:
         self.path = path
         _check_existence(path, is_resume=is_resume)
         _make_folder(path)
-        self._lock = _locked(path)
+        self._lock = _locked(path, may_be_read_only=is_resume and has_header(path))
         self._found: LedgerContent | None = read_ledger(path) if is_resume and has_header(path) else None
         self._writer: LedgerWriter | None = None
         self._records: dict[str, dict[str, Any]] = dict(self._found.episodes) if self._found else {}
         self._sessions = list(self._found.sessions) if self._found else []
         self._session: dict[str, Any] | None = None
         self._finished = {key: record for key, record in self._records.items() if _is_final(record)}
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether this user cannot write there; what is finished can be looked at all the same."""
+        return self._lock is None
 
     @property
     def recorded_header(self) -> dict[str, Any] | None:
@@ -132,13 +137,19 @@ class RunFolder:
         Raises:
             ConfigError: the resumed run has another identity; the message names the keys that differ.
         """
+        if self.is_read_only:
+            raise LedgerError(
+                f"{self.path}: expected a folder that this user can write, got one that can only be read, with "
+                f"{len(self._finished)} finished episodes; have its owner go on with it, or copy it and resume the copy"
+            )
         if self._found is not None:
             allow_mixed = config.limits.allow_mixed
             check_identity(self._found.header["identity"], header["identity"], self.path, allow_mixed=allow_mixed)
             self._writer = LedgerWriter(self.path, keep_bytes=self._found.whole_bytes)
             self._session = {"kind": "session", "provenance": header["provenance"]}
             return
-        write_atomically(self.path / CONFIG_NAME, to_yaml(config.resolved()))
+        # Without a header there is nothing to resume, and the folder goes again.
+        write_atomically(self.path / CONFIG_NAME, to_yaml(config.resolved()), retry="start the run again")
         self._writer = LedgerWriter(self.path)
         self._writer.append(header)
         self._sessions.append(header["provenance"])
@@ -163,7 +174,9 @@ class RunFolder:
         return {key: result_of(record) for key, record in self._records.items()}
 
     def write_summary(self, header: Mapping[str, Any], plan: Sequence[EpisodeSpec]) -> None:
-        """Writes `summary.json` and `episodes.csv` from what the ledger holds."""
+        """Writes `summary.json` and `episodes.csv` from what the ledger holds, where anything can be written."""
+        if self.is_read_only:
+            return
         write_atomically(self.path / "summary.json", summary_text(header, plan, self.results(), self._sessions))
         write_atomically(self.path / "episodes.csv", csv_text(plan, self._records))
 
@@ -171,7 +184,8 @@ class RunFolder:
         """Closes the ledger and lets go of the folder; an empty folder that we made is removed."""
         if self._writer is not None:
             self._writer.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            self._lock.release()
         if self._writer is None and self._found is None:
             self._remove_if_empty()
 
@@ -244,12 +258,14 @@ def _make_folder(path: Path) -> None:
         raise ConfigError(f"{path}: expected a folder that can be made, got {error.strerror}") from error
 
 
-def _locked(path: Path) -> int:
-    """A descriptor that holds the folder's lock until it is closed, also by the death of this process."""
-    descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def _locked(path: Path, *, may_be_read_only: bool) -> Lock | None:
+    """The folder's lock; None for one that may be read only and is."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Lock(path / LOCK_NAME)
     except OSError as error:
-        os.close(descriptor)
-        raise LedgerError(f"{path}: expected nobody else to write there, got a run that is still going on") from error
-    return descriptor
+        if may_be_read_only and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return None
+        raise ConfigError(
+            f"{path}: expected a folder that this user can write, got {error.strerror}; choose another --out, or have "
+            "its owner let you write there"
+        ) from error

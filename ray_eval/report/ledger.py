@@ -13,7 +13,7 @@ import errno
 import json
 import os
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ SCHEMA_VERSION = 1
 LEDGER_NAME = "episodes.jsonl"
 """File name of the ledger in a run's folder."""
 
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What fsync of a folder answers on file systems that have none: SMB, some FUSE ones."""
 _COUNTS = (
     "steps",
     "reward_sum",
@@ -226,22 +228,27 @@ class LedgerWriter:
 
 
 @contextlib.contextmanager
-def _reported(path: Path) -> Iterator[None]:
+def _reported(path: Path, retry: str = "resume the run") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "free some space and resume the run" if error.errno == errno.ENOSPC else "mend that and resume the run"
-        raise LedgerError(f"{path}: expected to write, got {error.strerror}; {remedy}") from error
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+        raise LedgerError(f"{path}: expected to write, got {error.strerror}; {remedy} and {retry}") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, retry: str = "resume the run") -> None:
     """Writes a file so that a reader finds the old text or the new one, whole, whatever happens.
+
+    Args:
+        path: the file.
+        text: its content.
+        retry: what to do once the reason of a failure is mended.
 
     Raises:
         LedgerError: it cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
-    with _reported(path):
+    with _reported(path, retry):
         try:
             # What has no UTF-8, such as half a character in a file's name that an error tells of, is written escaped.
             with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -259,6 +266,23 @@ def write_atomically(path: Path, text: str) -> None:
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync_names(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_names(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+    """Waits until a folder's names are on disk, where its file system knows how to do that; some do not.
+
+    Args:
+        descriptor: of the folder.
+        fsync: the system's.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
+    try:
+        fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from ray_eval.config import load_config
-from ray_eval.driver.cluster import auto_workers, end_of, local_workers, object_store_bytes, usable_cpus, worker_count
+from ray_eval.driver.cluster import auto_workers, end_of, local_workers, object_store_bytes, worker_count
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts
 from ray_eval.errors import SetupError
 from ray_eval.sections import BatchingSection, ListenSection, ReplayPolicy
@@ -46,7 +46,6 @@ def test_no_more_workers_than_episodes():
     config = load_config(None, ["suite=fake", "policy=noop", "workers=8"])
     assert worker_count(config, waiting_episodes=3, fitting=1) == 3
     assert worker_count(config, waiting_episodes=0, fitting=1) == 1
-    assert usable_cpus() >= 1
 
 
 def test_auto_takes_what_fits():

@@ -1,6 +1,5 @@
 """LIBERO behind the Env seam: catalogue, simulation, rendering and preprocessing; runs in each worker."""
 
-import logging
+from ray_eval.envs.libero.importing import prepare_imports
 
-# robosuite advises at every import to write a private macro file; nobody here wants one.
-logging.getLogger("robosuite_logs").addFilter(lambda record: "macro" not in record.getMessage())
+prepare_imports()

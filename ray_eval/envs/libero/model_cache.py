@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray_eval import places
+
 KEPT_FOR_S = 3600.0
 """An entry used within this time is not evicted: a run over more tasks than fit finds the first of them again."""
 
@@ -29,9 +31,7 @@ logger = logging.getLogger(__name__)
 
 def default_folder() -> Path:
     """`$RAY_EVAL_CACHE`, else `ray-eval` in the user's cache folder; there `models`."""
-    if chosen := os.environ.get("RAY_EVAL_CACHE"):
-        return Path(chosen) / "models"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ray-eval" / "models"
+    return places.cache_folder() / "models"
 
 
 @dataclass(frozen=True, slots=True)
