@@ -268,7 +268,7 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
     title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
     title += " · STARVED: every action came too late" if evaluation.is_starved else ""
     if evaluation.results:
-        console.print(result_table(title, evaluation.results, instructions))
+        console.print(result_table(title, evaluation.results, instructions, config.interval))
     if evaluation.machine_dependence is not None:
         console.print(f"this number depends on the machine: {evaluation.machine_dependence}", highlight=False)
     if config.execution.mode == "realtime":

@@ -17,15 +17,17 @@ EDGES = {
     # Measures every side of the package, and nothing but the command line knows it.
     "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report"},
     "testing": {"envs", "policies"},
-    "config": set(),
+    "config": {"stats"},
     # Beyond the catalogue and the GL probe, the driver meets envs only through workers.
-    "driver": {"rollout", "serving", "report", "config", "envs"},
+    "driver": {"rollout", "serving", "report", "config", "envs", "stats"},
     "rollout": {"envs", "wire"},
     "serving": {"policies", "wire"},
     # The adapters of servers that speak our protocol.
     "policies": {"wire"},
     "envs": set(),
-    "report": set(),
+    "report": {"stats"},
+    # Pure: counts in, frozen results out.
+    "stats": set(),
     "wire": set(),
     **{leaf: set() for leaf in LEAVES},
 }
@@ -52,7 +54,7 @@ OWNERS = {
     "llvmlite": ("envs/",),
     "gymnasium": ("envs/",),
     "torch": ("policies/", "serving/"),
-    "scipy": ("report/",),
+    "scipy": ("stats/",),
     "matplotlib": ("report/figures",),
     "pyarrow": ("report/trace",),
     "rich": ("report/", "cli", "driver/", "bench/"),

@@ -32,6 +32,7 @@ from ray_eval.sections import (
     UniformLatency,
     require,
 )
+from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 
 IDENTITY = types.MappingProxyType({"kind": "identity"})
 """Marks a field that changes results: part of the run's hash, fixed for a resume."""
@@ -318,6 +319,8 @@ class EvalConfig:
     """How cameras are rendered."""
     limits: LimitsConfig = field(default_factory=LimitsConfig, metadata=OPERATIONAL)
     """What a run puts up with."""
+    interval: IntervalMethod = field(default=DEFAULT_METHOD, metadata=OPERATIONAL)
+    """How intervals are made: `clopper_pearson`, `mid_p`, `jeffreys`, `agresti_coull` or `wilson`."""
     out: str | None = field(default=None, metadata=OPERATIONAL)
     """Folder of the results; null makes one under `runs/`."""
 

@@ -26,6 +26,7 @@ from ray_eval.report.ledger import (
 )
 from ray_eval.report.metrics import csv_text, summary_text, version_changes
 from ray_eval.sections import shown
+from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 _CANARY_KEYS = f"environment.{IDENTITY_PREFIX}"
@@ -173,11 +174,14 @@ class RunFolder:
         """The results that count, by episode id."""
         return {key: result_of(record) for key, record in self._records.items()}
 
-    def write_summary(self, header: Mapping[str, Any], plan: Sequence[EpisodeSpec]) -> None:
+    def write_summary(
+        self, header: Mapping[str, Any], plan: Sequence[EpisodeSpec], interval: IntervalMethod = DEFAULT_METHOD
+    ) -> None:
         """Writes `summary.json` and `episodes.csv` from what the ledger holds, where anything can be written."""
         if self.is_read_only:
             return
-        write_atomically(self.path / "summary.json", summary_text(header, plan, self.results(), self._sessions))
+        text = summary_text(header, plan, self.results(), self._sessions, interval)
+        write_atomically(self.path / "summary.json", text)
         write_atomically(self.path / "episodes.csv", csv_text(plan, self._records))
 
     def close(self) -> None:

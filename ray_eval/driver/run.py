@@ -50,6 +50,7 @@ from ray_eval.sections import BatchingSection, LatencySection, ListenSection, Po
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
 from ray_eval.serving.listening import is_local
+from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import Canary, EpisodeResult, EpisodeSpec, PolicySpec
 
 POLL_S = 0.5
@@ -72,11 +73,13 @@ class Evaluation:
     """Whether every action arrived too late, so that the policy never acted."""
     machine_dependence: str | None = None
     """What its figures owe to the machine; None for the same figures on every machine."""
+    interval: IntervalMethod = DEFAULT_METHOD
+    """How its interval is made."""
 
     @property
     def rate(self) -> Rate:
         """Success rate over all episodes."""
-        return rate_of(self.results)
+        return rate_of(self.results, self.interval)
 
     @property
     def is_complete(self) -> bool:
@@ -194,7 +197,7 @@ class Part:
     def write_summary(self) -> None:
         """Writes `summary.json` and `episodes.csv`."""
         if self._header is not None:
-            self.folder.write_summary(self._header, self.plan)
+            self.folder.write_summary(self._header, self.plan, self.config.interval)
 
     def evaluation(self, *, is_interrupted: bool) -> Evaluation:
         """The results that count."""
@@ -202,7 +205,9 @@ class Part:
         ordered = tuple(results[spec.episode_id] for spec in self.plan if spec.episode_id in results)
         header = self._header or {"identity": {}}
         is_starved, depends = bool(header.get("is_starved")), machine_dependence(header["identity"])
-        return Evaluation(self.folder.path, self.plan, ordered, is_interrupted, is_starved, depends)
+        return Evaluation(
+            self.folder.path, self.plan, ordered, is_interrupted, is_starved, depends, self.config.interval
+        )
 
 
 class Session:

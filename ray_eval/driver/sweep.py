@@ -264,4 +264,5 @@ def swept(point: Point, part: Part) -> SweptPoint:
         results=part.evaluation(is_interrupted=False).results,
         identity_sha256=None if header is None else header["identity_sha256"],
         machine_dependence=None if header is None else machine_dependence(header["identity"]),
+        interval=point.config.interval,
     )

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ray_eval.report.sweep import SweptPoint
+from ray_eval.stats.intervals import NAMES
 from ray_eval.types import EpisodeResult
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -40,7 +41,7 @@ _INK, _GREY, _RULE = "#222222", "#8A8A8A", "#E3E3E3"
 
 
 def draw_success(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint], stem: Path, title: str) -> None:
-    """Success rate against one swept key, a line for each combination of the others, with 95 % Wilson intervals.
+    """Success rate against one swept key, a line for each combination of the others, with 95 % intervals.
 
     Args:
         axes: swept keys and their values.
@@ -75,7 +76,7 @@ def draw_success(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint]
         hollow = "; hollow: every action came too late" if any(point.is_starved for point in points) else ""
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=_INK)
         machine = "; depends on the machine" if any(point.machine_dependence for point in points) else ""
-        note = f"{many} per point; bars: 95 % Wilson intervals{hollow}{machine}"
+        note = f"{many} per point; bars: 95 % {NAMES[points[0].interval]} intervals{hollow}{machine}"
         figure.supxlabel(note, fontsize=7.5, color=_GREY)
         _save(figure, stem)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod, interval_of
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 VOLATILE = ("attempt", "worker", "wall_s", "infer_ms_p50", "started_at", "error", "traceback")
@@ -18,9 +19,6 @@ VOLATILE = ("attempt", "worker", "wall_s", "infer_ms_p50", "started_at", "error"
 
 CALIBRATED_KEY = "calibrated_latency_ms"
 """Name, among the environment's identity values, of the latency that was measured at the run's start."""
-
-CONFIDENCE = 0.95
-"""Level of the Wilson interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,8 @@ class Rate:
     """Episodes that broke; they say nothing about the policy."""
     steps: int
     """Control steps of the successes and failures together."""
+    method: IntervalMethod = DEFAULT_METHOD
+    """How its interval is made."""
 
     @property
     def n(self) -> int:
@@ -48,14 +48,9 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % Wilson score interval; None where no episode counts."""
-        if not self.n:
-            return None
-        # Loading it takes seconds, which a run has better uses for at its start.
-        from scipy.stats import binomtest
-
-        found = binomtest(self.successes, self.n).proportion_ci(CONFIDENCE, method="wilson")
-        return float(found.low), float(found.high)
+        """The 95 % interval; None where no episode counts."""
+        found = interval_of(self.successes, self.n, self.method)
+        return None if found is None else (found.low, found.high)
 
     @property
     def mean_steps(self) -> float | None:
@@ -63,8 +58,8 @@ class Rate:
         return self.steps / self.n if self.n else None
 
 
-def rate_of(results: Iterable[EpisodeResult]) -> Rate:
-    """The rate of some results."""
+def rate_of(results: Iterable[EpisodeResult], method: IntervalMethod = DEFAULT_METHOD) -> Rate:
+    """The rate of some results, and how its interval is to be made."""
     listed = list(results)
     counted = [result for result in listed if result.outcome is not Outcome.ERROR]
     successes = sum(result.outcome is Outcome.SUCCESS for result in counted)
@@ -73,6 +68,7 @@ def rate_of(results: Iterable[EpisodeResult]) -> Rate:
         failures=len(counted) - successes,
         errors=len(listed) - len(counted),
         steps=sum(result.steps for result in counted),
+        method=method,
     )
 
 
@@ -139,6 +135,7 @@ def summary_text(
     plan: Sequence[EpisodeSpec],
     results: Mapping[str, EpisodeResult],
     sessions: Sequence[Mapping[str, Any]] = (),
+    interval: IntervalMethod = DEFAULT_METHOD,
 ) -> str:
     """`summary.json`: byte-identical for any two runs of the same identity in which the same episodes ended.
 
@@ -147,6 +144,7 @@ def summary_text(
         plan: the planned episodes, in order.
         results: the result that counts, by episode id.
         sessions: provenance of each session that ran some of them, of which versions are used where they differ.
+        interval: how intervals are made.
     """
     ordered = [results[spec.episode_id] for spec in plan if spec.episode_id in results]
     overall = rate_of(ordered)
@@ -162,11 +160,12 @@ def summary_text(
         "is_mixed": len({result.canary for result in ordered if result.outcome is not Outcome.ERROR}) > 1,
         "version_changes": version_changes(sessions),
         "is_starved": header.get("is_starved", False),
-        "overall": group_values(ordered),
-        "suites": {suite: group_values(group) for suite, group in by_suite(ordered).items()},
+        "interval": interval,
+        "overall": group_values(ordered, interval),
+        "suites": {suite: group_values(group, interval) for suite, group in by_suite(ordered).items()},
         "tasks": {
             # An episode that broke before it began does not know its task's name.
-            f"{suite}/{task_id}": {"task": next((r.task for r in group if r.task), ""), **group_values(group)}
+            f"{suite}/{task_id}": {"task": next((r.task for r in group if r.task), ""), **group_values(group, interval)}
             for (suite, task_id), group in by_task(ordered).items()
         },
         "episodes": [_episode_values(result) for result in ordered],
@@ -182,9 +181,9 @@ def machine_dependence(identity: Mapping[str, Any]) -> str | None:
     return None if calibrated_ms is None else f"latency as timed at the run's start, {calibrated_ms:g} ms"
 
 
-def group_values(group: Sequence[EpisodeResult]) -> dict[str, Any]:
+def group_values(group: Sequence[EpisodeResult], method: IntervalMethod = DEFAULT_METHOD) -> dict[str, Any]:
     """The figures of some episodes as JSON values: their rate with its interval, and what happened in them."""
-    rate = rate_of(group)
+    rate = rate_of(group, method)
     counted = [result for result in group if result.outcome is not Outcome.ERROR]
     interval = rate.interval
     return {

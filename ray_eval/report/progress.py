@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_eval.report.metrics import Rate, by_suite, by_task, rate_of
+from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 PLAIN_INTERVAL_S = 10.0
@@ -179,20 +180,26 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def result_table(title: str, results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]]) -> Table:
+def result_table(
+    title: str,
+    results: Sequence[EpisodeResult],
+    instructions: Callable[[str], Sequence[str]],
+    method: IntervalMethod = DEFAULT_METHOD,
+) -> Table:
     """The final table: a row per task, per suite, and for all where there are several suites.
 
     Args:
         title: what was evaluated.
         results: results in plan order.
         instructions: the tasks of a suite in words, by task id.
+        method: how intervals are made.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     # Only a column that may wrap gives way in a narrow terminal, and its cells are cut short instead.
     table.add_column(_COLUMNS[0])
     for name in _COLUMNS[1:]:
         table.add_column(name, justify="right", no_wrap=True)
-    for section in _sections(results, instructions):
+    for section in _sections(results, instructions, method):
         for row in section:
             table.add_row(Text(row[0], no_wrap=True, overflow="ellipsis"), *row[1:])
         table.add_section()
@@ -203,16 +210,16 @@ _COLUMNS = ("task", "k/n", "rate", "95 % CI", "steps", "errors")
 
 
 def _sections(
-    results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]]
+    results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]], method: IntervalMethod
 ) -> Iterator[list[tuple[str, ...]]]:
     """Rows of the final table: a suite's tasks, the suite, and in the end all suites if they are several."""
     for suite, suite_results in by_suite(results).items():
         names = instructions(suite)
         groups = by_task(suite_results).items()
-        yield [_cells(f"{task_id:>2} {names[task_id]}", rate_of(group)) for (_, task_id), group in groups]
-        yield [_cells(suite, rate_of(suite_results))]
+        yield [_cells(f"{task_id:>2} {names[task_id]}", rate_of(group, method)) for (_, task_id), group in groups]
+        yield [_cells(suite, rate_of(suite_results, method))]
     if len(by_suite(results)) > 1:
-        yield [_cells("all", rate_of(results))]
+        yield [_cells("all", rate_of(results, method))]
 
 
 def _cells(name: str, rate: Rate) -> tuple[str, ...]:

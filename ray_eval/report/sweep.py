@@ -16,8 +16,10 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from ray_eval.report.metrics import Rate, group_values, rate_of, rounded
-from ray_eval.report.paired import PairedDifference, paired_difference
+from ray_eval.report.paired import paired_counts, paired_interval
 from ray_eval.report.progress import percent
+from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
+from ray_eval.stats.paired import PairedCounts
 from ray_eval.types import EpisodeResult
 
 MARK = "*"
@@ -40,6 +42,8 @@ class SweptPoint:
     """Identity of the point's run; None before it has begun."""
     machine_dependence: str | None = None
     """What its figures owe to the machine; None for the same figures on every machine."""
+    interval: IntervalMethod = DEFAULT_METHOD
+    """How its intervals are made."""
 
     @property
     def is_starved(self) -> bool:
@@ -50,7 +54,7 @@ class SweptPoint:
     @property
     def rate(self) -> Rate:
         """Success rate."""
-        return rate_of(self.results)
+        return rate_of(self.results, self.interval)
 
     @property
     def by_id(self) -> dict[str, EpisodeResult]:
@@ -58,10 +62,10 @@ class SweptPoint:
         return {result.spec.episode_id: result for result in self.results}
 
 
-def differences(points: Sequence[SweptPoint]) -> list[PairedDifference]:
+def differences(points: Sequence[SweptPoint]) -> list[PairedCounts]:
     """Every point against the first, over the episodes that both ended."""
     first = points[0].by_id
-    return [paired_difference(first, point.by_id) for point in points]
+    return [paired_counts(first, point.by_id) for point in points]
 
 
 def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[SweptPoint]) -> str:
@@ -70,6 +74,7 @@ def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[Swept
         "schema_version": SCHEMA_VERSION,
         "axes": {key: list(values) for key, values in axes.items()},
         "is_complete": all(point.rate.n == point.planned for point in points),
+        "interval": points[0].interval,
         "points": [
             {
                 "values": dict(point.values),
@@ -77,8 +82,8 @@ def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[Swept
                 "planned": point.planned,
                 "is_starved": point.is_starved,
                 "machine_dependence": point.machine_dependence,
-                **group_values(point.results),
-                "difference_to_first": _difference_values(difference),
+                **group_values(point.results, point.interval),
+                "difference_to_first": _difference_values(difference, point.interval),
             }
             for point, difference in _compared(points)
         ],
@@ -86,15 +91,15 @@ def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[Swept
     return json.dumps(summary, sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def _difference_values(difference: PairedDifference) -> dict[str, Any]:
-    interval = difference.interval
+def _difference_values(difference: PairedCounts, method: IntervalMethod) -> dict[str, Any]:
+    interval = paired_interval(difference, method)
     return {
         "n": difference.n,
         "only_first": difference.only_first,
         "only_this": difference.only_second,
-        "value": rounded(difference.value),
-        "interval_low": rounded(interval[0]) if interval else None,
-        "interval_high": rounded(interval[1]) if interval else None,
+        "value": rounded(difference.difference),
+        "interval_low": rounded(interval.low) if interval else None,
+        "interval_high": rounded(interval.high) if interval else None,
     }
 
 
@@ -110,8 +115,8 @@ def sweep_csv_text(points: Sequence[SweptPoint]) -> str:
     return buffer.getvalue()
 
 
-def _csv_row(point: SweptPoint, difference: PairedDifference) -> dict[str, Any]:
-    values = group_values(point.results)
+def _csv_row(point: SweptPoint, difference: PairedCounts) -> dict[str, Any]:
+    values = group_values(point.results, point.interval)
     inside = values.pop("inside") or {}
     return {
         **point.values,
@@ -120,7 +125,7 @@ def _csv_row(point: SweptPoint, difference: PairedDifference) -> dict[str, Any]:
         "machine_dependence": point.machine_dependence,
         **values,
         **inside,
-        **{f"difference_{key}": value for key, value in _difference_values(difference).items()},
+        **{f"difference_{key}": value for key, value in _difference_values(difference, point.interval).items()},
     }
 
 
@@ -157,12 +162,12 @@ def caption_of(points: Sequence[SweptPoint]) -> str | None:
     return f"{MARK} depends on the machine: {'; '.join(reasons)}" if reasons else None
 
 
-def _compared(points: Sequence[SweptPoint]) -> Iterator[tuple[SweptPoint, PairedDifference]]:
+def _compared(points: Sequence[SweptPoint]) -> Iterator[tuple[SweptPoint, PairedCounts]]:
     """Every point with its difference to the first."""
     return zip(points, differences(points), strict=True)
 
 
-def _cells(point: SweptPoint, difference: PairedDifference, *, is_first: bool) -> tuple[str, ...]:
+def _cells(point: SweptPoint, difference: PairedCounts, *, is_first: bool) -> tuple[str, ...]:
     rate, values = point.rate, group_values(point.results)
     inside = values["inside"] or {}
     replan, jump_m, jump_rad = (inside.get(f"{key}") for key in _INSIDE)
@@ -170,12 +175,19 @@ def _cells(point: SweptPoint, difference: PairedDifference, *, is_first: bool) -
         f"{rate.successes}/{rate.n}{MARK if point.machine_dependence else ''}",
         percent(rate.value),
         _range(rate.interval, signed=False),
-        "-" if is_first or difference.value is None else f"{100 * difference.value:+.1f} {_range(difference.interval)}",
+        "-" if is_first else _difference_cell(difference, point.interval),
         "starved" if point.is_starved else percent(values["underrun_share"]),
         "-" if replan is None else f"{replan:.1f}",
         "-" if jump_m is None else f"{1000 * jump_m:.1f} {jump_rad:.3f}",
         str(rate.errors),
     )
+
+
+def _difference_cell(difference: PairedCounts, method: IntervalMethod) -> str:
+    interval = paired_interval(difference, method)
+    if interval is None or difference.difference is None:
+        return "-"
+    return f"{100 * difference.difference:+.1f} {_range((interval.low, interval.high))}"
 
 
 _COLUMNS = ("k/n", "rate", "95 % CI", "to first\n(95 % CI)", "under-\nrun", "replan\nsteps", "seam\nmm, rad", "errors")

@@ -186,9 +186,17 @@ def test_a_group_of_errors_alone_has_no_rate():
     assert summary["overall"]["interval_low"] is None
 
 
+def test_a_summary_says_which_interval_it_has_and_another_one_may_be_chosen():
+    results = {spec.episode_id: result(spec) for spec in PLAN}
+    default = json.loads(summary_text(HEADER, PLAN, results))
+    other = json.loads(summary_text(HEADER, PLAN, results, interval="wilson"))
+    assert (default["interval"], other["interval"]) == ("clopper_pearson", "wilson")
+    assert default["overall"]["interval_low"] < other["overall"]["interval_low"]
+
+
 def test_wilsons_interval():
     # Source: Brown, Cai, DasGupta (2001), the closed form at z = 1.959964.
-    rate = rate_of([result(PLAN[0])] * 8 + [result(PLAN[0], Outcome.FAILURE)] * 2)
+    rate = rate_of([result(PLAN[0])] * 8 + [result(PLAN[0], Outcome.FAILURE)] * 2, "wilson")
     n, p, z = 10, 0.8, 1.959963984540054
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * ((p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5) / (1 + z * z / n)
