@@ -17,6 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from ray_eval.errors import SetupError
+from ray_eval.places import cache_folder
+
 SETTLED_S: Final = 2.0
 """A file changed more recently than this is not remembered: another change within the clock's grain would not show."""
 DIGEST_DIGITS: Final = 32
@@ -28,12 +31,11 @@ Stamp = list[int]
 
 
 def memory_file() -> Path | None:
-    """`$RAY_EVAL_CACHE`, else `ray-eval` in the user's cache folder; there `digests.json`. None without a home."""
-    if chosen := os.environ.get("RAY_EVAL_CACHE"):
-        return Path(chosen) / "digests.json"
-    with contextlib.suppress(RuntimeError):
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ray-eval" / "digests.json"
-    return None
+    """`digests.json` in ray-eval's cache folder; None where there is no place for one."""
+    try:
+        return cache_folder() / "digests.json"
+    except (OSError, SetupError):
+        return None
 
 
 class FileDigests:

@@ -134,7 +134,7 @@ def test_the_identity_goes_by_content_and_the_places_are_told_apart():
 def test_what_an_older_ledger_does_not_say_is_no_difference_and_in_a_newer_one_it_is():
     present = {"seed": 0, "environment.code_libero": "aa", "environment.content_scene": "1"}
     check_identity({"seed": 0}, present, Path("run"), version=recorded_version({}))
-    with pytest.raises(ConfigError, match=r"code_libero.*\n.*content_scene"):
+    with pytest.raises(ConfigError, match=r"code_libero.*content_scene"):
         check_identity({"seed": 0}, present, Path("run"), version=IDENTITY_VERSION)
 
 
