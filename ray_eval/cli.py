@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_eval import __version__
+from ray_eval.cli_decide import add_compare, add_power
 from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load_policy, preset_names, to_yaml
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.report.metrics import error_groups
@@ -109,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_sweep(commands)
     _add_tune(commands)
+    add_compare(commands)
+    add_power(commands)
     _add_episode(commands)
     _add_serve(commands)
     _add_list(commands)
@@ -252,12 +255,15 @@ def _recorded_config(folder: Path) -> Path:
 def _show_plan(config: EvalConfig) -> int:
     from ray_eval.driver.checks import check_execution
     from ray_eval.driver.plan import plan_of
+    from ray_eval.report.wording import plan_lines
 
     plan = plan_of(config)
     check_execution(config)
     print(f"# {len(plan)} episodes:")
     for spec in plan:
         print(f"#   {spec.episode_id}  env_seed {spec.env_seed}  max_steps {spec.max_steps}")
+    for line in plan_lines(len(plan)):
+        print(f"# {line}")
     print(to_yaml(config.resolved()), end="")
     return EXIT_COMPLETE
 

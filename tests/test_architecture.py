@@ -13,7 +13,8 @@ LEAVES = {"errors", "foreign", "messages", "places", "types", "interfaces", "sec
 EDGES = {
     "": {"config", "driver", "envs"},
     "__main__": {"cli"},
-    "cli": {"", "driver", "serving", "report", "config", "bench"},
+    "cli": {"", "cli_decide", "driver", "serving", "report", "config", "bench"},
+    "cli_decide": {"driver", "report", "config", "stats"},
     # Measures every side of the package, and nothing but the command line knows it.
     "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report"},
     "testing": {"envs", "policies"},

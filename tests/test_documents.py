@@ -64,6 +64,6 @@ def test_the_python_of_the_readme_evaluates_one_task_on_real_libero(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1.0 (0.2"), done.stdout
+    assert done.stdout.startswith("1.0 (0.025"), done.stdout
     (out,) = (tmp_path / "runs").iterdir()
     assert (out / "summary.json").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ray_eval.stats.intervals import clopper_pearson
@@ -15,6 +16,20 @@ ALPHA = 0.05
 """Level of every test unless said."""
 MOST_PAIRS = 1_000_000
 """Pairs beyond which nobody is asked to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What is known or assumed before a comparison is made."""
+
+    rate: float
+    """Success rate."""
+    discordant: float
+    """Share of pairs whose outcomes differ."""
+    n: int
+    """Pairs that are planned; 0 where nobody said."""
+    origin: str
+    """Where these come from."""
 
 
 def mcnemar_power(n: int, discordant: float, difference: float, alpha: float = ALPHA) -> float:

@@ -1,0 +1,189 @@
+"""The command line of `compare` and `power`: argument parsing, and the words on the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ray_eval.config import check_writable
+from ray_eval.errors import ConfigError, require_eval_extra
+from ray_eval.report.comparison import Verdict
+from ray_eval.report.comparison_output import Report, comparison_table, flip_lines, written
+from ray_eval.report.terminal import output_console
+from ray_eval.report.wording import difference_lines, power_lines
+from ray_eval.stats.power import ALPHA, Pilot, independent_discordance
+
+EXIT_AS_GOOD, EXIT_WORSE, EXIT_MISTAKE, EXIT_CANNOT_TELL, EXIT_NOT_COMPARABLE = 0, 1, 2, 3, 4
+"""Exit codes of a comparison: B is as good or better; worse; the user can mend it; cannot tell; no question."""
+
+_COMPARE_EPILOG = """\
+exit codes: 0 B is better, or as good within --margin; 1 worse; 2 your mistake; 3 cannot tell; 4 not comparable.
+With three or more, each is compared with the first; the worst answer counts. Examples:
+  ray-eval compare runs/sync runs/latency-4
+  ray-eval compare runs/aggregations                    # a sweep stands for its points
+  ray-eval compare runs/old runs/new --margin 3 --html compare.html
+  ray-eval compare runs/mujoco-3.2 runs/mujoco-3.17 --unpaired
+"""
+_POWER_EPILOG = """\
+Points are percentage points. Examples:
+  ray-eval power runs/pilot --difference 5              # as if the two outcomes of an episode were independent
+  ray-eval power runs/sync runs/latency-4               # from the pairs of two pilot runs
+  ray-eval power --rate 90 --discordant 10 --difference 4 --episodes 500
+"""
+
+
+def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The parser of `compare`."""
+    compare = commands.add_parser(
+        "compare",
+        help="A or B? what two runs or more show, with a verdict",
+        epilog=_COMPARE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="run folders, sweeps, or published:NAME; A comes first")
+    compare.add_argument("--unpaired", action="store_true", help="compare counts, as those of other episodes")
+    compare.add_argument(
+        "--allow", action="append", default=[], metavar="KEY", help="let KEY differ; the result says so"
+    )
+    compare.add_argument("--margin", type=float, metavar="POINTS", help="how much worse B may be")
+    compare.add_argument(
+        "--difference", type=float, default=5.0, metavar="POINTS", help="what `cannot tell` speaks of (default: 5)"
+    )
+    compare.add_argument("--alpha", type=float, default=ALPHA, help="level of the tests (default: %(default)s)")
+    for kind in ("json", "csv", "html"):
+        compare.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the result as {kind.upper()} too")
+    compare.set_defaults(command=run_compare, parser=compare)
+
+
+def run_compare(parsed: argparse.Namespace) -> int:
+    """Compares runs, prints what was shown, and returns the exit code that says it."""
+    require_eval_extra()
+    from ray_eval.driver.compare import Asked, Refusal, compare, folders_of, read_arms
+
+    _check_numbers(parsed)
+    margin = None if parsed.margin is None else parsed.margin / 100
+    asked = Asked(tuple(parsed.allow), not parsed.unpaired, margin, parsed.alpha, parsed.difference / 100)
+    paths = folders_of(parsed.runs)
+    if len(paths) < 2:
+        raise ConfigError("compare: expected two runs or more, got one; write ray-eval compare RUN_A RUN_B")
+    found = compare(read_arms(paths), asked)
+    if isinstance(found, Refusal):
+        print("\n".join(found.lines), file=sys.stderr)
+        return EXIT_NOT_COMPARABLE
+    _show(found)
+    _write(parsed, found)
+    return exit_code([pair.verdict for pair in found.pairs])
+
+
+def _check_numbers(parsed: argparse.Namespace) -> None:
+    for name, value, low, high in (
+        ("--margin", parsed.margin, 0, 100),
+        ("--difference", parsed.difference, 0, 100),
+        ("--alpha", parsed.alpha, 0, 0.5),
+    ):
+        if value is not None and not low < value <= high:
+            raise ConfigError(f"{name}: expected above {low}, to {high}, got {value:g}")
+    for kind in ("json", "csv", "html"):
+        if getattr(parsed, kind) is not None:
+            check_writable(getattr(parsed, kind), f"--{kind}")
+
+
+def _show(report: Report) -> None:
+    console = output_console()
+    for pair in report.pairs:
+        console.print(comparison_table(pair))
+        for line in (*difference_lines(pair.question.differences), *_flipped(flip_lines(pair))):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for line in (*report.remarks, *report.sentences):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _flipped(lines: Sequence[str]) -> list[str]:
+    return ["flipped (A -> B), by task and init state:", *lines] if lines else []
+
+
+def _write(parsed: argparse.Namespace, report: Report) -> None:
+    kinds = [kind for kind in ("json", "csv", "html") if getattr(parsed, kind) is not None]
+    for kind, text in written(report, kinds).items():
+        getattr(parsed, kind).write_text(text, encoding="utf-8")
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """The code of the worst answer."""
+    if Verdict.WORSE in verdicts:
+        return EXIT_WORSE
+    return EXIT_CANNOT_TELL if Verdict.CANNOT_TELL in verdicts else EXIT_AS_GOOD
+
+
+# --- power ---
+
+
+def add_power(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The parser of `power`."""
+    power = commands.add_parser(
+        "power",
+        help="how many episodes show a difference",
+        epilog=_POWER_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    power.add_argument("runs", nargs="*", metavar="RUN", help="one or two pilot runs")
+    power.add_argument("--difference", type=float, default=5.0, metavar="POINTS", help="to be shown (default: 5)")
+    power.add_argument("--rate", type=float, metavar="PERCENT", help="success rate, where there is no pilot")
+    power.add_argument("--discordant", type=float, metavar="PERCENT", help="share of pairs whose outcomes differ")
+    power.add_argument("--episodes", type=int, metavar="N", help="size of the run that is planned")
+    power.add_argument("--alpha", type=float, default=ALPHA, help="level of the test (default: %(default)s)")
+    power.set_defaults(command=run_power, parser=power)
+
+
+def run_power(parsed: argparse.Namespace) -> int:
+    """Prints how many pairs show a difference, and what the planned number shows."""
+    target = parsed.difference / 100
+    for name, value, high in (("--difference", target, 1.0), ("--alpha", parsed.alpha, 0.5)):
+        if not 0 < value <= high:
+            raise ConfigError(f"{name}: expected above 0, to {high:g} (points: to 100), got {value:g}")
+    pilot = _pilot(parsed, target)
+    if parsed.episodes is not None:
+        if parsed.episodes < 1:
+            raise ConfigError(f"--episodes: expected at least 1, got {parsed.episodes}")
+        pilot = replace(pilot, n=parsed.episodes)
+    if not 0 <= pilot.discordant <= 1:
+        raise ConfigError(f"--discordant: expected 0 to 100, got {parsed.discordant:g}")
+    for line in power_lines(pilot, target, parsed.alpha):
+        print(line)
+    return EXIT_AS_GOOD
+
+
+def _pilot(parsed: argparse.Namespace, target: float) -> Pilot:
+    """What is known before: from one run, from two, or as the user says."""
+    require_eval_extra()
+    from ray_eval.driver.compare import folders_of, read_arms
+    from ray_eval.report.metrics import rate_of
+    from ray_eval.report.paired import paired_counts
+
+    arms = read_arms(folders_of(parsed.runs))
+    if len(arms) > 2 or (arms and parsed.rate is not None):
+        raise ConfigError("power: expected one pilot run, two, or --rate and --discordant; leave the others out")
+    if len(arms) == 2:
+        counts = paired_counts(arms[0].results, arms[1].results)
+        if not counts.n:
+            raise ConfigError("power: expected two runs with episodes in common, got none; name others")
+        share = counts.discordant / counts.n if parsed.discordant is None else parsed.discordant / 100
+        return Pilot(counts.first_successes / counts.n, share, counts.n, f"{arms[0].name} and {arms[1].name}")
+    n, origin = 0, "as given"
+    if arms:
+        found = rate_of(arms[0].results.values())
+        rate, n, origin = found.value, found.n, arms[0].name
+    else:
+        rate = None if parsed.rate is None else parsed.rate / 100
+    if rate is None or not 0 <= rate <= 1:
+        raise ConfigError(
+            "power: expected a pilot run, or --rate from 0 to 100, got none; write --rate 90 --discordant 10"
+        )
+    if parsed.discordant is not None:
+        return Pilot(rate, parsed.discordant / 100, n, origin)
+    other = rate - target if rate + target > 1 else rate + target
+    said = f"{origin}, as if the two outcomes of an episode were independent"
+    return Pilot(rate, independent_discordance(rate, max(other, 0.0)), n, said)

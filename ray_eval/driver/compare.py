@@ -1,0 +1,175 @@
+"""Runs read from their folders for a comparison, and published rows; runs in the driver, starts nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray_eval.config import load_config
+from ray_eval.driver.plan import plan_of
+from ray_eval.errors import ConfigError, LedgerError, SetupError
+from ray_eval.report.comparison import compare_pair, compare_several
+from ray_eval.report.comparison_output import Report
+from ray_eval.report.ledger import LEDGER_NAME, has_header, read_ledger, result_of
+from ray_eval.report.metrics import machine_dependence
+from ray_eval.report.question import Arm, Difference, question_of
+from ray_eval.report.wording import refusal_lines
+from ray_eval.stats.power import ALPHA
+from ray_eval.types import EpisodeResult
+
+MANIFEST = "sweep.json"
+"""File that makes a folder a sweep's."""
+STOPPING = "until.json"
+"""File that makes a run one which stops of itself."""
+DUEL = "duel.json"
+"""File that makes a folder a duel's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How runs are to be compared."""
+
+    allowed: tuple[str, ...] = ()
+    """Keys that may differ."""
+    is_paired: bool = True
+    """Whether by episode, or as counts of others."""
+    margin: float | None = None
+    """How much worse the second may be."""
+    alpha: float = ALPHA
+    """Level of the tests."""
+    target: float = 0.05
+    """Difference that `cannot tell` speaks of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why runs are not compared."""
+
+    lines: tuple[str, ...]
+    """What to print."""
+
+
+def folders_of(words: Sequence[str]) -> list[Path]:
+    """Run folders; a sweep's stands for its points, a duel's for its two sides.
+
+    Raises:
+        ConfigError: a sweep's or a duel's file cannot be read.
+    """
+    found: list[Path] = []
+    for word in words:
+        path = Path(word)
+        if (path / MANIFEST).is_file():
+            found += [path / str(entry["folder"]) for entry in _json(path / MANIFEST)["points"]]
+        elif (path / DUEL).is_file():
+            found += [path / "a", path / "b"]
+        else:
+            found.append(path)
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected a JSON object, got {error}; take a run's own folder") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got another value; take a run's own folder")
+    return found
+
+
+def read_arms(paths: Sequence[Path]) -> list[Arm]:
+    """The runs of some folders, called by as little of their paths as tells them apart.
+
+    Raises:
+        LedgerError: a folder holds no run that can be read.
+        ConfigError: one is given twice.
+    """
+    resolved = [path.resolve() for path in paths]
+    for index, path in enumerate(resolved):
+        if path in resolved[:index]:
+            raise ConfigError(f"{paths[index]}: expected runs that differ, got one twice; name another folder")
+    short = [path.name for path in paths]
+    names = [str(path) if short.count(path.name) > 1 or not path.name else path.name for path in paths]
+    return [read_arm(path, name) for path, name in zip(paths, names, strict=True)]
+
+
+def read_arm(path: Path, name: str) -> Arm:
+    """The run of a folder.
+
+    Raises:
+        LedgerError: it holds none, or one of another version of the ledger.
+    """
+    if path.is_dir() and (path / LEDGER_NAME).is_file() and not has_header(path):
+        raise LedgerError(f"{path}: expected a run, got one that was ended before its first episode; run it again")
+    content = read_ledger(path)
+    results = {key: result_of(record) for key, record in content.episodes.items()}
+    header, rule = content.header, None
+    if (path / STOPPING).is_file():
+        stopping = _json(path / STOPPING)
+        results = {key: results[key] for key in stopping["order"][: stopping["counted"]] if key in results}
+        rule = str(stopping["rule"])
+    plan = _plan(header)
+    ordered = _ordered(results, plan)
+    return Arm(
+        name,
+        header["identity"],
+        ordered,
+        len(results) if rule is not None else None if plan is None else len(plan),
+        bool(header.get("is_starved")),
+        machine_dependence(header["identity"]),
+        rule,
+    )
+
+
+def _plan(header: Mapping[str, Any]) -> list[str] | None:
+    """Ids of the episodes that a run plans; None where its configuration cannot be read here any more."""
+    try:
+        return [spec.episode_id for spec in plan_of(load_config(header["config"]))]
+    except (ConfigError, SetupError, ImportError):
+        return None
+
+
+def _ordered(results: Mapping[str, EpisodeResult], plan: Sequence[str] | None) -> dict[str, EpisodeResult]:
+    if plan is not None and set(results) <= set(plan):
+        return {key: results[key] for key in plan if key in results}
+    specs = {key: result.spec for key, result in results.items()}
+    order = sorted(specs, key=lambda key: (specs[key].suite, specs[key].task_id, specs[key].init_state_id, key))
+    return {key: results[key] for key in order}
+
+
+def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
+    """Each of the others against the first, and all at once where they are three or more.
+
+    Raises:
+        ConfigError: an allowed key is none in which they differ.
+    """
+    questions = [question_of(arms[0], other, asked.allowed, is_paired=asked.is_paired) for other in arms[1:]]
+    _check_allowed(asked.allowed, [d for question in questions for d in question.differences])
+    lines: list[str] = []
+    for other, question in zip(arms[1:], questions, strict=True):
+        if question.refused:
+            lines += refusal_lines(arms[0].name, other.name, question.refused, is_paired=asked.is_paired)
+    if not lines and any(not _common(arms[0], other, is_paired=asked.is_paired) for other in arms[1:]):
+        lines = ["not comparable: no episode ended on both sides; finish the runs by ray-eval run --resume"]
+    if lines:
+        return Refusal(tuple(lines))
+    pairs = tuple(
+        compare_pair(arms[0], other, question, asked.alpha, asked.margin)
+        for other, question in zip(arms[1:], questions, strict=True)
+    )
+    several = compare_several(arms, asked.alpha) if len(arms) > 2 and asked.is_paired else None
+    return Report(pairs, several, target=asked.target)
+
+
+def _common(first: Arm, second: Arm, *, is_paired: bool) -> bool:
+    return bool(first.ended.keys() & second.ended.keys() if is_paired else first.ended and second.ended)
+
+
+def _check_allowed(allowed: Sequence[str], found: Sequence[Difference]) -> None:
+    for key in allowed:
+        if not any(d.key == key or d.key.startswith(f"{key}.") for d in found):
+            keys = ", ".join(dict.fromkeys(d.key for d in found)) or "nothing"
+            raise ConfigError(f"--allow {key}: expected a key in which the runs differ ({keys}), got another; drop it")

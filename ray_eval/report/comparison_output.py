@@ -1,0 +1,221 @@
+"""A comparison as a table, JSON, CSV and one HTML page; pure functions of what was found."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ray_eval.report.comparison import Group, PairComparison, SeveralComparison
+from ray_eval.report.metrics import rounded
+from ray_eval.report.wording import TARGET, difference_lines, points, several_lines, verdict_sentence
+
+SCHEMA_VERSION = 1
+"""Version of the layout of a comparison's JSON."""
+_COLUMNS = ("group", "A", "B", "differ", "A only", "B only", "B - A", "95 % interval", "p", "Holm p")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that one call of `compare` found."""
+
+    pairs: tuple[PairComparison, ...]
+    """Each of the others against the first."""
+    several: SeveralComparison | None
+    """All of them at once, where there are three or more."""
+    remarks: tuple[str, ...] = ()
+    """Lines about what the comparison is of."""
+    target: float = TARGET
+    """Difference that sentences speak of."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was shown, a line each."""
+        lines = [verdict_sentence(pair, self.target) for pair in self.pairs]
+        return lines if self.several is None else [*several_lines(self.several, self.pairs[0].alpha), *lines]
+
+
+def comparison_table(found: PairComparison) -> Table:
+    """A row per task, per suite, and for all."""
+    title = f"A = {found.first}, B = {found.second}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for index, column in enumerate(_COLUMNS):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    level = found.groups[0].level
+    for group in found.groups:
+        if group.level != level:
+            table.add_section()
+            level = group.level
+        table.add_row(*(Text(cell) for cell in _cells(group)))
+    return table
+
+
+def _cells(group: Group) -> tuple[str, ...]:
+    interval = group.interval
+    bounds = "-" if interval is None else f"{points(interval.low, signed=True)} to {points(interval.high, signed=True)}"
+    return (
+        group.name,
+        f"{group.first_successes}/{group.first_n}",
+        f"{group.second_successes}/{group.second_n}",
+        *("-" if value is None else str(value) for value in (group.discordant, group.only_first, group.only_second)),
+        "-" if group.difference is None else points(group.difference, signed=True),
+        bounds,
+        _p(group.p_value),
+        "-" if group.level == "all" else _p(group.adjusted_p_value),
+    )
+
+
+def _p(value: float) -> str:
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def flip_lines(found: PairComparison, most: int = 40) -> list[str]:
+    """Episodes that did not end alike, by task."""
+    lines: list[str] = []
+    for task in dict.fromkeys(flip.episode_id.rpartition("/")[0] for flip in found.flips):
+        flips = [flip for flip in found.flips if flip.episode_id.rpartition("/")[0] == task]
+        told = ", ".join(f"{flip.episode_id.rpartition('/')[2]} {flip.first} -> {flip.second}" for flip in flips)
+        lines.append(f"  {task}: {told}")
+    return lines if len(lines) <= most else [*lines[:most], f"  and {len(lines) - most} tasks more"]
+
+
+def report_values(report: Report) -> dict[str, Any]:
+    """The report as JSON values."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "comparisons": [_pair_values(pair, report.target) for pair in report.pairs],
+        "several": None if report.several is None else _several_values(report.several),
+        "remarks": list(report.remarks),
+        "sentences": report.sentences,
+    }
+
+
+def _pair_values(pair: PairComparison, target: float) -> dict[str, Any]:
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "verdict": str(pair.verdict),
+        "sentence": verdict_sentence(pair, target),
+        "is_paired": pair.question.is_paired,
+        "alpha": pair.alpha,
+        "margin": pair.margin,
+        "allowed": list(pair.question.allowed),
+        "differences": [dataclasses.asdict(difference) for difference in pair.question.differences],
+        "identical_trajectories": pair.identical,
+        "groups": [group_row(group) for group in pair.groups],
+        "flipped": [dataclasses.asdict(flip) for flip in pair.flips],
+    }
+
+
+def _several_values(several: SeveralComparison) -> dict[str, Any]:
+    return {
+        "names": list(several.names),
+        "n": several.n,
+        "cochran_q": rounded(several.q.statistic),
+        "degrees_of_freedom": several.q.degrees_of_freedom,
+        "p_value": several.q.p_value,
+        "pairwise": [
+            {
+                "first": test.first,
+                "second": test.second,
+                "only_first": test.counts.only_first,
+                "only_second": test.counts.only_second,
+                "p_value": test.p_value,
+                "adjusted_p_value": test.adjusted_p_value,
+            }
+            for test in several.pairwise
+        ],
+        "not_told_from_best": list(several.best),
+    }
+
+
+def group_row(group: Group) -> dict[str, Any]:
+    """A group as flat JSON values."""
+    interval = group.interval
+    values = dataclasses.asdict(group)
+    del values["interval"]
+    return {
+        **values,
+        "difference": rounded(group.difference),
+        "interval_low": None if interval is None else rounded(interval.low),
+        "interval_high": None if interval is None else rounded(interval.high),
+        "interval_method": None if interval is None else interval.method,
+    }
+
+
+def json_text(report: Report) -> str:
+    """The report as JSON, the same bytes for the same runs."""
+    return json.dumps(report_values(report), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def groups_csv(report: Report) -> str:
+    """A row per comparison and group."""
+    rows = [
+        {"first": pair.first, "second": pair.second, **group_row(group)}
+        for pair in report.pairs
+        for group in pair.groups
+    ]
+    # The arms' names are columns; a group's own are its name and its level.
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}"
+    "td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
+    "td:first-child,th:first-child{text-align:left}tr.suite,tr.all{font-weight:600}"
+    ".said{font-size:1.15rem;border-left:4px solid #0072B2;padding-left:1rem}code{background:#f4f4f4;padding:0 .2rem}"
+)
+
+
+def html_text(report: Report) -> str:
+    """One page that needs nothing beside it: the sentences, the tables, and the episodes that flipped."""
+    said = "".join(f"<p class=said>{_safe(line)}</p>" for line in report.sentences)
+    remarks = "".join(f"<p>{_safe(line)}</p>" for line in report.remarks)
+    sections = "".join(_section(pair) for pair in report.pairs)
+    head = f"<meta charset=utf-8><title>ray-eval compare</title><style>{_STYLE}</style>"
+    return f"<!doctype html>\n<html lang=en><head>{head}</head><body>{said}{remarks}{sections}</body></html>\n"
+
+
+def _section(pair: PairComparison) -> str:
+    header = "".join(f"<th>{_safe(column)}</th>" for column in _COLUMNS)
+    rows = "".join(
+        f"<tr class={group.level}>{''.join(f'<td>{_safe(cell)}</td>' for cell in _cells(group))}</tr>"
+        for group in pair.groups
+    )
+    lines = "".join(f"<li>{_safe(line)}</li>" for line in difference_lines(pair.question.differences))
+    flips = "".join(_flip_row(pair, flip.episode_id, flip.first, flip.second) for flip in pair.flips)
+    flipped = (
+        f"<h3>Episodes that flipped</h3><table><tr><th>episode<th>A<th>B<th>look</tr>{flips}</table>" if flips else ""
+    )
+    title = f"<h2>A = {_safe(pair.first)}, B = {_safe(pair.second)}</h2>"
+    return f"{title}<table><tr>{header}</tr>{rows}</table>{flipped}<h3>What differs</h3><ul>{lines}</ul>"
+
+
+def _flip_row(pair: PairComparison, episode_id: str, first: str, second: str) -> str:
+    command = f"ray-eval episode {pair.second} {episode_id} --video B.mp4"
+    cells = (episode_id, first, second)
+    return f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in cells)}<td><code>{_safe(command)}</code></td></tr>"
+
+
+def _safe(text: str) -> str:
+    return html.escape(text)
+
+
+def written(report: Report, kinds: Sequence[str]) -> dict[str, str]:
+    """Texts of the files that were asked for, by kind."""
+    makers = {"json": json_text, "csv": groups_csv, "html": html_text}
+    return {kind: makers[kind](report) for kind in kinds}

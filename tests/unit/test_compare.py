@@ -1,0 +1,278 @@
+"""Runs compared: what is a question, what is shown, what is said of it, and with which exit code."""
+
+import ast
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+from made_runs import made_run
+
+import ray_eval
+from ray_eval.cli import main
+from ray_eval.report.comparison import PairComparison, Verdict, compare_pair
+from ray_eval.report.question import Arm, Kind, Question, kind_of, question_of
+from ray_eval.report.wording import refusal_lines, verdict_sentence
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+
+ALL, NONE = "s" * 15, "f" * 15
+
+
+def compared(capsys, *words):
+    code = main(("compare", *map(str, words)))
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def arm(name: str, outcomes: str, **identity) -> Arm:
+    specs = [EpisodeSpec("fake", 0, index, 7, 100) for index in range(len(outcomes))]
+    results = {
+        spec.episode_id: EpisodeResult(spec, Outcome.SUCCESS if letter == "s" else Outcome.FAILURE, "t", 5)
+        for spec, letter in zip(specs, outcomes, strict=True)
+    }
+    return Arm(name, identity, results, len(results))
+
+
+def pair(first: str, second: str, margin: float | None = None) -> PairComparison:
+    one, other = arm("A", first), arm("B", second)
+    return compare_pair(one, other, question_of(one, other, (), is_paired=True), 0.05, margin)
+
+
+def test_a_run_against_itself_cannot_be_told_and_says_that_it_is_the_same(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", ALL)
+    code, out, _ = compared(capsys, one, other)
+    assert code == 3
+    assert "cannot tell: the two runs are identical, all 15 trajectories to the bit" in out
+    assert "142 more episodes would show a difference of 5 points with probability 0.8" in out
+
+
+def test_fewer_successes_on_the_same_episodes_are_worse_and_the_flips_are_named(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", "f" * 6 + "s" * 9, "policy.chunk_len=4")
+    code, out, _ = compared(capsys, one, other)
+    assert code == 1
+    assert "b is worse than a: 6 pairs of 15 differ (0 for b, 6 for a), exact McNemar p = 0.031" in out
+    assert "question: policy.chunk_len: 10 | 4" in out
+    assert "  fake/1: 0 success -> failure" in out
+    assert compared(capsys, other, one)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environment", "key"),
+    [
+        ((), {"mujoco": "3.3.0"}, "environment.mujoco"),
+        (("seed=3",), {}, "seed"),
+        (("protocol.env_seed=8",), {}, "protocol.env_seed"),
+        ((), {"content_bddl": "x"}, None),
+        (("protocol.max_steps=8",), {}, "protocol.max_steps.fake"),
+        (("protocol.settle_steps=3",), {}, "protocol.settle_steps"),
+        (("tasks=[0,1]",), {}, "episodes"),
+    ],
+)
+def test_what_is_no_question_is_refused_with_its_key_or_noted(tmp_path, capsys, overrides, environment, key):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", ALL, *overrides, **environment)
+    code, out, err = compared(capsys, one, other)
+    if key is None:
+        assert code == 3
+        assert "note: environment.content_bddl: not recorded | " in out
+        return
+    assert code == 4
+    assert f"--allow {key}" in err
+    code, out, _ = compared(capsys, one, other, "--allow", key)
+    assert code == 3
+    assert f"allowed to differ: {key}" in out
+
+
+def test_another_simulator_may_be_compared_by_counts_and_another_budget_may_not(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", NONE, mujoco="3.3.0")
+    code, _, err = compared(capsys, one, other)
+    assert (code, "--unpaired compares the counts" in err) == (4, True)
+    code, out, _ = compared(capsys, one, other, "--unpaired")
+    assert code == 1
+    assert "counts of other episodes, score test p" in out
+    third = made_run(tmp_path / "c", ALL, "protocol.max_steps=8")
+    assert compared(capsys, one, third, "--unpaired")[0] == 4
+
+
+def test_unknown_keys_of_the_simulator_make_it_no_question_and_those_of_the_policy_are_it():
+    def kind(key):
+        return kind_of(key, {key: 1}, {key: 2})
+
+    assert kind("environment.policy_torch") is Kind.QUESTION
+    assert kind("environment.code_libero") is Kind.PAIRING
+    assert kind("simulator.success") is Kind.CONFOUNDER
+    assert kind("protocol.images.resize") is Kind.QUESTION
+    assert kind_of("environment.renderer", {"environment.renderer": None}, {"environment.renderer": "x"}) is Kind.NOTE
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "canary", "header", "key", "says"),
+    [
+        ("s" * 9, "", None, "incomplete", "6 of 15 episodes not run; finish it by ray-eval run --resume"),
+        ("s" * 14 + "e", "", None, "incomplete", "1 errors"),
+        (ALL, "0123", None, "mixed", "run it on machines of one kind"),
+        (ALL, "", {"is_starved": True}, "starved", "shorten the latency"),
+    ],
+)
+def test_a_run_in_a_bad_state_is_refused_with_what_to_do(tmp_path, capsys, outcomes, canary, header, key, says):
+    one = made_run(tmp_path / "a", ALL)
+    other = made_run(tmp_path / "b", outcomes, canary=canary, header=header)
+    code, _, err = compared(capsys, one, other)
+    assert code == 4
+    assert says in err
+    allowed = ["--allow", key, *(["--allow", "episodes"] if len(outcomes) < 15 else [])]
+    assert compared(capsys, one, other, *allowed)[0] == 3
+
+
+def test_what_is_not_reproducible_or_repeated_is_noted(tmp_path, capsys):
+    one = made_run(tmp_path / "a", ALL, "repeats=2", "episodes_per_task=2")
+    other = made_run(tmp_path / "b", ALL, "repeats=2", "episodes_per_task=2", is_reproducible=False)
+    code, out, _ = compared(capsys, one, other, "--allow", "incomplete")
+    assert code in {2, 3}
+    code, out, _ = compared(capsys, one, other)
+    assert code == 3
+    assert "note: not reproducible: b" in out
+    assert "repeats of an init state are taken as independent" in out
+
+
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", ALL)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "episodes.jsonl").write_text('{"kind": "hea')
+    old = made_run(tmp_path / "old", ALL, header={"schema_version": 0})
+    for words, says in (
+        ([one], "expected two runs or more"),
+        ([one, one], "got one twice"),
+        ([one, tmp_path], "expected a run's folder"),
+        ([one, tmp_path / "begun"], "ended before its first episode"),
+        ([one, old], "use the version that wrote it"),
+        ([one, other, "--allow", "seed"], "--allow seed: expected a key in which the runs differ"),
+        ([one, other, "--margin", "-1"], "--margin: expected above 0"),
+        ([one, other, "--json", "/proc/x.json"], "--json /proc/x.json: expected a file"),
+    ):
+        code, _, err = compared(capsys, *words)
+        assert (code, says in err, err.count("\n")) == (2, True, 1), err
+
+
+def test_nothing_in_common_and_nothing_at_all_are_not_comparable(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a", "", "tasks=[0]"), made_run(tmp_path / "b", "s" * 5, "tasks=[0]")
+    code, _, err = compared(capsys, one, other, "--allow", "episodes", "--allow", "incomplete")
+    assert (code, "no episode ended on both sides" in err) == (4, True)
+
+
+def test_one_pair_is_compared_and_tells_nothing(tmp_path, capsys):
+    few = ("tasks=[0]", "episodes_per_task=1")
+    code, out, _ = compared(capsys, made_run(tmp_path / "a", "s", *few), made_run(tmp_path / "b", "f", *few))
+    assert code == 3
+    assert "cannot tell: 1 pair of 1 differs (0 for b, 1 for a)" in out
+
+
+def test_three_runs_have_cochrans_q_and_the_set_that_cannot_be_told_from_the_best(tmp_path, capsys):
+    runs = [
+        made_run(tmp_path / "a", ALL),
+        made_run(tmp_path / "b", "f" * 8 + "s" * 7),
+        made_run(tmp_path / "c", "f" + "s" * 14),
+    ]
+    code, out, _ = compared(capsys, *runs)
+    assert code == 1
+    assert "they are not all the same" in out
+    assert "cannot be told from the best: a, c" in out
+
+
+def test_a_sweep_stands_for_its_points(tmp_path, capsys):
+    for name in ("0", "1"):
+        made_run(tmp_path / "points" / name, ALL)
+    points = [{"folder": f"points/{name}", "values": {}} for name in ("0", "1")]
+    (tmp_path / "sweep.json").write_text(json.dumps({"axes": {}, "points": points}))
+    assert compared(capsys, tmp_path)[0] == 3
+
+
+def test_the_files_hold_what_the_terminal_shows(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a<b>", ALL), made_run(tmp_path / "b", "f" * 6 + "s" * 9)
+    files = [tmp_path / name for name in ("x.json", "x.csv", "x.html")]
+    words = itertools.chain(*zip(("--json", "--csv", "--html"), files, strict=True))
+    _, out, _ = compared(capsys, one, other, *words)
+    values = json.loads(files[0].read_text())
+    (found,) = values["comparisons"]
+    assert found["verdict"] == "worse"
+    assert found["sentence"] in out
+    assert [flip["episode_id"] for flip in found["flipped"]] == [f"fake/0/{i}" for i in range(5)] + ["fake/1/0"]
+    assert files[1].read_text().count("\n") == 1 + 3 + 1
+    page = files[2].read_text()
+    assert "a&lt;b&gt;" in page
+    assert "ray-eval episode b fake/0/0 --video" in page
+    assert "<script" not in page
+
+
+def test_a_margin_makes_as_good_what_is_not_much_worse():
+    assert pair("s" * 200, "s" * 200, 0.03).verdict is Verdict.WITHIN_MARGIN
+    assert pair("s" * 20, "s" * 20, 0.03).verdict is Verdict.CANNOT_TELL
+    slightly = pair("s" * 1000, "f" * 12 + "s" * 988, 0.03)
+    assert slightly.verdict is Verdict.WITHIN_MARGIN
+    assert verdict_sentence(slightly).startswith("B succeeds less often than A, by less than the margin of 3 points")
+    assert pair("f" * 30 + "s" * 30, "s" * 60, 0.03).verdict is Verdict.BETTER
+
+
+WORDS = re.compile(r"\b(better|worse|superior|inferior|outperforms|beats|equal to)\b")
+
+
+def test_better_and_worse_stand_only_where_a_test_rejected():
+    for won, lost, margin in itertools.product(range(12), range(12), (None, 0.05, 0.5)):
+        found = pair("s" * lost + "f" * won + "s" * 30, "f" * lost + "s" * won + "s" * 30, margin)
+        said = WORDS.findall(verdict_sentence(found))
+        rejected = found.overall.p_value <= 0.05
+        assert not said or rejected, verdict_sentence(found)
+        if said:
+            assert said == ["better" if won > lost else "worse"]
+
+
+def test_no_module_but_one_has_sentences_with_such_words():
+    folder = Path(ray_eval.__file__).parent
+    makers = [folder / name for name in ("cli_decide.py", "driver/compare.py", "report/comparison_output.py")]
+    makers += [folder / "report" / name for name in ("question.py", "comparison.py", "paired.py", "sweep.py")]
+    for path in makers:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(part.value for part in node.values if isinstance(part, ast.Constant))
+                assert not WORDS.search(text), f"{path}: {text}"
+
+
+def test_a_refusal_names_every_key_once():
+    one, other = arm("A", "ss", seed=1, suite="x"), arm("B", "ss", seed=2, suite="x")
+    found = question_of(one, other, (), is_paired=True)
+    assert isinstance(found, Question)
+    assert refusal_lines("A", "B", found.refused, is_paired=True)[-1].endswith("--allow seed")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--rate", "90", "--discordant", "15"], 0, "498 pairs show a difference of 5 points with probability 0.8"),
+        (["--rate", "90", "--discordant", "15", "--episodes", "500"], 0, "500 pairs: 5 points with probability 0.80"),
+        (["--rate", "90", "--discordant", "3"], 0, "no number of pairs shows a difference of 5 points"),
+        (["--rate", "90"], 0, "as if the two outcomes of an episode were independent"),
+        ([], 2, "write --rate 90 --discordant 10"),
+        (["--rate", "90", "--episodes", "0"], 2, "--episodes: expected at least 1"),
+        (["--rate", "90", "--discordant", "103"], 2, "--discordant: expected 0 to 100"),
+        (["--rate", "90", "--difference", "0"], 2, "--difference: expected above 0"),
+    ],
+)
+def test_power_says_how_many_episodes_show_a_difference(words, code, says, capsys):
+    assert main(("power", *words)) == code
+    shown = capsys.readouterr()
+    assert says in shown.out + shown.err
+
+
+def test_power_takes_pilot_runs(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", "f" * 3 + "s" * 12)
+    assert main(("power", str(one), str(other))) == 0
+    assert "a and b: success 100.0 %, 20 % of pairs differ" in capsys.readouterr().out
+    assert main(("power", str(other))) == 0
+    assert "b, as if the two outcomes" in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_it_could_show(capsys):
+    assert main(("run", "suite=fake", "policy=random", "--dry-run")) == 0
+    shown = capsys.readouterr().out
+    assert "# 15 episodes: a rate to +-" in shown
+    assert "against another run on the same episodes, with probability 0.8" in shown
