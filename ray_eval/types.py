@@ -26,6 +26,8 @@ ACTION = "action"
 
 IMAGE_PREFIX = "observation.images."
 """Begins the key of every camera: `observation.images.<camera>`, (H, W, 3) uint8 RGB."""
+SINGLE_IMAGE = "observation.image"
+"""Key of the camera of a simulator with one, as LeRobot's PushT and Meta-World have it."""
 IMAGE_KEYS = (IMAGE, WRIST_IMAGE)
 OBSERVATION_KEYS = (IMAGE, WRIST_IMAGE, STATE, ENVIRONMENT_STATE)
 
@@ -215,27 +217,6 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a package, or a folder of data, is in one process, and what it is."""
-
-    place: str
-    """Its folder, or its file where it is a single one; empty where there is none."""
-    digest: str = ""
-    """Digest of its Python files and compiled libraries by their names within it: equal for equal installations in
-    different places. Empty where there is none, and for data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What one process would make episodes of."""
-
-    origins: Mapping[str, Origin]
-    """By package or folder."""
-    identity: Mapping[str, Any]
-    """What else decides the numbers, by key: `Simulator.identity`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Canary:
     """SHA-256 of what a machine makes of fixed inputs, by part; equal where results are interchangeable."""
 
@@ -271,7 +252,7 @@ class CameraSpec:
     """One camera of an env."""
 
     key: str
-    """`observation.images.<camera>`: the key that its image has in an observation."""
+    """`observation.images.<camera>` or `observation.image`: the key that its image has in an observation."""
     name: str
     """The simulator's own name of it."""
     height_px: int
@@ -356,7 +337,7 @@ class EnvSpec:
 
 def is_image(key: str) -> bool:
     """Whether an observation key is a camera's."""
-    return key.startswith(IMAGE_PREFIX)
+    return key == SINGLE_IMAGE or key.startswith(IMAGE_PREFIX)
 
 
 class Outcome(enum.StrEnum):

@@ -54,13 +54,19 @@ OWNERS = {
     "numba": ("envs/",),
     "llvmlite": ("envs/",),
     "gymnasium": ("envs/",),
+    "metaworld": ("envs/metaworld/",),
+    "gym_aloha": ("envs/aloha/",),
+    "dm_control": ("envs/aloha/",),
+    "gym_pusht": ("envs/pusht/",),
+    "pymunk": ("envs/pusht/",),
+    "shapely": ("envs/pusht/",),
     "torch": ("policies/", "serving/"),
     "scipy": ("stats/",),
     "matplotlib": ("report/figures",),
     "pyarrow": ("report/trace",),
     "rich": ("report/", "cli", "driver/", "bench/"),
 }
-DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "contents", "libero.gl", "libero.versions"}
+DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "libero.gl", "libero.versions"}
 
 
 def modules() -> list[Path]:

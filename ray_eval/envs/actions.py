@@ -1,4 +1,4 @@
-"""A policy's action as the simulator executes it: seven numbers, the last one the gripper's."""
+"""A policy's action as the simulator executes it; in LIBERO seven numbers, the last one the gripper's."""
 
 from __future__ import annotations
 
@@ -59,10 +59,20 @@ def native_action(action: Array, gripper: GripperTransform) -> FloatArray:
     Raises:
         ContractError: the shape is another, or a number is not finite.
     """
+    native = checked_action(action, ACTION_DIM)
+    native[-1] = GRIPPER_TRANSFORMS[gripper](float(native[-1]))
+    return native
+
+
+def checked_action(action: Array, dim: int) -> FloatArray:
+    """A policy's (dim,) action as float64, a copy.
+
+    Raises:
+        ContractError: the shape is another, or a number is not finite.
+    """
     native = np.array(action, dtype=np.float64)
-    if native.shape != (ACTION_DIM,):
-        raise ContractError(f"action: expected shape ({ACTION_DIM},), got {native.shape}; check its action_dim")
+    if native.shape != (dim,):
+        raise ContractError(f"action: expected shape ({dim},), got {native.shape}; check its action_dim")
     if not np.isfinite(native).all():
         raise ContractError(f"action: expected finite numbers, got {native.tolist()}; check its normalisation")
-    native[-1] = GRIPPER_TRANSFORMS[gripper](float(native[-1]))
     return native

@@ -19,6 +19,9 @@ ENTRY_POINT: Final = "ray_eval.simulators"
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "fake": "ray_eval.envs.fake:FakeSimulator",
+        "aloha": "ray_eval.envs.aloha.simulator:AlohaSimulator",
+        "metaworld": "ray_eval.envs.metaworld.simulator:MetaworldSimulator",
+        "pusht": "ray_eval.envs.pusht.simulator:PushtSimulator",
         "libero": "ray_eval.envs.libero.simulator:LiberoSimulator",
     }
 )
