@@ -14,6 +14,7 @@ from ray_eval.types import (
     EpisodeSpec,
     FloatArray,
     Observation,
+    Origin,
     PolicySpec,
     StepResult,
     TaskEntry,
@@ -199,6 +200,15 @@ class Simulator(Protocol):
         """What else decides the numbers of these episodes, JSON values by key: digests of files, goal vectors.
 
         Part of the run's identity as `environment.<key>`. Versions, settings and `EnvSpec` are there already.
+        """
+        ...
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Where the packages behind an episode are imported from and what is in them, as this process finds them.
+
+        Asked in the driver and in workers, which have to agree by content; part of the run's identity as
+        `environment.code_<name>`, by content alone. One without a digest (a folder of data) is only shown, where
+        `identity` differs. `envs.origins.origins` makes them of modules' names.
         """
         ...
 

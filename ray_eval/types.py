@@ -217,6 +217,27 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a package, or a folder of data, is in one process, and what it is."""
+
+    place: str
+    """Its folder, or its file where it is a single one; empty where there is none."""
+    digest: str = ""
+    """Digest of its Python files and compiled libraries by their names within it: equal for equal installations in
+    different places. Empty where there is none, and for data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What one process would make episodes of."""
+
+    origins: Mapping[str, Origin]
+    """By package or folder."""
+    identity: Mapping[str, Any]
+    """What else decides the numbers, by key: `Simulator.identity`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Canary:
     """SHA-256 of what a machine makes of fixed inputs, by part; equal where results are interchangeable."""
 

@@ -66,7 +66,7 @@ OWNERS = {
     "pyarrow": ("report/trace",),
     "rich": ("report/", "cli", "driver/", "bench/"),
 }
-DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "libero.gl", "libero.versions"}
+DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "contents", "libero.gl", "libero.versions"}
 
 
 def modules() -> list[Path]:

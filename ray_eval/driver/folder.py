@@ -12,6 +12,7 @@ from typing import Any
 
 from ray_eval.config import EvalConfig, to_yaml
 from ray_eval.driver.canaries import IDENTITY_PREFIX
+from ray_eval.driver.identity_keys import IDENTITY_VERSION, is_older_than, recorded_version
 from ray_eval.driver.locks import Lock
 from ray_eval.errors import ConfigError, LedgerError
 from ray_eval.report.ledger import (
@@ -72,6 +73,7 @@ def make_header(
     return {
         "kind": "header",
         "schema_version": SCHEMA_VERSION,
+        "identity_version": IDENTITY_VERSION,
         "identity_sha256": hashlib.sha256(canonical.encode()).hexdigest(),
         "identity": identity,
         "config": config.resolved(),
@@ -130,7 +132,7 @@ class RunFolder:
         if self._found is not None:
             recorded = self._found.header["identity"]
             configured = {key: value for key, value in recorded.items() if not key.startswith(ENVIRONMENT_PREFIX)}
-            check_identity(configured, config.identity(), self.path)
+            check_identity(configured, config.identity(), self.path, version=recorded_version(self._found.header))
 
     def open_ledger(self, config: EvalConfig, header: Mapping[str, Any]) -> None:
         """Writes the configuration and the header, or checks a resumed run's against them.
@@ -145,7 +147,8 @@ class RunFolder:
             )
         if self._found is not None:
             allow_mixed = config.limits.allow_mixed
-            check_identity(self._found.header["identity"], header["identity"], self.path, allow_mixed=allow_mixed)
+            recorded, version = self._found.header["identity"], recorded_version(self._found.header)
+            check_identity(recorded, header["identity"], self.path, allow_mixed=allow_mixed, version=version)
             self._writer = LedgerWriter(self.path, keep_bytes=self._found.whole_bytes)
             self._session = {"kind": "session", "provenance": header["provenance"]}
             return
@@ -204,16 +207,24 @@ def _is_final(record: Mapping[str, Any]) -> bool:
 
 
 def check_identity(
-    recorded: Mapping[str, Any], present: Mapping[str, Any], path: Path, *, allow_mixed: bool = False
+    recorded: Mapping[str, Any],
+    present: Mapping[str, Any],
+    path: Path,
+    *,
+    allow_mixed: bool = False,
+    version: int = IDENTITY_VERSION,
 ) -> None:
     """Compares the identity of a recorded run with that of the one that would go on with it.
+
+    What a ledger of an earlier `version` could not say (see `identity_keys`) is no difference.
 
     Raises:
         ConfigError: they differ; the message names every key that does. With `allow_mixed` canaries may.
     """
     keys = sorted(recorded.keys() | present.keys())
     canaries = tuple(key for key in keys if key.startswith(_CANARY_KEYS))
-    free = canaries if allow_mixed else ()
+    silent = tuple(key for key in keys if key not in recorded and is_older_than(version, key, present[key]))
+    free = (*silent, *(canaries if allow_mixed else ()))
     differing = [key for key in keys if key not in free and _as_text(recorded, key) != _as_text(present, key)]
     if differing:
         lines = "".join(f"\n  {key}: {recorded.get(key)!r} there, {present.get(key)!r} now" for key in differing)

@@ -20,6 +20,7 @@ from ray_eval.config import AUTO_ADDRESS, EvalConfig
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import Cluster, lateness, local_workers, ray_session, worker_count
+from ray_eval.driver.contents import OwnContents, check_contents, content_identity, where_from
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
 from ray_eval.driver.joining import AUTH_MODE, TOKEN_PATH
@@ -158,11 +159,13 @@ class Part:
         self.plan = plan
         self.folder = folder
         self.settings: RolloutSettings
+        self.contents: OwnContents
         self._header: Mapping[str, Any] | None = folder.recorded_header
         folder.check_config(config)
         # What a finished run was run with need not be there any more.
         if not self.is_finished:
             check_execution(config)
+            self.contents = OwnContents.of(plan)
 
     @property
     def is_finished(self) -> bool:
@@ -249,6 +252,8 @@ class Session:
         A worker runs a task's episodes of all parts before it builds the next task's simulator.
         """
         self._parts = parts
+        self._episodes = tuple(dict.fromkeys(spec for part in parts for spec in part.plan))
+        self._contents = OwnContents.of(self._episodes)
         self._scheduler = Scheduler(max_attempts=self._config.limits.max_attempts)
         self._view = RunView([spec for part in parts for spec in part.plan])
         self._set_up()
@@ -272,6 +277,7 @@ class Session:
         self._choose_backend()
         if not self._workers:
             self._start_workers()
+        looked = {name: worker.look.remote(self._episodes) for name, worker in self._workers.items()}
         with self._phase(f"loading {self._policies.names}", is_told=is_new):
             spec = self._policies.spec()
             about_policy = self._policies.describe()
@@ -285,6 +291,7 @@ class Session:
         if unknown:
             with self._progress.phase(f"starting {len(unknown)} worker{'s'[: len(unknown) > 1]}"):
                 self._described |= self._cluster.wait_for_workers(unknown)
+        self._compare_contents(looked)
         canaries = self._compare_machines(spec, is_told=is_new)
         self._ask_newcomers_again()
         remarks += self._preflight(settings)
@@ -297,8 +304,10 @@ class Session:
             # By the clock the same run again gives other episodes.
             timed = {} if given.fps is None else {"is_reproducible": False}
             identity = {**environment, **latency.identity, **aggregation_identity(given.rules.aggregate), **timed}
+            identity |= content_identity(part.contents.get())
             if renderer is not None:
                 identity |= preprocessing_identity(described, given.env.recipe)
+            origin["places"] = where_from(part.contents.get())
             header = make_header(part.config, identity, origin, is_starved=is_starved(given.rules, latency.section))
             part.open(dataclasses.replace(given, canaries=admitted), header)
             if part.folder.version_changes:
@@ -425,6 +434,15 @@ class Session:
     def _phase(self, text: str, *, is_told: bool) -> contextlib.AbstractContextManager[None]:
         """What is being waited for; not told of where it was done before, and the answer is there at once."""
         return self._progress.phase(text) if is_told else contextlib.nullcontext()
+
+    def _compare_contents(self, asked: Mapping[str, ray.ObjectRef[Any]]) -> None:
+        """Passes when the workers make the parts' episodes of what the driver planned with.
+
+        Raises:
+            SetupError: one imports other packages, or finds other files.
+        """
+        found = self._cluster.ask_all(asked)
+        check_contents(self._contents.get(), found, {name: self._described[name]["host"] for name in found})
 
     def _compare_machines(self, spec: PolicySpec, *, is_told: bool) -> list[Canary]:
         """The workers' canaries; none where nothing is simulated.
@@ -567,7 +585,7 @@ class Session:
 
     def _ask_newcomer(self, worker: ActorHandle[Any]) -> ray.ObjectRef[Any]:
         has_pixels = None if self._backend is None else needs_images(self.policy_spec)
-        answer: ray.ObjectRef[Any] = worker.introduce.remote(has_pixels=has_pixels)
+        answer: ray.ObjectRef[Any] = worker.introduce.remote(has_pixels=has_pixels, episodes=self._episodes)
         return answer
 
     def _ask_newcomers_again(self) -> None:
@@ -581,7 +599,7 @@ class Session:
             SetupError: it is not, or could not be started, and nobody else is there or on the way.
         """
         try:
-            description, canary = self._cluster.ask(newcomer.name, answer)
+            description, canary, found = self._cluster.ask(newcomer.name, answer)
         except (SetupError, ray.exceptions.RayError) as error:
             self._cluster.end(newcomer.worker)
             if newcomer.tries < self._config.limits.max_attempts:
@@ -593,6 +611,7 @@ class Session:
         self._described[newcomer.name] = description
         try:
             check_versions([self._described[first]["versions"], description["versions"]])
+            check_contents(self._contents.get(), {newcomer.name: found}, {newcomer.name: description["host"]})
             self._check_canaries({**self._canaries, newcomer.name: canary} if canary else {})
         except SetupError as error:
             self._cluster.end(newcomer.worker)

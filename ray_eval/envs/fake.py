@@ -26,6 +26,7 @@ from ray_eval.types import (
     EnvSpec,
     EpisodeSpec,
     FloatArray,
+    Origin,
     StepResult,
     TaskEntry,
 )
@@ -97,6 +98,10 @@ class FakeSimulator:
 
     def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- there are no files
         """Nothing."""
+        return {}
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Nothing: the env is ray-eval's own."""
         return {}
 
     def version_warning(self) -> str | None:

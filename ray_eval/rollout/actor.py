@@ -7,12 +7,13 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray_eval.envs import import_simulator, make_env
 from ray_eval.envs.catalogue import FAKE_SUITE
+from ray_eval.envs.contents import look
 from ray_eval.envs.libero.canary import run_canary
 from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.rollout.built_envs import BuiltEnvs
@@ -23,7 +24,7 @@ from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.preflight import remarks
 from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
-from ray_eval.types import IMAGE_KEYS, Canary, EpisodeResult, EpisodeSpec, PolicySpec
+from ray_eval.types import IMAGE_KEYS, Canary, Contents, EpisodeResult, EpisodeSpec, PolicySpec
 
 DISTRIBUTIONS = (
     "ray-eval",
@@ -169,6 +170,15 @@ class Worker:
         """Where this worker runs, and with which versions."""
         return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions()}
 
+    def look(self, episodes: Sequence[EpisodeSpec]) -> Contents:
+        """What this worker would make these episodes of.
+
+        Raises:
+            ConfigError: a suite or a task is unknown here.
+            SetupError: a package or a file is missing here, or cannot be read.
+        """
+        return look(episodes)
+
     def prepare(self) -> None:
         """Imports the simulator, so that this is done while others get ready."""
         import_simulator()
@@ -179,9 +189,12 @@ class Worker:
             self._canaries[has_pixels] = run_canary(has_pixels=has_pixels)
         return self._canaries[has_pixels]
 
-    def introduce(self, *, has_pixels: bool | None) -> tuple[dict[str, Any], Canary | None]:
-        """`describe` and `canary` in one answer; without a canary where `has_pixels` is None."""
-        return self.describe(), None if has_pixels is None else self.canary(has_pixels=has_pixels)
+    def introduce(
+        self, *, has_pixels: bool | None, episodes: Sequence[EpisodeSpec] = ()
+    ) -> tuple[dict[str, Any], Canary | None, Contents]:
+        """`describe`, `canary` and `look` in one answer; without a canary where `has_pixels` is None."""
+        canary = None if has_pixels is None else self.canary(has_pixels=has_pixels)
+        return self.describe(), canary, self.look(episodes)
 
     def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
         """What looks wrong when the policy sees its first real observation; none of it stops a run.

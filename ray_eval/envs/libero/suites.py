@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from ray_eval.errors import ConfigError, SetupError, did_you_mean
+from ray_eval.foreign import text_of
 from ray_eval.types import FloatArray
 
 _REWORDED_SUITES: Final = ("_lan", "_task")
@@ -83,7 +85,7 @@ def init_state_count(suite: str, task_id: int) -> int:
     return len(init_states(suite, task_id))
 
 
-@functools.lru_cache(maxsize=128)
+@functools.cache
 def init_states(suite: str, task_id: int) -> FloatArray:
     """The task's stored simulator states, (N, 1 + nq + nv) float64: [time, qpos, qvel] each; read-only.
 
@@ -91,6 +93,7 @@ def init_states(suite: str, task_id: int) -> FloatArray:
         ConfigError: the suite or the task is unknown, or its states are not installed.
     """
     task(suite, task_id)
+    libero_folder("init_states")
     try:
         with _quiet():
             states = np.array(_benchmark(suite).get_task_init_states(task_id), dtype=np.float64)
@@ -119,11 +122,51 @@ def _benchmark(suite: str) -> Any:
         return _registry()[suite]()
 
 
+def libero_folder(key: str) -> Path:
+    """The folder that LIBERO takes files of a kind from: `bddl_files`, `init_states` or `assets`.
+
+    Raises:
+        SetupError: its path configuration cannot be read, or the folder is not there; the message names the file that
+            says so.
+    """
+    configuration = path_configuration()
+    place = f"{configuration}" if configuration else "libero"
+    _registry()  # LIBERO is imported there, and what it prints is kept from the terminal
+    try:
+        from libero.libero import get_libero_path
+
+        folder = Path(get_libero_path(key))
+    except (ValueError, TypeError, AssertionError, OSError, UnicodeError) as error:
+        raise SetupError(_path_fault(place, "a mapping of names to folders", text_of(error))) from error
+    except Exception as error:
+        # PyYAML's own root, of which nothing here need know where it is imported.
+        if type(error).__module__.partition(".")[0] != "yaml":
+            raise
+        raise SetupError(_path_fault(place, "YAML", text_of(error))) from error
+    if not folder.is_dir():
+        raise SetupError(_path_fault(place, f"{key} to be a folder", f"{folder}, which is none"))
+    return folder.resolve()
+
+
+def path_configuration() -> Path | None:
+    """The file by which LIBERO's paths are set, where there is one: it names the folders instead of the package."""
+    _registry()
+    from libero import libero
+
+    default = getattr(libero, "libero_config_path", None)
+    if default is None:
+        return None
+    file = Path(os.environ.get("LIBERO_CONFIG_PATH", default)).expanduser() / "config.yaml"
+    return file if file.is_file() else None
+
+
+def _path_fault(place: str, expected: str, got: str) -> str:
+    return f"{place}: expected {expected}, got {' '.join(got.split())}; mend or remove that file, or LIBERO_CONFIG_PATH"
+
+
 @functools.cache
 def _bddl_folder() -> Path:
-    from libero.libero import get_libero_path
-
-    return Path(get_libero_path("bddl_files")).resolve()
+    return libero_folder("bddl_files")
 
 
 @functools.cache
@@ -165,10 +208,8 @@ def _defect(suite: str) -> str:
 
 def _absent_objects(bddl_path: Path) -> set[str]:
     """Custom objects that a scene names and that are not installed."""
-    from libero.libero import get_libero_path
-
     named = set(re.findall(r"-\s+(\w+)", bddl_path.read_text(encoding="utf-8"))).intersection(_CUSTOM_OBJECTS)
-    folder = Path(get_libero_path("assets")) / "custom_objects" if named else Path()
+    folder = libero_folder("assets") / "custom_objects" if named else Path()
     return {name for name in named if not (folder / name / f"{name}.xml").is_file()}
 
 
