@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS_STAMP := $(VENV)/.installed-tests
 LEROBOT := .venv-lerobot
+LEROBOT06 := .venv-lerobot06
 
 .PHONY: setup run test environments nightly lerobot lint format clean
 
@@ -20,13 +21,21 @@ $(TESTS_STAMP): $(STAMP) scripts/install_tests.sh
 	@scripts/install_tests.sh $(VENV)
 	@touch $@
 
-# LeRobot's own code in an environment of its own, for the tests that compare with it
+# LeRobot's own code in environments of its own, for the tests that compare with it: 0.4, and 0.6, which borrows from it
 ifndef RAY_EVAL_LEROBOT_PYTHON
 lerobot: $(LEROBOT)/.installed
+endif
+ifndef RAY_EVAL_LEROBOT06_PYTHON
+lerobot: $(LEROBOT06)/.installed
 endif
 
 $(LEROBOT)/.installed: constraints-lerobot.txt scripts/install_lerobot.sh scripts/torchvision_without_kernels.py
 	@PYTHON="$(PYTHON)" scripts/install_lerobot.sh $(LEROBOT)
+	@touch $@
+
+$(LEROBOT06)/.installed: $(LEROBOT)/.installed constraints-lerobot06.txt scripts/install_lerobot06.sh \
+    scripts/type_variables.py
+	@scripts/install_lerobot06.sh $(LEROBOT06) $(LEROBOT)
 	@touch $@
 
 # ten tasks of libero_object on real LIBERO, one episode each, by the scripted expert
@@ -56,4 +65,4 @@ format: setup
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(LEROBOT) build *.egg-info
+	rm -rf $(VENV) $(LEROBOT) $(LEROBOT06) build *.egg-info

@@ -8,6 +8,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 from ray_eval.errors import ContractError, RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
@@ -38,6 +40,7 @@ PROOF_S = 5.0
 _FREE = "or write serving.determinism=throughput, which promises no bytes"
 _NOISE = f"draw noise from each observation's noise_seed and keep nothing between requests, {_FREE}"
 _MEMORY = f"keep nothing between requests: what is to be remembered goes into the chunk's policy_state, {_FREE}"
+_AHEAD = f"let stage keep nothing: what infer_staged needs of a row belongs into what stage returns, {_FREE}"
 _INVARIANT = "let its spec not say batch_invariant, or write serving.max_batch_size=1"
 
 
@@ -98,9 +101,10 @@ def settle_torch(batching: BatchingSection) -> None:
 def prove(policy: Policy, batching: BatchingSection) -> None:
     """Asks about made-up observations with other neighbours, at other positions, with other fill, and again.
 
-    Then episodes go on to a later step, in turns and alone, with the memory that was handed back. A policy that goes on
-    from its last chunk is asked once more with the rest of that, at several lengths and delays. One that says it is not
-    `is_reproducible` is only tried.
+    A policy that stages its rows has the next one staged before a forward, as when it is served. Then episodes go on to
+    a later step, in turns and alone, with the memory that was handed back. A policy that goes on from its last chunk is
+    asked once more with the rest of that, at several lengths and delays. One that says it is not `is_reproducible` is
+    only tried.
 
     Raises:
         SetupError: an answer breaks the contract, or its bytes change.
@@ -112,7 +116,32 @@ def prove(policy: Policy, batching: BatchingSection) -> None:
         rests = [continued(rows[i], answers[i], 1 + i % 2, delay_steps=i % SEVERAL) for i in sorted(answers)]
         _proved(policy, rests, count, batching)
     if policy.spec.is_reproducible:
+        if isinstance(policy, StagedPolicy):
+            _prove_staged_ahead(policy, rows, answers, batching)
         _prove_in_turns(policy, rows, batching)
+
+
+def _prove_staged_ahead(
+    policy: StagedPolicy, rows: Sequence[Observation], known: Mapping[int, ActionChunk], batching: BatchingSection
+) -> None:
+    """Two rows of known answers, both staged before either is answered, the first staged first and last.
+
+    A thread of its own stages them, as one does where the policy is served.
+    """
+    row_count = BatchSizes(batching, policy.spec).rows(1)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="staging") as staging:
+        for order in ((0, 1), (1, 0)):
+            staged = {i: _staged(policy, staging, rows[i]) for i in (0, 1)}
+            for i in order:
+                (answer,) = _checked_forward(policy, [staged[i]], row_count)
+                _expect_same(policy.spec, known[i], answer, "another is staged before it is answered", _AHEAD)
+
+
+def _staged(policy: StagedPolicy, staging: Executor, row: Observation) -> Any:
+    try:
+        return staging.submit(policy.stage, row).result()
+    except Exception as error:
+        raise _refusal(policy, error) from error
 
 
 def _prove_in_turns(policy: Policy, rows: Sequence[Observation], batching: BatchingSection) -> None:
@@ -275,7 +304,14 @@ def _orders(count: int, row_count: int, is_reproducible: bool) -> list[tuple[str
 def _answers(policy: Policy, rows: Sequence[Observation], row_count: int) -> Sequence[ActionChunk]:
     try:
         staged = [policy.stage(row) for row in rows] if isinstance(policy, StagedPolicy) else rows
-        answers = padded_forward(policy, staged, row_count)
+    except Exception as error:
+        raise _refusal(policy, error, row_count) from error
+    return _checked_forward(policy, staged, row_count)
+
+
+def _checked_forward(policy: Policy, rows: Sequence[Any], row_count: int) -> Sequence[ActionChunk]:
+    try:
+        answers = padded_forward(policy, rows, row_count)
         check_answers(policy.spec, answers, len(rows))
     except Exception as error:
         raise _refusal(policy, error, row_count) from error

@@ -176,6 +176,17 @@ class Normalised(Weighted):
         rows = torch.nn.functional.batch_norm(states, ZERO, ONE, training=len(states) > 1)
         return [ActionChunk(row[None].numpy()) for row in rows]
 
+class Relative(Weighted):
+    # What is staged ahead overwrites the state that the answer is made absolute with.
+    spec = PolicySpec("relative", (STATE,), 1)
+    def stage(self, observation):
+        self.state = observation.arrays[STATE][:7]
+        return observation
+    def infer_staged(self, rows):
+        return [ActionChunk(self.state[None].copy()) for _ in rows]
+    def infer_batch(self, observations):
+        return [chunk for o in observations for chunk in self.infer_staged([self.stage(o)])]
+
 def broken():
     raise KeyError("layer.3")
 
@@ -305,6 +316,12 @@ def test_a_network_in_training_mode_is_refused_at_the_start_and_told_what_to_wri
 INVARIANT = """
 import numpy as np
 from ray_eval.types import STATE, ActionChunk, PolicySpec
+
+def test_a_factory_whose_policy_keeps_a_staged_row_is_refused_at_the_start(users_module):
+    section = TorchPolicySection(entrypoint="users_own:Relative", device="cpu")
+    with pytest.raises(SetupError, match="another is staged before it is answered"):
+        load_policy(section, BatchingSection())
+
 
 class Promising:
     spec = PolicySpec("promising", (STATE,), chunk_len=2, batch_invariant=True, state_dim=9)

@@ -1,4 +1,4 @@
-"""LeRobot's environment: where it is, and how a script of this folder runs in it."""
+"""LeRobot's environments: where they are, and how a script of this folder runs in one."""
 
 import os
 import subprocess
@@ -6,18 +6,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(os.environ.get("RAY_EVAL_LEROBOT_PYTHON", ROOT / ".venv-lerobot" / "bin" / "python"))
+PYTHON_06 = Path(os.environ.get("RAY_EVAL_LEROBOT06_PYTHON", ROOT / ".venv-lerobot06" / "bin" / "python"))
+"""LeRobot 0.6's interpreter; `PYTHON` is 0.4's."""
 HERE = Path(__file__).parent
 
 
 def lerobot_environment(path: str = "") -> dict[str, str]:
-    """Variables of a process in LeRobot's environment: no hub, one thread, and `path` to import from."""
+    """Variables of a process in LeRobot's environment: no hub, one thread, this folder and `path` to import from."""
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {**os.environ, **one_thread, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+    return {
+        **os.environ,
+        **one_thread,
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": f"{HERE}{os.pathsep}{path}",
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
-def run_in_lerobot(script: str, *arguments: object, path: str = "") -> None:
-    """Runs one of this folder's scripts in LeRobot's environment."""
-    command = [PYTHON, "-P", HERE / script, *arguments]
+def run_in_lerobot(script: str, *arguments: object, path: str = "", python: Path = PYTHON) -> None:
+    """Runs one of this folder's scripts in one of LeRobot's environments."""
+    command = [python, "-P", HERE / script, *arguments]
     done = subprocess.run(
         [str(word) for word in command],
         env=lerobot_environment(path),

@@ -50,7 +50,9 @@ def save(folder: Path, kind: str, *images: str, size_px: int = SIZE_PX, off: flo
     policy = get_policy_class(kind)(config)
     if kind == "vqbet":
         policy.vqbet.action_head.vqvae_model.discretized.fill_(True)
-    if kind == "xvla":  # LeRobot leaves this one as memory happens to be
+    if kind == "xvla" and hasattr(
+        policy.model.vlm, "image_projection"
+    ):  # LeRobot 0.4 leaves it as memory happens to be
         torch.nn.init.normal_(policy.model.vlm.image_projection, std=0.1)
     policy.save_pretrained(folder)
     for pipeline in make_pre_post_processors(config, dataset_stats=statistics(*images, off=off)):
@@ -66,6 +68,7 @@ SMALL_ACT = {
     "pretrained_backbone_weights": None,
 }
 SMALL_UNET = {"down_dims": (32, 64), "num_train_timesteps": 20, "num_inference_steps": 4, "crop_shape": (80, 80)}
+SMALL_UNET |= {"pretrained_backbone_weights": None}
 
 
 def act(folder: Path) -> None:
@@ -110,6 +113,7 @@ def diffusion_ddim(folder: Path) -> None:
 def vqbet(folder: Path) -> None:
     small = {"gpt_input_dim": 32, "gpt_output_dim": 32, "gpt_hidden_dim": 32, "gpt_n_layer": 1, "gpt_n_head": 2}
     small |= {"vqvae_embedding_dim": 32, "vqvae_enc_hidden_dim": 32, "crop_shape": (80, 80)}
+    small |= {"pretrained_backbone_weights": None}
     steps = {"n_obs_steps": 4, "n_action_pred_token": 3, "action_chunk_size": 5}
     save(folder, "vqbet", IMAGE, size_px=SMALL_PX, **steps, **small)
 

@@ -366,6 +366,44 @@ def test_rows_are_staged_and_one_that_cannot_be_fails_alone():
     assert [answers[i].actions[0, 0] for i in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
 
 
+@pytest.mark.parametrize("which", [-1, 0], ids=["the latest row", "rows in a queue"])
+def test_a_policy_that_keeps_in_itself_what_it_staged_is_refused(which):
+    class Keeping(Rows):
+        """Adds to an answer a state that it keeps, as LeRobot's relative actions do: that of the wrong row."""
+
+        def __init__(self):
+            super().__init__()
+            self.kept = []
+
+        def stage(self, observation):
+            self.kept = [*self.kept, observation][-2:]
+            return observation
+
+        def infer_staged(self, rows):
+            kept = float(self.kept[which].arrays[STATE][0])
+            self.kept = self.kept[1:] if which == 0 else self.kept
+            return [ActionChunk(c.actions + kept) for c in super().infer_batch(rows)]
+
+        def infer_batch(self, observations):
+            return self.infer_staged([self.stage(row) for row in observations])
+
+    with pytest.raises(SetupError, match=r"apart when another is staged before it is answered; let stage keep nothing"):
+        prove(Keeping(), reproducible(1))
+
+
+def test_a_policy_that_stages_what_it_needs_of_each_row_passes_in_whatever_order_rows_are_answered():
+    class Carrying(Rows):
+        def stage(self, observation):
+            return observation, float(observation.arrays[STATE][0])
+
+        def infer_staged(self, rows):
+            chunks = super().infer_batch([observation for observation, _ in rows])
+            return [ActionChunk(c.actions + kept) for c, (_, kept) in zip(chunks, rows, strict=True)]
+
+    prove(Carrying(), reproducible(1))
+    prove(Carrying(), reproducible(3))
+
+
 @pytest.mark.parametrize("is_short_for_good", [False, True])
 def test_a_row_for_which_memory_ran_out_beside_a_forward_is_staged_again_after_it(is_short_for_good):
     class Short(Staged):

@@ -1,6 +1,5 @@
 """What is known of a LeRobot checkpoint without LeRobot: its files, its inputs, its ranges."""
 
-import contextlib
 import importlib.util
 import json
 from types import SimpleNamespace
@@ -17,7 +16,6 @@ from ray_eval.policies.lerobot.checkpoint import open_checkpoint
 from ray_eval.policies.lerobot.chunking import alike, guidance, is_rtc, set_rtc
 from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.ranges import training_ranges
-from ray_eval.policies.lerobot.weights import check_taken_over
 from ray_eval.sections import RtcSection
 from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE, Observation, PolicySpec
 
@@ -233,79 +231,3 @@ def test_a_prefix_that_is_not_of_the_policys_actions_is_said_to_be_what_it_is(re
     asked = Observation({}, "t", "s", 0, 0, action_raw=rest)
     with pytest.raises(ContractError, match=said):
         guidance(torch, [asked], config, "cpu")
-
-
-def test_weights_that_a_loader_did_not_take_over_are_noticed(tmp_path):
-    import torch
-    from safetensors.torch import save_file
-
-    folder = checkpoint_in(tmp_path / "c", {"type": "pi0"})
-    policy = torch.nn.ModuleDict({"model": torch.nn.Linear(4, 3)})
-    saved = {"weight": policy["model"].weight.detach().clone(), "bias": policy["model"].bias.detach().clone()}
-    save_file(saved, folder / "model.safetensors")
-    checkpoint = open_checkpoint(str(folder), None)
-    check_taken_over(checkpoint, policy)
-    with torch.no_grad():
-        policy["model"].bias += 1
-    with pytest.raises(SetupError, match="got others in bias"):
-        check_taken_over(checkpoint, policy)
-    with pytest.raises(SetupError, match="got none of them"):
-        check_taken_over(checkpoint, torch.nn.ModuleDict({"other": torch.nn.Linear(1, 1)}))
-
-
-@pytest.mark.parametrize(
-    ("without", "beside", "said"),
-    [
-        (["words.weight"], [], None),
-        ([], ["normalize_inputs.buffer_observation_state.mean"], None),
-        (["head.bias"], [], r"every weight of the policy in model\.safetensors, got none for head\.bias; copy"),
-        (["mean"], [], r"got none for mean;"),
-        (["words.weight", "embedding.weight", "mean", "head.bias"], [], r"got none for mean, embedding.* and 1 other;"),
-        ([], ["more"], r"a place in the policy for all of model\.safetensors, got none for more;"),
-    ],
-)
-def test_a_weight_that_is_not_in_the_file_is_no_random_one_of_the_policy(tmp_path, without, beside, said):
-    import torch
-    from safetensors.torch import save_file
-
-    policy = torch.nn.ModuleDict(
-        {
-            "embedding": torch.nn.Embedding(5, 4),
-            "words": torch.nn.Linear(4, 5, bias=False),
-            "head": torch.nn.Linear(4, 2),
-        }
-    )
-    policy["words"].weight = policy["embedding"].weight
-    policy.register_buffer("mean", torch.zeros(4))
-    policy.register_buffer("scratch", torch.zeros(4), persistent=False)
-    saved = {name: tensor.clone() for name, tensor in policy.state_dict().items() if name not in without}
-    folder = checkpoint_in(tmp_path / "c", {"type": "pi0"})
-    save_file({**saved, **{name: torch.zeros(1) for name in beside}}, folder / "model.safetensors")
-    checkpoint = open_checkpoint(str(folder), None)
-    with pytest.raises(SetupError, match=said) if said else contextlib.nullcontext():
-        check_taken_over(checkpoint, policy)
-
-
-def test_names_that_a_loader_of_lerobots_changes_are_followed(tmp_path):
-    import torch
-    from safetensors.torch import save_file
-
-    class Renamed(torch.nn.ModuleDict):
-        """As pi0.5: another name for one weight, and none for another."""
-
-        config = None
-
-        def _fix_pytorch_state_dict_keys(self, weights, _config):
-            kept = {name: weight for name, weight in weights.items() if not name.startswith("state_proj.")}
-            return {name.replace("action_time_", "time_"): weight.clone() for name, weight in kept.items()}
-
-    policy = Renamed({"model": torch.nn.ModuleDict({"time_mlp": torch.nn.Linear(2, 2)})})
-    own = policy["model"]["time_mlp"].state_dict()
-    saved = {f"action_time_mlp.{name}": tensor.clone() for name, tensor in own.items()}
-    folder = checkpoint_in(tmp_path / "c", {"type": "pi05"})
-    save_file({**saved, "state_proj.weight": torch.zeros(1)}, folder / "model.safetensors")
-    check_taken_over(open_checkpoint(str(folder), None), policy)
-    with torch.no_grad():
-        own["bias"] += 1
-    with pytest.raises(SetupError, match=r"got others in action_time_mlp\.bias"):
-        check_taken_over(open_checkpoint(str(folder), None), policy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ class StagedObservation:
     """What it was made of."""
     frames: tuple[dict[str, Any], ...]
     """LeRobot's batch of one row per frame, oldest first."""
+    kept: tuple[Mapping[str, Any], ...] = ()
+    """What steps of the pipeline kept of it for those behind the policy."""
     ready: Any = None
     """CUDA event after the pre-processing; None on the CPU."""
 

@@ -22,7 +22,7 @@ from ray_eval.policies.lerobot.checkpoint import (
 )
 from ray_eval.policies.lerobot.chunking import set_rtc
 from ray_eval.policies.lerobot.kinds import REFUSED, hub_names, is_of_the_hub, missing_modules, remedy_for
-from ray_eval.policies.lerobot.weights import check_taken_over, old_statistics_of, with_old_weights
+from ray_eval.policies.lerobot.weights import Handed, check_taken_over, old_statistics_of, with_weights
 from ray_eval.policies.torch_module import import_torch, pick_device
 from ray_eval.sections import LeRobotPolicySection
 
@@ -65,8 +65,7 @@ def load(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Loaded:
         config = _config(checkpoint, section)
         device = str(config.device)
         old_statistics, remarks = old_statistics_of(checkpoint, config), []
-        policy = _weights(checkpoint, policy_class, config, is_old=bool(old_statistics)).to(device)
-        check_taken_over(checkpoint, policy)
+        policy = _with_weights(checkpoint, policy_class, config, is_old=bool(old_statistics))
         pipelines = _pipelines(checkpoint, config, old_statistics)
     if old_statistics:
         remarks.append("the checkpoint is of LeRobot's older format; its statistics were taken from the weights")
@@ -168,12 +167,12 @@ def _unreachable(checkpoint: Checkpoint, config: Any, error: BaseException) -> S
     )
 
 
-def _weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: bool) -> Any:
-    """The policy with its weights; every weight comes from the checkpoint, or it is an error."""
+def _with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: bool) -> Any:
+    """The policy with its weights on its device; every weight comes from the checkpoint, or it is an error."""
+    handed = Handed()
     try:
-        if is_old:
-            return with_old_weights(checkpoint, policy_class, config)
-        return policy_class.from_pretrained(checkpoint.folder, config=config, strict=True)
+        policy = with_weights(checkpoint, policy_class, config, handed, is_old=is_old).to(config.device)
+        check_taken_over(checkpoint, policy, handed)
     except ImportError as error:
         raise _lacks(checkpoint, first_lines(error)) from error
     except (ConfigError, SetupError):
@@ -186,6 +185,7 @@ def _weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: 
             first_lines(error),
             "the checkpoint is damaged, or was saved by another LeRobot; use that one by policy.python",
         ) from error
+    return policy
 
 
 def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from ray_eval.policies.lerobot.chunking import alike, guidance, is_rtc
 from ray_eval.policies.lerobot.ensembling import temporal_ensemble
 from ray_eval.policies.lerobot.features import Feature, full_name, wire
 from ray_eval.policies.lerobot.loading import lerobot_version, load
+from ray_eval.policies.lerobot.memory import CarriedMemory, Watch
 from ray_eval.policies.lerobot.noise import draw_noise, is_deterministic, noise_shape
 from ray_eval.policies.lerobot.ranges import training_ranges
 from ray_eval.policies.staging import Stager
@@ -49,6 +50,7 @@ class LeRobotPolicy:
         self._ensemble = temporal_ensemble(self._loaded.policy)
         self._is_rtc = is_rtc(config)
         self._padding = token_padding(self._loaded.preprocess)
+        self._memory = CarriedMemory(self._loaded.preprocess, self._loaded.postprocess)
         self._stager = Stager(self._torch, self._loaded.device)
         self._check_history(checkpoint)
         self._spec = self._described(checkpoint, self._try_blank(checkpoint))
@@ -74,7 +76,8 @@ class LeRobotPolicy:
         """
         with self._stager.aside():
             frames = tuple(self._preprocessed(observation, index) for index in range(self._n_obs_steps))
-        return StagedObservation(observation, frames, self._stager.mark())
+            kept = self._memory.take_off()
+        return StagedObservation(observation, frames, kept, self._stager.mark())
 
     def infer_staged(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
         """One chunk per row; a policy that draws from torch's own generator gets them one by one.
@@ -91,8 +94,8 @@ class LeRobotPolicy:
         return self._infer(rows)
 
     def _tensors(self, row: StagedObservation) -> list[Any]:
-        values = [value for frame in row.frames for value in frame.values() if isinstance(value, self._torch.Tensor)]
-        return [value for value in values if value.is_cuda]
+        values = [value for held in (*row.frames, *row.kept) for value in held.values()]
+        return [value for value in values if isinstance(value, self._torch.Tensor) and value.is_cuda]
 
     def _infer_alike(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
         """Rows of one delay and one length of prefix share a forward.
@@ -116,7 +119,8 @@ class LeRobotPolicy:
             steps = [self._ensemble.step(row, o.policy_state) for row, o in zip(actions, observations, strict=True)]
             actions = self._torch.stack([action for action, _ in steps])
             states = [memory for _, memory in steps]
-        return [ActionChunk(a, s, raw) for a, s, raw in zip(self._postprocessed(actions), states, raws, strict=True)]
+        executed = [self._postprocessed(chunk, row) for chunk, row in zip(actions, rows, strict=True)]
+        return [ActionChunk(*answer) for answer in zip(executed, states, raws, strict=True)]
 
     @property
     def _torch(self) -> Any:
@@ -190,17 +194,32 @@ class LeRobotPolicy:
             return torch.autocast(self._loaded.device)
         return contextlib.nullcontext()
 
-    def _postprocessed(self, actions: Any) -> Array:
-        """(B, H, A) float32 through LeRobot's post-processing, which knows single actions alone."""
-        count, length = actions.shape[:2]
-        flat = self._loaded.postprocess(actions.reshape(count * length, -1))
-        return np.ascontiguousarray(flat.float().cpu().numpy().reshape(count, length, -1))
+    def _postprocessed(self, chunk: Any, row: StagedObservation) -> Array:
+        """(H, A) float32 of a row's (H, A) through LeRobot's post-processing, with what was kept of that row.
+
+        One row at a time: a step may hold one state, and statistics by the chunk's step need the chunk as (1, H, A).
+        """
+        self._memory.put_down(row.kept)
+        (executed,) = self._loaded.postprocess(chunk[None])
+        return np.ascontiguousarray(executed.float().cpu().numpy())
 
     def _try_blank(self, checkpoint: Checkpoint) -> tuple[int, ...]:
-        """(H, A) of the answer to a grey observation: whether the whole way works is known at loading."""
-        arrays = {key: self._blank(key) for key in self._wiring.keys}
+        """(H, A) of the answer to a grey observation, then to a darker one: whether the whole way works, and forgets.
+
+        Raises:
+            SetupError: it does not.
+        """
+        watch = Watch(self._loaded.preprocess, self._loaded.postprocess)
+        for shade in (0.5, 0.25):
+            arrays = {key: self._blank(key, shade) for key in self._wiring.keys}
+            chunk = self._tried(checkpoint, Observation(arrays, f"{BLANK_TASK} {'again' * (shade < 0.5)}".strip()))
+            watch.look()
+        watch.refuse(checkpoint)
+        return tuple(chunk.actions.shape)
+
+    def _tried(self, checkpoint: Checkpoint, observation: Observation) -> ActionChunk:
         try:
-            (chunk,) = self.infer_batch([Observation(arrays, BLANK_TASK)])
+            (chunk,) = self.infer_batch([observation])
         except RayEvalError:
             raise
         except Exception as error:
@@ -209,15 +228,15 @@ class LeRobotPolicy:
                 f"{type(error).__name__}: {error}".splitlines()[0][:400],
                 "its configuration does not fit its weights or its processors",
             ) from error
-        return tuple(chunk.actions.shape)
+        return chunk
 
-    def _blank(self, key: str) -> Array:
+    def _blank(self, key: str, shade: float) -> Array:
         history = () if self._n_obs_steps == 1 else (self._n_obs_steps,)
         if key in IMAGE_KEYS:
             size_px = self._wiring.image_size_px or BLANK_IMAGE_SIZE_PX
-            return np.full((*history, size_px, size_px, 3), 128, dtype=np.uint8)
+            return np.full((*history, size_px, size_px, 3), 256 * shade, dtype=np.uint8)
         shapes = {self._wiring.sources[feature.name]: feature.shape for feature in self._wiring.features}
-        return np.zeros((*history, *shapes[key]), dtype=np.float32)
+        return np.full((*history, *shapes[key]), 0.5 - shade, dtype=np.float32)
 
     def _check_history(self, checkpoint: Checkpoint) -> None:
         queues = getattr(self._loaded.policy, "_queues", None) or {}
@@ -251,7 +270,7 @@ class LeRobotPolicy:
                 **commit,
             },
             ranges=training_ranges(loaded.statistics, self._wiring),
-            remarks=(*loaded.remarks, *self._wiring.remarks, *_remarks(loaded.policy)),
+            remarks=(*loaded.remarks, *self._wiring.remarks, *_remarks(loaded.policy), *self._memory.remarks()),
         )
 
 

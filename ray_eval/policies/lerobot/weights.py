@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray_eval.policies.lerobot.checkpoint import WEIGHTS_NAME, Checkpoint, first_lines
+from ray_eval.policies.lerobot.pages import given_back_as_copied
 
 COMPARED_NUMBERS = 4096
 """Numbers of each tensor that are compared with the file's."""
@@ -34,59 +35,89 @@ def old_statistics_of(checkpoint: Checkpoint, config: Any) -> dict[str, dict[str
     return found
 
 
-def with_old_weights(checkpoint: Checkpoint, policy_class: Any, config: Any) -> Any:
-    """The policy with the weights of the older format, whose statistics belong to the pipelines today."""
-    from safetensors.torch import load_file
+class Handed:
+    """What a loader of LeRobot's hands to the policy, whatever it renames, transposes or leaves out on the way."""
 
-    weights = load_file(checkpoint.folder / WEIGHTS_NAME, device=str(config.device))
-    policy = policy_class(config).to(config.device)
-    policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith(_OLD_STATISTICS)})
+    def __init__(self) -> None:
+        self.tensors: Mapping[str, Any] = {}
+        """The weights by the policy's names; empty where the loader handed over none."""
+        self.error: Exception | None = None
+        """What the policy said to them; some loaders go on with random weights then."""
+
+    def to(self, policy_class: Any) -> Any:
+        """The class, with a `load_state_dict` that notes what it is given, and keeps no file in memory."""
+        handed = self
+
+        class Noting(policy_class):  # type: ignore[misc]
+            def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+                handed.tensors = dict(state_dict)
+                try:
+                    with given_back_as_copied(self, state_dict):
+                        return super().load_state_dict(state_dict, *args, **kwargs)
+                except Exception as error:
+                    handed.error = error
+                    raise
+
+        Noting.__name__ = Noting.__qualname__ = policy_class.__name__
+        return Noting
+
+
+def with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, handed: Handed, *, is_old: bool) -> Any:
+    """The policy with its weights, by LeRobot's own loader; `is_old` where statistics are among them."""
+    noting = handed.to(policy_class)
+    if is_old:
+        from safetensors.torch import load_file
+
+        weights = load_file(checkpoint.folder / WEIGHTS_NAME, device=str(config.device))
+        policy = noting(config).to(config.device)
+        policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith(_OLD_STATISTICS)})
+    else:
+        policy = noting.from_pretrained(checkpoint.folder, config=config, strict=True)
+    policy.__class__ = policy_class
     return policy
 
 
-def check_taken_over(checkpoint: Checkpoint, policy: Any) -> None:
-    """Passes when the policy's weights are the file's: some of LeRobot's loaders go on with random ones when they fail.
+def check_taken_over(checkpoint: Checkpoint, policy: Any, handed: Handed) -> None:
+    """Passes when the policy's weights are those of the checkpoint: some loaders go on with random ones when they fail.
 
-    Every parameter and persistent buffer must have its tensor in the file, itself or as another name of one that has,
-    and every tensor of the file its place in the policy. The first numbers of each are compared.
+    What the loader handed to the policy is the truth, as only it knows how it renames. Every parameter and persistent
+    buffer must be among that, itself or as another name of one that is; all of that must have its place in the policy;
+    and where nothing was renamed, all of the file must be among it. The first numbers of each are compared.
 
     Raises:
-        SetupError: a weight differs, or is not in the file, or has no place in the policy.
+        SetupError: a weight differs, or was not handed over, or has no place in the policy.
     """
+    remedy = "copy the checkpoint again, or use the LeRobot that saved it, by policy.python"
+    if handed.error is not None:
+        raise checkpoint.fail(f"weights that fit the policy in {WEIGHTS_NAME}", first_lines(handed.error), remedy)
+    weights = policy.state_dict()
+    taken = {name: tensor for name, tensor in handed.tensors.items() if name in weights}
+    if not taken:
+        raise checkpoint.fail(f"weights named as in a policy of type {checkpoint.type!r}", "none of them", remedy)
+    if missing := _not_handed(weights, taken):
+        raise checkpoint.fail(f"every weight of the policy in {WEIGHTS_NAME}", f"none for {_few(missing)}", remedy)
+    if foreign := _without_place(checkpoint, weights, handed):
+        raise checkpoint.fail(f"a place in the policy for all of {WEIGHTS_NAME}", f"none for {_few(foreign)}", remedy)
+    for name, tensor in taken.items():
+        if not _begins_alike(weights[name], tensor):
+            raise checkpoint.fail(f"the weights of {WEIGHTS_NAME} in the policy", f"others in {name}", remedy)
+
+
+def _without_place(checkpoint: Checkpoint, weights: Mapping[str, Any], handed: Handed) -> list[str]:
+    """What was handed over in vain, and what is in the file and was not handed over although nothing was renamed."""
     from safetensors import safe_open
 
-    remedy = "copy the checkpoint again, or use the LeRobot that saved it, by policy.python"
-    weights = policy.state_dict()
     with safe_open(checkpoint.folder / WEIGHTS_NAME, framework="pt") as file:
-        places = _places(policy, list(file.keys()))
-        taken = {place: name for place, name in places.items() if place in weights}
-        if not taken:
-            raise checkpoint.fail(f"weights named as in a policy of type {checkpoint.type!r}", "none of them", remedy)
-        if missing := _not_in_file(weights, taken):
-            raise checkpoint.fail(f"every weight of the policy in {WEIGHTS_NAME}", f"none for {_few(missing)}", remedy)
-        if foreign := [name for place, name in places.items() if place not in weights]:
-            raise checkpoint.fail(
-                f"a place in the policy for all of {WEIGHTS_NAME}", f"none for {_few(foreign)}", remedy
-            )
-        for place, name in taken.items():
-            if not _begins_alike(weights[place], file, name):
-                raise checkpoint.fail(f"the weights of {WEIGHTS_NAME} in the policy", f"others in {name}", remedy)
+        names = set(file.keys())
+    # The pi0 family's loaders put this before the names of openpi's checkpoints.
+    renamed = {name for name in handed.tensors if name not in names and name.removeprefix("model.") not in names}
+    left = [] if renamed else [name for name in names if not {name, f"model.{name}"} & handed.tensors.keys()]
+    in_vain = [name for name in handed.tensors if name not in weights]
+    return sorted(name for name in (*in_vain, *left) if not name.startswith(_LEFT_OUT))
 
 
-def _places(policy: Any, names: Sequence[str]) -> dict[str, str]:
-    """The file's name of each weight, by the policy's: as LeRobot's own loaders rename and leave out."""
-    import torch
-
-    numbered = {name: torch.tensor(i) for i, name in enumerate(names) if not name.startswith(_LEFT_OUT)}
-    # The pi0 family's, for checkpoints that openpi saved.
-    if hasattr(policy, "_fix_pytorch_state_dict_keys"):
-        numbered = policy._fix_pytorch_state_dict_keys(numbered, policy.config)  # noqa: SLF001 - there is no other way
-    own = policy.state_dict().keys()
-    return {place if place in own else f"model.{place}": names[int(number)] for place, number in numbered.items()}
-
-
-def _not_in_file(weights: Mapping[str, Any], taken: Mapping[str, str]) -> list[str]:
-    """Weights that are neither in the file nor another name of one that is; a file has tied weights once."""
+def _not_handed(weights: Mapping[str, Any], taken: Mapping[str, Any]) -> list[str]:
+    """Weights that are neither handed over nor another name of one that is; a file has tied weights once."""
     tied = {_memory(weights[place]) for place in taken}
     return [name for name, tensor in weights.items() if name not in taken and _memory(tensor) not in tied]
 
@@ -100,11 +131,10 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {others} other{'s'[: others > 1]}" if others > 0 else "")
 
 
-def _begins_alike(loaded: Any, file: Any, name: str) -> bool:
-    if loaded.ndim == 0:
-        return bool(file.get_tensor(name).to(loaded.dtype) == loaded.cpu())
-    saved = file.get_slice(name)
-    if list(saved.get_shape()) != list(loaded.shape):
+def _begins_alike(loaded: Any, handed: Any) -> bool:
+    if handed.shape != loaded.shape:
         return False
+    if loaded.ndim == 0:
+        return bool(handed.to(loaded.dtype).cpu() == loaded.cpu())
     rows = max(1, COMPARED_NUMBERS * len(loaded) // max(1, loaded.numel()))
-    return bool((saved[:rows].to(loaded.dtype) == loaded[:rows].cpu()).all())
+    return bool((handed[:rows].to(loaded.dtype).cpu() == loaded[:rows].cpu()).all())
