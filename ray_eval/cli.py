@@ -16,6 +16,7 @@ from ray_eval import __version__
 from ray_eval.cli_decide import add_compare, add_power
 from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load_policy, preset_names, to_yaml
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
+from ray_eval.install.command import EPILOG, add_words, install
 from ray_eval.report.metrics import error_groups
 from ray_eval.report.progress import ProgressView, result_table
 from ray_eval.report.terminal import never_failing_output, output_console
@@ -115,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_episode(commands)
     _add_serve(commands)
     _add_list(commands)
+    _add_install(commands)
     _add_bench(commands)
     doctor = commands.add_parser("doctor", help="check this machine and say what to mend")
     doctor.set_defaults(command=_doctor, parser=doctor)
@@ -194,6 +196,17 @@ def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     listing.add_argument("what", choices=("suites", "tasks", "policies", "protocols", "evaluations"))
     listing.add_argument("suite", nargs="?", help="the suite whose tasks are listed")
     listing.set_defaults(command=_list, parser=listing)
+
+
+def _add_install(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    installing = commands.add_parser(
+        "install",
+        help="make an environment beside this one, for a package that pins other versions",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_words(installing)
+    installing.set_defaults(command=install, parser=installing)
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -13,7 +13,7 @@ LEAVES = {"errors", "foreign", "messages", "places", "types", "interfaces", "sec
 EDGES = {
     "": {"config", "driver", "envs"},
     "__main__": {"cli"},
-    "cli": {"", "cli_decide", "driver", "serving", "report", "config", "bench"},
+    "cli": {"", "cli_decide", "driver", "serving", "report", "config", "bench", "install"},
     "cli_decide": {"driver", "report", "config", "stats"},
     # Measures every side of the package, and nothing but the command line knows it.
     "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report"},
@@ -22,9 +22,10 @@ EDGES = {
     # Beyond the catalogue and the GL probe, the driver meets envs only through workers.
     "driver": {"rollout", "serving", "report", "config", "envs", "stats"},
     "rollout": {"envs", "wire"},
-    "serving": {"policies", "wire"},
-    # The adapters of servers that speak our protocol.
-    "policies": {"wire"},
+    "serving": {"policies", "wire", "install"},
+    # The adapters of servers that speak our protocol; what to type where a package is missing.
+    "policies": {"wire", "install"},
+    "install": set(),
     "envs": set(),
     "report": {"stats"},
     # Pure: counts in, frozen results out.

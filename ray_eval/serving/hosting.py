@@ -26,6 +26,7 @@ from typing import IO, Any
 import grpc
 
 from ray_eval.errors import EpisodeError, SetupError
+from ray_eval.install.recipes import POLICY_SIDE
 from ray_eval.sections import POLICY_TYPES, BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.listening import check_listen
 from ray_eval.types import ActionChunk, Observation, PolicySpec
@@ -37,8 +38,6 @@ from ray_eval.wire.transport import UNIX_PREFIX
 
 logger = logging.getLogger(__name__)
 
-NEEDED = "grpcio grpcio-health-checking numpy omegaconf protobuf rich"
-"""Distributions that the policy's side of ray-eval needs in its interpreter."""
 ASK_TIMEOUT_S = 5.0
 """Longest wait for one answer of the child to a question about itself."""
 POLL_S = 0.1
@@ -210,7 +209,7 @@ class HostedServer:
         if missing:
             return (
                 f"policy.python={self._python}: expected an interpreter with what the policy needs, got {missing}; "
-                f"install it there, and for ray-eval's side: {self._python} -m pip install {NEEDED}"
+                f"install it there, and for ray-eval's side: {self._python} -m pip install {' '.join(POLICY_SIDE)}"
             )
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         tail = "\n".join(said[-20:]) or "nothing"

@@ -1,0 +1,89 @@
+"""What can be installed beside the evaluator: by name, the Python and the packages that it needs; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ray_eval.errors import ConfigError, did_you_mean
+
+POLICY_SIDE = ("grpcio", "grpcio-health-checking", "numpy", "omegaconf", "protobuf", "rich")
+"""Distributions that the policy's side of ray-eval needs in its interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An environment as `ray-eval install NAME` makes it."""
+
+    distribution: str
+    """The package on the index; extras are its own."""
+    versions: Mapping[str, str]
+    """The Python that each version wants, by version; the first is installed unless another is asked for."""
+    key: str
+    """The configuration's key that names the environment's interpreter."""
+    module: str
+    """What is imported at the end, to see that it works."""
+    beside: tuple[str, ...] = ()
+    """Further requirements, whatever the extras."""
+    extras: Mapping[str, str] | None = None
+    """Other words for extras, by which a user may know them."""
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "lerobot": Recipe(
+        distribution="lerobot",
+        versions={"0.6.1": "3.12", "0.4.4": "3.11"},
+        key="policy.python",
+        module="lerobot.policies.factory",
+        beside=POLICY_SIDE,
+        extras={
+            "act": "",
+            "vqbet": "",
+            "pi0": "pi",
+            "pi05": "pi",
+            "pi0_fast": "pi",
+            "wall_x": "wallx",
+            "multi_task_dit": "multi-task-dit",
+        },
+    ),
+}
+"""What `ray-eval install` knows, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One environment, settled."""
+
+    name: str
+    """The recipe's name."""
+    recipe: Recipe
+    """What it is made by."""
+    version: str
+    """The version of its package."""
+    extras: tuple[str, ...]
+    """Extras of that package."""
+
+    @property
+    def python(self) -> str:
+        """The Python that it wants, for instance `3.12`."""
+        return self.recipe.versions.get(self.version, next(iter(self.recipe.versions.values())))
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """What pip is told."""
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        return (f"{self.recipe.distribution}{extras}=={self.version}", *self.recipe.beside)
+
+
+def wanted(name: str, extras: Sequence[str], version: str | None = None) -> Wanted:
+    """The environment of a name, of extras as a user says them, and of a version.
+
+    Raises:
+        ConfigError: there is no such name.
+    """
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        raise ConfigError(f"install: expected one of {', '.join(RECIPES)}, got {name!r}.{did_you_mean(name, RECIPES)}")
+    known = recipe.extras or {}
+    settled = [known.get(extra, extra) for extra in extras]
+    return Wanted(name, recipe, version or next(iter(recipe.versions)), tuple(dict.fromkeys(filter(None, settled))))

@@ -1,0 +1,100 @@
+"""`ray-eval install`: which commands make an environment, and what is said where none can be made."""
+
+import shutil
+import sys
+
+import pytest
+
+from ray_eval.cli import main
+from ray_eval.errors import ConfigError, SetupError
+from ray_eval.install.environment import commands, default_folder, run, version_of
+from ray_eval.install.recipes import POLICY_SIDE, RECIPES, wanted
+
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@pytest.fixture
+def without_uv(monkeypatch, tmp_path):
+    """A PATH on which there is neither uv nor another Python."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def with_uv(monkeypatch, tmp_path):
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(uv.parent))
+    return str(uv)
+
+
+def test_a_policys_type_is_as_good_as_its_extra_and_ray_evals_side_comes_along():
+    environment = wanted("lerobot", ["pi0", "pi05", "smolvla", "act"])
+    assert environment.requirements == ("lerobot[pi,smolvla]==0.6.1", *POLICY_SIDE)
+    assert environment.python == "3.12"
+    assert wanted("lerobot", [], "0.4.4").requirements[0] == "lerobot==0.4.4"
+    assert wanted("lerobot", [], "0.4.4").python == "3.11"
+
+
+def test_an_unknown_name_is_answered_with_the_one_that_was_meant():
+    with pytest.raises(ConfigError, match=r"expected one of lerobot.*, got 'lerobt'\. Did you mean 'lerobot'"):
+        wanted("lerobt", [])
+
+
+def test_uv_makes_the_environment_where_it_is_there(with_uv, tmp_path):
+    made, installed, tried = commands(wanted("lerobot", ["pi"]), tmp_path / "env", None)
+    inner = str(tmp_path / "env" / "bin" / "python")
+    assert made == [with_uv, "venv", "--python", "3.12", str(tmp_path / "env")]
+    assert installed[:6] == [with_uv, "pip", "install", "--python", inner, "lerobot[pi]==0.6.1"]
+    assert tried == [inner, "-c", "import lerobot.policies.factory"]
+
+
+def test_without_uv_an_interpreter_of_the_version_makes_it(without_uv, tmp_path):
+    version = next((v for v, python in RECIPES["lerobot"].versions.items() if python == HERE), None)
+    if version is None:
+        pytest.skip(f"no version of LeRobot wants Python {HERE}")
+    made, installed, _ = commands(wanted("lerobot", [], version), tmp_path / "env", None)
+    assert made == [sys.executable, "-m", "venv", str(tmp_path / "env")]
+    assert installed[:5] == [str(tmp_path / "env" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+
+
+def test_what_is_there_is_installed_into_again(without_uv, tmp_path):
+    inner = tmp_path / "env" / "bin" / "python"
+    inner.parent.mkdir(parents=True)
+    inner.touch()
+    assert [line[0] for line in commands(wanted("lerobot", []), tmp_path / "env", None)] == [str(inner)] * 2
+
+
+def test_where_neither_is_there_the_remedy_is_said(without_uv, tmp_path):
+    other = next(v for v, python in RECIPES["lerobot"].versions.items() if python != HERE)
+    with pytest.raises(SetupError, match=r"expected Python 3\.\d+, which lerobot .* found none; name one by --python"):
+        commands(wanted("lerobot", [], other), tmp_path / "env", None)
+    assert commands(wanted("lerobot", [], other), tmp_path / "env", "/opt/python")[0][0] == "/opt/python"
+
+
+def test_a_dry_run_prints_the_commands_and_makes_nothing(with_uv, tmp_path, capsys):
+    assert main(["install", "lerobot", "pi", "--into", str(tmp_path / "env"), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{with_uv} venv --python 3.12 {tmp_path / 'env'}"
+    assert "'lerobot[pi]==0.6.1'" in lines[1]
+    assert not (tmp_path / "env").exists()
+
+
+def test_a_command_that_fails_ends_it_with_what_to_do(tmp_path):
+    said = []
+    with pytest.raises(SetupError, match=r"expected exit code 0 of .* got 3; mend what it says above"):
+        run([[sys.executable, "-c", "raise SystemExit(3)"], ["never"]], said.append)
+    assert len(said) == 1
+    with pytest.raises(SetupError, match="expected to run"):
+        run([[str(tmp_path / "nothing")]], said.append)
+
+
+def test_environments_go_below_the_users_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_folder(wanted("lerobot", [])) == tmp_path / "ray-eval" / "lerobot-0.6.1"
+
+
+def test_an_interpreter_says_its_version_and_what_is_none_says_nothing(tmp_path):
+    assert version_of(sys.executable) == HERE
+    assert version_of(str(tmp_path / "nothing")) is None
+    assert version_of(shutil.which("false") or "/bin/false") is None
