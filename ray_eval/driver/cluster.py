@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +15,11 @@ import ray
 from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
-from ray_eval.driver.joining import prepare_to_join
+from ray_eval.driver.endings import MOST_KILLS, KillWatch, lateness, logs_folder, told_end
+from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
+from ray_eval.driver.starting import ray_folder, settle_token
 from ray_eval.errors import RayEvalError, SetupError
-from ray_eval.foreign import first_line
 from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.actor import PolicyActor
@@ -34,6 +36,8 @@ Connect = Callable[[], ConnectSection]
 """What says, in a worker, where the policy is served; asked again at each reconnect."""
 LARGE_MACHINE_CPUS = 4
 """From here on one CPU is left to Ray and the driver; below, they share."""
+LOOK_S = 5.0
+"""Time between two looks at what Ray does with those that are waited for."""
 
 
 def auto_workers(cpu_count: int, memory_bytes: int, policy_cpus: int) -> int:
@@ -129,10 +133,15 @@ class Cluster:
             SetupError: some did not come in time.
         """
         timeout_s = timeout_s or self.config.placement_timeout_s
-        _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=timeout_s)
-        if waiting:
+        watch = KillWatch(logs_folder())
+        deadline, waiting = time.monotonic() + timeout_s, list(questions.values())
+        while waiting:
+            slice_s = min(LOOK_S, max(0.0, deadline - time.monotonic()))
+            _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=slice_s)
             late = [name for name, question in questions.items() if question in waiting]
-            raise SetupError(lateness(late, timeout_s))
+            kills = watch.kills() if late else []
+            if late and (time.monotonic() >= deadline or len(kills) >= MOST_KILLS):
+                raise SetupError(lateness(late, timeout_s, kills))
         return {name: _get(name, question) for name, question in questions.items()}
 
     def end(self, actor: ActorHandle[Any]) -> None:
@@ -165,6 +174,7 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
         SetupError: Ray does not start, or the cluster cannot be joined.
     """
     if ray.is_initialized():
+        check_room(actor_cpus)
         # The caller's own session (Python API): used as it is, and left as it was.
         cluster = Cluster(config, run_id, _free_cpus() - actor_cpus, is_ours=False)
     else:
@@ -179,6 +189,21 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
             ray.shutdown()
 
 
+def check_room(actor_cpus: int) -> None:
+    """Passes where a Ray that the caller started holds the policy actors and one worker; it will not grow.
+
+    Raises:
+        SetupError: it does not, however long one waits.
+    """
+    node = getattr(ray._private.worker, "_global_node", None)  # noqa: SLF001 - Ray has no public way
+    total = ray.cluster_resources().get("CPU", 0)
+    if node is not None and node.is_head() and total < actor_cpus + 1:
+        raise SetupError(
+            f"ray: expected {actor_cpus + 1} CPUs or more ({actor_cpus} for the policy and 1 for a worker), got this "
+            f"program's own Ray with {total:g}; write ray.init(num_cpus={actor_cpus + 1}), or leave Ray to ray-eval"
+        )
+
+
 def _free_cpus() -> int:
     return int(ray.available_resources().get("CPU", 0))
 
@@ -188,7 +213,7 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> str | None:
     shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         context = _start_local(config, cpu_count, shared) if config.address is None else _join(config.address, shared)
-    except SetupError:
+    except RayEvalError:
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         # While it starts, Ray takes SIGTERM for itself and leaves by SystemExit.
@@ -202,12 +227,14 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> str | None:
 
 def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    settle_token()
     return ray.init(
         # Not the Ray that RAY_ADDRESS names, nor one that happens to run on this machine.
         address="local",
         num_cpus=cpu_count,
         include_dashboard=config.dashboard,
         object_store_memory=object_store_bytes(shutil.disk_usage("/dev/shm").free),  # noqa: S108 - Ray's choice
+        _temp_dir=str(ray_folder()),
         # Nothing but this machine has to reach a Ray that was started for one run.
         _node_ip_address="127.0.0.1",
         **shared,
@@ -216,7 +243,9 @@ def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -
 
 def _join(address: str, shared: Mapping[str, Any]) -> Any:
     prepare_to_join(address)
-    return ray.init(address=address, **shared)
+    context = ray.init(address=address, **shared)
+    check_members(address)
+    return context
 
 
 def _get(name: str, question: Any) -> Any:
@@ -224,37 +253,8 @@ def _get(name: str, question: Any) -> Any:
         return ray.get(question)
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, RayEvalError) else error from None
-    except ray.exceptions.RayActorError as error:
-        raise SetupError(f"{name}: expected it to start, got its process's end {end_of(error)}") from error
-
-
-def end_of(error: ray.exceptions.RayActorError) -> str:
-    """What came to an actor's process, where its last words are, and why it ended where Ray says so."""
-    said = str(error)
-    if "OUT_OF_MEMORY" in said or "low on memory" in said:
-        cause = ": too little memory"
-    elif "SYSTEM_ERROR" in said:
-        cause = ": a crash in native code, or killed from outside, as the kernel does where memory is short"
-    else:
-        cause = ""
-    return f"({first_line(error)}); its last words are in {_logs()} on its machine{cause}"
-
-
-def _logs() -> str:
-    """Where Ray keeps what the processes of this session print."""
-    # Asked without a session, Ray would join any that it finds on this machine.
-    if not ray.is_initialized():
-        return "the logs of Ray's session"
-    return f"logs/ of Ray's session {ray.get_runtime_context().get_session_name()}"
-
-
-def lateness(names: Sequence[str], timeout_s: float) -> str:
-    """What is to be said of actors and tasks that gave no answer in time: no room, or slow."""
-    free, total = (resources.get("CPU", 0) for resources in (ray.available_resources(), ray.cluster_resources()))
-    late = f"ray: expected {', '.join(names)} to be placed and to answer within {timeout_s:g} s"
-    if free < 1:
-        return f"{late}, got no free CPU for them ({free:g} of {total:g} CPUs free); set workers lower or add nodes"
-    return f"{late}, got no answer yet; if it is only slow, raise ray.placement_timeout_s"
+    except ray.exceptions.RayError as error:
+        raise SetupError(f"{name}: expected it to start, got {told_end(error)}") from error
 
 
 def local_workers(policy_cpus: int) -> int:

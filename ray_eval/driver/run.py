@@ -19,11 +19,11 @@ from rich.console import Console
 from ray_eval.config import AUTO_ADDRESS, EvalConfig
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
-from ray_eval.driver.cluster import Cluster, lateness, local_workers, ray_session, worker_count
+from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.contents import OwnContents, check_contents, content_identity, where_from
+from ray_eval.driver.endings import lateness, told_end
 from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
-from ray_eval.driver.joining import AUTH_MODE, TOKEN_PATH
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.provenance import (
@@ -37,6 +37,7 @@ from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
 from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules, starvation
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.driver.scratch import scratch_folder
+from ray_eval.driver.starting import AUTH_MODE, token_file
 from ray_eval.envs import catalogue
 from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.envs.libero.versions import simulator_version_warning
@@ -137,7 +138,7 @@ def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView)
         with progress.phase(where):
             cluster = stack.enter_context(ray_session(config.ray, run_id, count, actor_cpus(config)))
         if cluster.dashboard_url is not None:
-            token = f" (it asks for the token in {TOKEN_PATH})" if os.environ.get(AUTH_MODE) == "token" else ""
+            token = f" (it asks for the token in {token_file()})" if os.environ.get(AUTH_MODE) == "token" else ""
             progress.note(f"Ray dashboard: http://{cluster.dashboard_url}{token}")
         try:
             # Ray took the signal for itself when it started.
@@ -542,7 +543,7 @@ class Session:
                 raise cause from None
             # The actor is gone, or answered something that is no result: both cost one attempt.
             self._replace_worker(held.lease.worker)
-            broken = EpisodeError(f"{held.lease.worker}: expected a result, got {first_line(error)}")
+            broken = EpisodeError(f"{held.lease.worker}: expected a result, got {told_end(error)}")
             result = error_result(held.lease.spec, broken, time.monotonic() - held.since)
         self._settle(held, result)
 

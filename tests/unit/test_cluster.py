@@ -3,10 +3,9 @@
 import signal
 
 import pytest
-import ray
 
 from ray_eval.config import load_config
-from ray_eval.driver.cluster import auto_workers, end_of, local_workers, object_store_bytes, worker_count
+from ray_eval.driver.cluster import auto_workers, local_workers, object_store_bytes, worker_count
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts
 from ray_eval.errors import SetupError
 from ray_eval.sections import BatchingSection, ListenSection, ReplayPolicy
@@ -29,17 +28,6 @@ GB = 10**9
 )
 def test_auto_is_what_cpus_and_memory_carry(cpus, memory, policy_cpus, workers):
     assert auto_workers(cpus, memory, policy_cpus) == workers
-
-
-@pytest.mark.parametrize(
-    ("exit_type", "cause"),
-    [("NODE_OUT_OF_MEMORY", "too little memory"), ("SYSTEM_ERROR", "a crash in native code"), ("USER_ERROR", None)],
-)
-def test_the_cause_of_an_actors_end_is_named_only_where_ray_says_so(exit_type, cause):
-    ended = ray.exceptions.RayActorError(error_msg=f"The actor died.\nWorker exit type: {exit_type}")
-    said = end_of(ended)
-    assert said.startswith("(The actor died.)")
-    assert said.endswith("on its machine") if cause is None else cause in said
 
 
 def test_no_more_workers_than_episodes():
