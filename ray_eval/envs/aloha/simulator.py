@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Final
 from ray_eval.envs.aloha.settings import AlohaSettings
 from ray_eval.envs.aloha.tasks import CAMERAS, HEIGHT_PX, INSTRUCTIONS, JOINTS, MAX_STEPS, SUITE, WIDTH_PX
 from ray_eval.envs.canary import canary_of_env
+from ray_eval.envs.digests import FileDigests, memory_file
 from ray_eval.envs.installed import check_importable, version_differences
+from ray_eval.envs.origins import origins
 from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ObservationRecipe
@@ -22,6 +24,7 @@ from ray_eval.types import (
     Canary,
     EnvSpec,
     EpisodeSpec,
+    Origin,
     TaskEntry,
     VectorSpec,
 )
@@ -108,6 +111,10 @@ class AlohaSimulator:
     def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- there are no files
         """Nothing beyond versions, settings and spec."""
         return {}
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Where the packages are imported from, and what is in them."""
+        return origins(("gym_aloha", "mujoco", "dm_control"), FileDigests(memory_file()))
 
     def version_warning(self) -> str | None:
         """What differs from the versions that the documented figures are of."""

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ray_eval.envs.canary import canary_of_env
+from ray_eval.envs.digests import FileDigests, memory_file
 from ray_eval.envs.installed import check_importable, version_differences
 from ray_eval.envs.metaworld import tasks as catalogue
 from ray_eval.envs.metaworld.settings import MetaworldSettings
+from ray_eval.envs.origins import origins
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
@@ -22,6 +24,7 @@ from ray_eval.types import (
     Canary,
     EnvSpec,
     EpisodeSpec,
+    Origin,
     TaskEntry,
     VectorSpec,
 )
@@ -123,6 +126,10 @@ class MetaworldSimulator:
         wanted = {(self._task(each.suite, each.task_id), each.env_seed) for each in episodes}
         folder = goals.default_folder()
         return {f"goals/{task}/{seed}": goals.digest(goals.goals(task, seed, folder)) for task, seed in sorted(wanted)}
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Where the packages are imported from, and what is in them."""
+        return origins(("metaworld", "mujoco"), FileDigests(memory_file()))
 
     def version_warning(self) -> str | None:
         """What differs from the versions that the documented figures are of."""

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ray_eval.envs.canary import canary_of_env
+from ray_eval.envs.digests import FileDigests, memory_file
 from ray_eval.envs.installed import check_importable, version_differences
+from ray_eval.envs.origins import origins
 from ray_eval.envs.pusht.settings import PushtSettings
 from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
@@ -20,6 +22,7 @@ from ray_eval.types import (
     Canary,
     EnvSpec,
     EpisodeSpec,
+    Origin,
     TaskEntry,
     VectorSpec,
 )
@@ -113,6 +116,10 @@ class PushtSimulator:
     def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- there are no files
         """Nothing beyond versions, settings and spec."""
         return {}
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Where the packages are imported from, and what is in them."""
+        return origins(("gym_pusht", "pymunk"), FileDigests(memory_file()))
 
     def version_warning(self) -> str | None:
         """What differs from the versions that the documented figures are of."""
