@@ -16,6 +16,7 @@ from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.driver.endings import MOST_KILLS, KillWatch, lateness, logs_folder, told_end
+from ray_eval.driver.imports import driver_path, keep_order
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.starting import ray_folder, settle_token
@@ -32,6 +33,8 @@ OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Object store of a Ray started here: results are small, observations never go through it."""
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to start with less."""
+SET_UP = "worker_process_setup_hook"
+"""Ray's name of what each of a job's workers runs at its start."""
 Connect = Callable[[], ConnectSection]
 """What says, in a worker, where the policy is served; asked again at each reconnect."""
 LARGE_MACHINE_CPUS = 4
@@ -237,13 +240,14 @@ def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -
         _temp_dir=str(ray_folder()),
         # Nothing but this machine has to reach a Ray that was started for one run.
         _node_ip_address="127.0.0.1",
+        runtime_env={SET_UP: keep_order(driver_path())},
         **shared,
     )
 
 
 def _join(address: str, shared: Mapping[str, Any]) -> Any:
     prepare_to_join(address)
-    context = ray.init(address=address, **shared)
+    context = ray.init(address=address, runtime_env={SET_UP: keep_order()}, **shared)
     check_members(address)
     return context
 
