@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_eval import __version__
-from ray_eval.cli_decide import add_compare, add_power
+from ray_eval.cli_decide import add_compare, add_power, judge, list_published
 from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load_policy, preset_names, to_yaml
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.install.command import EPILOG, add_words, install
 from ray_eval.report.metrics import error_groups
 from ray_eval.report.progress import ProgressView, result_table
+from ray_eval.report.requirements import read_requirements
 from ray_eval.report.terminal import never_failing_output, output_console
 from ray_eval.types import EpisodeResult
 
@@ -134,6 +135,13 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--out", metavar="DIR", help="folder of the results; must not exist (default: under runs/)")
     run.add_argument("--resume", metavar="DIR", type=Path, help="go on with the run in DIR")
     run.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="DEMAND",
+        help="success>=0.9, SUITE.success>=0.9 or suites.success>=0.9; exit 0 shown, 1 refuted, 3 neither",
+    )
+    run.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing"
     )
     run.set_defaults(command=_run, parser=run)
@@ -193,7 +201,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing = commands.add_parser("list", help="what there is to choose from")
-    listing.add_argument("what", choices=("suites", "tasks", "policies", "protocols", "evaluations"))
+    listing.add_argument("what", choices=("suites", "tasks", "policies", "protocols", "evaluations", "published"))
     listing.add_argument("suite", nargs="?", help="the suite whose tasks are listed")
     listing.set_defaults(command=_list, parser=listing)
 
@@ -220,6 +228,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(parsed: argparse.Namespace) -> int:
     config = _run_config(parsed)
+    requirements = read_requirements(parsed.require, config.suite)
     if parsed.dry_run:
         return _show_plan(config)
     require_eval_extra()
@@ -230,7 +239,8 @@ def _run(parsed: argparse.Namespace) -> int:
         with ProgressView(console).phase("loading"):
             from ray_eval.driver.run import run
         evaluation = run(config, resume=parsed.resume, console=console)
-    return _show_result(console, config, evaluation)
+    code = _show_result(console, config, evaluation)
+    return judge(requirements, evaluation.results) if requirements and code == EXIT_COMPLETE else code
 
 
 def _source_and_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -447,6 +457,9 @@ def _list(parsed: argparse.Namespace) -> int:
         raise ConfigError(f"list {parsed.what}: expected nothing behind it, got {parsed.suite!r}")
     if parsed.what == "tasks":
         return _list_tasks(parsed.suite)
+    if parsed.what == "published":
+        list_published()
+        return EXIT_COMPLETE
     for name in _names(parsed.what):
         print(name)
     return EXIT_COMPLETE

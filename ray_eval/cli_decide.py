@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+import typing
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ray_eval.config import check_writable
 from ray_eval.errors import ConfigError, require_eval_extra
+from ray_eval.published import PREFIX, published_row, published_rows
 from ray_eval.report.comparison import Verdict
 from ray_eval.report.comparison_output import Report, comparison_table, flip_lines, written
+from ray_eval.report.requirements import Requirement, answer_lines, answers
 from ray_eval.report.terminal import output_console
 from ray_eval.report.wording import difference_lines, power_lines
 from ray_eval.stats.power import ALPHA, Pilot, independent_discordance
+from ray_eval.types import EpisodeResult
+
+if typing.TYPE_CHECKING:
+    from ray_eval.driver.compare import Asked, Refusal
 
 EXIT_AS_GOOD, EXIT_WORSE, EXIT_MISTAKE, EXIT_CANNOT_TELL, EXIT_NOT_COMPARABLE = 0, 1, 2, 3, 4
 """Exit codes of a comparison: B is as good or better; worse; the user can mend it; cannot tell; no question."""
@@ -26,6 +33,7 @@ With three or more, each is compared with the first; the worst answer counts. Ex
   ray-eval compare runs/aggregations                    # a sweep stands for its points
   ray-eval compare runs/old runs/new --margin 3 --html compare.html
   ray-eval compare runs/mujoco-3.2 runs/mujoco-3.17 --unpaired
+  ray-eval compare runs/pi05 published:pi05_libero      # ray-eval list published
 """
 _POWER_EPILOG = """\
 Points are percentage points. Examples:
@@ -66,16 +74,30 @@ def run_compare(parsed: argparse.Namespace) -> int:
     _check_numbers(parsed)
     margin = None if parsed.margin is None else parsed.margin / 100
     asked = Asked(tuple(parsed.allow), not parsed.unpaired, margin, parsed.alpha, parsed.difference / 100)
-    paths = folders_of(parsed.runs)
-    if len(paths) < 2:
+    published = [word for word in parsed.runs if word.startswith(PREFIX)]
+    paths = folders_of([word for word in parsed.runs if word not in published])
+    if published:
+        found = _beside_published(parsed.runs, paths, asked)
+    elif len(paths) < 2:
         raise ConfigError("compare: expected two runs or more, got one; write ray-eval compare RUN_A RUN_B")
-    found = compare(read_arms(paths), asked)
+    else:
+        found = compare(read_arms(paths), asked)
     if isinstance(found, Refusal):
         print("\n".join(found.lines), file=sys.stderr)
         return EXIT_NOT_COMPARABLE
     _show(found)
     _write(parsed, found)
     return exit_code([pair.verdict for pair in found.pairs])
+
+
+def _beside_published(words: Sequence[str], paths: Sequence[Path], asked: Asked) -> Report | Refusal:
+    from ray_eval.driver.compare import read_arms
+    from ray_eval.driver.published import compare_published
+
+    if len(words) != 2 or len(paths) != 1:
+        raise ConfigError("compare: expected one run beside a published row, got other words; name one of each")
+    (row,) = (published_row(word) for word in words if word.startswith(PREFIX))
+    return compare_published(read_arms(paths)[0], row, asked, is_first=words[0].startswith(PREFIX))
 
 
 def _check_numbers(parsed: argparse.Namespace) -> None:
@@ -116,6 +138,27 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
     if Verdict.WORSE in verdicts:
         return EXIT_WORSE
     return EXIT_CANNOT_TELL if Verdict.CANNOT_TELL in verdicts else EXIT_AS_GOOD
+
+
+def list_published() -> None:
+    """Prints the published rows."""
+    for row in published_rows().values():
+        rates = ", ".join(f"{suite.removeprefix('libero_')} {rate:g}" for suite, rate in row.rates.items())
+        print(f"{row.name}: {row.model}, {rates} % of {row.n}; {row.protocol or 'protocol not known'}; {row.source}")
+
+
+# --- gates ---
+
+
+def judge(requirements: Sequence[Requirement], results: Sequence[EpisodeResult]) -> int:
+    """Prints what the episodes say of each demand, and returns the exit code that says it."""
+    found = answers(requirements, results)
+    for line in answer_lines(requirements, found):
+        print(line)
+    verdicts = {answer.verdict for answer in found}
+    if "missed" in verdicts:
+        return EXIT_WORSE
+    return EXIT_CANNOT_TELL if "cannot_tell" in verdicts else EXIT_AS_GOOD
 
 
 # --- power ---

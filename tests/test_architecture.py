@@ -14,13 +14,13 @@ EDGES = {
     "": {"config", "driver", "envs"},
     "__main__": {"cli"},
     "cli": {"", "cli_decide", "driver", "serving", "report", "config", "bench", "install"},
-    "cli_decide": {"driver", "report", "config", "stats"},
+    "cli_decide": {"driver", "published", "report", "config", "stats"},
     # Measures every side of the package, and nothing but the command line knows it.
     "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report"},
     "testing": {"envs", "policies"},
     "config": {"stats"},
     # Beyond the catalogue and the GL probe, the driver meets envs only through workers.
-    "driver": {"rollout", "serving", "report", "config", "envs", "stats"},
+    "driver": {"rollout", "serving", "report", "config", "envs", "stats", "published"},
     "rollout": {"envs", "wire"},
     "serving": {"policies", "wire", "install"},
     # The adapters of servers that speak our protocol; what to type where a package is missing.
@@ -30,6 +30,7 @@ EDGES = {
     "report": {"stats"},
     # Pure: counts in, frozen results out.
     "stats": set(),
+    "published": set(),
     "wire": set(),
     **{leaf: set() for leaf in LEAVES},
 }

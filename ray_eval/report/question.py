@@ -100,7 +100,7 @@ def differences(first: Arm, second: Arm) -> list[Difference]:
     keys = sorted(first.identity.keys() | second.identity.keys())
     found = [_difference(key, first.identity, second.identity) for key in keys]
     told = [difference for difference in found if difference is not None]
-    return [*told, *_budgets(first, second), *_episodes(first, second), *_states(first), *_states(second)]
+    return [*told, *_budgets(first, second), *_episodes(first, second), *states(first), *states(second)]
 
 
 def _difference(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Difference | None:
@@ -168,7 +168,7 @@ def _tasks_of(arm: Arm) -> str:
     return f"{len(arm.results)} ({tasks})"
 
 
-def _states(arm: Arm) -> list[Difference]:
+def states(arm: Arm) -> list[Difference]:
     """What is to be known of one run, whatever the other is."""
     found = []
     missing = len(arm.results) - len(arm.ended), (arm.planned or 0) - len(arm.results)

@@ -59,6 +59,8 @@ def verdict_sentence(found: PairComparison, target: float = TARGET) -> str:
     evidence = f"{_evidence(found)}; {figures}, difference {_points_of(group)} points, {_range(group.interval)}"
     said = words[found.verdict] + evidence
     allowed = f"; allowed to differ: {', '.join(found.question.allowed)}" if found.question.allowed else ""
+    others = [d.key for d in found.question.differences if d.kind is Kind.PAIRING and not found.question.is_paired]
+    allowed += f"; not the same: {', '.join(others)}" if others else ""
     rest = f"; {_more(found, target)}" if found.verdict is Verdict.CANNOT_TELL else ""
     return said + allowed + rest
 
@@ -155,12 +157,13 @@ def gate_sentence(name: str, found: GateResult) -> str:
     """What the counts say of a demand, and by which test."""
     demand = f"{name} >= {found.least:g}"
     share = _share(found.successes, found.n)
-    test = f"exact one-sided binomial test at {1 - found.level:.2g}"
+    test = "exact one-sided binomial test"
+    at_least, at_most = (f"{1 - level:.2g}" for level in (found.level, found.upper_level))
     if found.verdict == "met":
-        return f"{demand}: met; {share}, at least {found.lower:.4f} ({test})"
+        return f"{demand}: met; {share}, at least {found.lower:.4f} ({test} at {at_least})"
     if found.verdict == "missed":
-        return f"{demand}: missed; {share}, at most {found.upper:.4f} ({test})"
-    bounds = f"{share} is compatible with {found.lower:.4f} to {found.upper:.4f} ({test} on either side)"
+        return f"{demand}: missed; {share}, at most {found.upper:.4f} ({test} at {at_most})"
+    bounds = f"{share}, at least {found.lower:.4f} and at most {found.upper:.4f} ({test}, {at_least} and {at_most})"
     need = episodes_for(found.successes / found.n, found.least, found.level) if found.n else None
     more = "" if need is None or need <= found.n else f"; {need} episodes at this rate would show it"
     return f"{demand}: cannot tell; {bounds}{more}"
@@ -230,7 +233,7 @@ def plan_lines(n: int) -> list[str]:
     ]
 
 
-def published_lines(
+def published_line(
     name: str, suite: str, published: tuple[int, int], ours: tuple[int, int], method: IntervalMethod
 ) -> str:
     """Whether a suite's interval covers the published rate."""

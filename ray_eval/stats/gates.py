@@ -28,20 +28,31 @@ class GateResult:
     upper: float
     """Exact one-sided upper bound of the rate."""
     level: float
-    """Level of each bound."""
+    """Level of the lower bound."""
+    upper_level: float
+    """Level of the upper bound."""
 
 
-def gate(successes: int, n: int, least: float, level: float = LEVEL) -> GateResult:
+def gate(successes: int, n: int, least: float, level: float = LEVEL, count: int = 1) -> GateResult:
     """Whether a rate of at least `least` is shown, by Clopper and Pearson's one-sided bounds.
 
     Met where the lower bound is at least `least`: the exact test of `rate < least` rejects at 1 - level. Missed where
     the upper bound is below it. Source: as `clopper_pearson`.
+
+    Args:
+        successes: successes.
+        n: episodes that count.
+        least: rate that is demanded.
+        level: level of the lower bound.
+        count: demands that are made at once; the upper bound's level is 1 - (1 - level) / count (Bonferroni), while the
+            lower bounds need no such care, as all of them have to hold.
     """
     lower = lower_bound(successes, n, level) if n else 0.0
-    upper = upper_bound(successes, n, level) if n else 1.0
+    upper_level = 1 - (1 - level) / count
+    upper = upper_bound(successes, n, upper_level) if n else 1.0
     # A bound is found to about 1e-15.
     verdict: GateVerdict = "met" if lower >= least else "missed" if upper < least else "cannot_tell"
-    return GateResult(verdict, successes, n, least, lower, upper, level)
+    return GateResult(verdict, successes, n, least, lower, upper, level, upper_level)
 
 
 def episodes_for(rate: float, least: float, level: float = LEVEL, most: int = 1_000_000) -> int | None:
