@@ -32,6 +32,20 @@ MOST_REPR_CHARACTERS = 20_000
 """Of a value that an error message shows, what is looked at."""
 
 
+PLACE = "place"
+"""Key of a field's metadata that says what kind of path is in it; `config.paths` makes it absolute."""
+PATH = MappingProxyType({PLACE: "path"})
+"""Marks a file or folder."""
+COMMAND = MappingProxyType({PLACE: "command"})
+"""Marks a program: a path, or a bare name that is looked up where it is started."""
+CHECKPOINT = MappingProxyType({PLACE: "checkpoint"})
+"""Marks a checkpoint's folder, or its id on the hub, which has `hub:` in front once it was read."""
+ADDRESS = MappingProxyType({PLACE: "address"})
+"""Marks an address, or several; `unix:` is followed by a path."""
+HUB = "hub:"
+"""Begins a checkpoint's id on the hub; whatever else stands there is a folder."""
+
+
 def shown(value: object, most_characters: int = 200) -> str:
     """A value as an error message shows it: an array by its shape, all else by its `repr`, cut where it is long."""
     array = array_named(value)
@@ -109,7 +123,7 @@ class SimulatorSection:
     """Name of the simulator, as in `envs.registry`."""
     own: Any = None
     """Its own settings: an instance of its `settings_type`; None takes that type's defaults."""
-    python: str | None = None
+    python: str | None = field(default=None, metadata=COMMAND)
     """Interpreter that whole episodes run in; None for the worker's own."""
 
 
@@ -252,7 +266,7 @@ class FakePolicySection(ScriptedPolicy):
 class ReplayPolicy(ScriptedPolicy):
     """Recorded actions, (T, 7) per episode, the last one repeating."""
 
-    path: str = ""
+    path: str = field(default="", metadata=PATH)
     """Folder of `<suite>/<task_id>/<init_state_id>.npy`."""
 
     def __post_init__(self) -> None:
@@ -283,9 +297,9 @@ class TorchPolicySection:
     """`package.module:factory`; the factory returns an object with `spec` and `infer_batch`."""
     kwargs: Kwargs = field(default_factory=Kwargs)
     """The factory's arguments; a text is read by the type of the parameter that it goes to."""
-    path: str | None = None
+    path: str | None = field(default=None, metadata=PATH)
     """With an entrypoint, weights that the factory gets as `state_dict`; else a `.pt` or `.pt2` module."""
-    python: str | None = None
+    python: str | None = field(default=None, metadata=COMMAND)
     """Interpreter that the policy runs in, with torch installed; null takes the evaluator's own."""
     device: Device = "auto"
     """Where it runs; auto takes CUDA where it is. A factory gets it where it has a parameter `device`."""
@@ -358,11 +372,11 @@ class RtcSection:
 class LeRobotPolicySection:
     """A checkpoint of LeRobot, run by LeRobot's own code."""
 
-    path: str = ""
+    path: str = field(default="", metadata=CHECKPOINT)
     """Folder of the checkpoint (the one with config.json), or its id on the hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub; null takes the newest."""
-    python: str | None = None
+    python: str | None = field(default=None, metadata=COMMAND)
     """Interpreter that the policy runs in, with LeRobot installed; null takes the evaluator's own."""
     device: Device = "auto"
     """Where it runs; auto takes CUDA where it is."""
@@ -387,13 +401,13 @@ class LeRobotPolicySection:
 class RemoteSection:
     """What every policy on another server is told."""
 
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = field(default=(), metadata=ADDRESS)
     """Servers that answer alike, `host:port` each; the least loaded is asked."""
     timeout_s: float = 30.0
     """Longest wait for one answer, reconnects included."""
     connections: int = 1
     """Most requests under way at one address."""
-    token_file: str | None = None
+    token_file: str | None = field(default=None, metadata=PATH)
     """File of the token that the servers ask for."""
     chunk_len: int | None = None
     """Rows of an answer; null asks the server."""
@@ -427,7 +441,7 @@ class KservePolicySection(RemoteSection):
     """Most requests under way at one address."""
     model: str | None = None
     """The model's name at the server; null is the only one of a ray-eval server."""
-    certificate: str | None = None
+    certificate: str | None = field(default=None, metadata=PATH)
     """File of the certificate that the servers must present, PEM; null speaks no TLS."""
     keys: tuple[str, ...] = ()
     """Observation keys that the model reads, where the server does not say it itself."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray_eval.config.paths import settled, user_path
 from ray_eval.config.presets import (
     configs_folder,
     load_preset,
@@ -53,6 +54,7 @@ __all__ = [
     "load_policy",
     "preset_names",
     "to_yaml",
+    "user_path",
 ]
 
 PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policies"}
@@ -125,7 +127,7 @@ def load_policy(name: str, overrides: Sequence[str] = ()) -> tuple[PolicySection
     values = merged(preset, said.values.get("policy", {}))
     serving: ServingConfig = read_section(ServingConfig, said.values.get("serving", {}), "serving")
     policy: PolicySection = read(PolicySection, values, "policy")
-    return policy, serving
+    return settled(policy, "policy"), settled(serving, "serving")
 
 
 def _read_policy_file(path: Path) -> dict[str, Any] | None:
@@ -338,5 +340,5 @@ def _read_evaluation(values: Mapping[str, Any]) -> EvalConfig:
     if "policy" not in values:
         known = ", ".join(preset_names("policies"))
         raise ConfigError(f"policy: expected one of {known}, got none; write for instance policy=oracle")
-    config: EvalConfig = read_section(EvalConfig, values, "")
+    config: EvalConfig = settled(read_section(EvalConfig, values, ""))
     return config

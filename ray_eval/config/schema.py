@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from ray_eval.errors import ConfigError
 from ray_eval.sections import (
+    ADDRESS,
     MAX_LATENCY_MS,
+    PATH,
     POLICY_TYPES,
     BatchingSection,
     Control,
@@ -41,7 +43,7 @@ OPERATIONAL = types.MappingProxyType({"kind": "operational"})
 
 AUTO_ADDRESS = "auto"
 """Serving address that the run chooses by itself."""
-_ADDRESS = re.compile(r"unix:/.+|[^\s/]+:[0-9]{1,5}")
+_ADDRESS = re.compile(r"unix:.+|[^\s/]+:[0-9]{1,5}")
 
 OPERATIONAL_POLICY_KEYS = (
     "policy.python",
@@ -120,7 +122,7 @@ class LatencyConfig:
     """Drawn uniformly for each request."""
     lognormal: LognormalLatency | None = field(default=None, metadata=IDENTITY)
     """Drawn from a lognormal distribution for each request."""
-    trace: str | None = field(default=None, metadata=IDENTITY)
+    trace: str | None = field(default=None, metadata={**IDENTITY, **PATH})
     """File of measured latencies, one number of milliseconds a line; its content is part of the run's identity."""
     calibrated: bool | None = field(default=None, metadata=IDENTITY)
     """Times the policy at batch 1 when the run starts; the figure is part of the run's identity from then on."""
@@ -182,7 +184,7 @@ class ExecutionConfig:
 class ServingConfig:
     """How the policy is served to the workers."""
 
-    address: str = field(default=AUTO_ADDRESS, metadata=OPERATIONAL)
+    address: str = field(default=AUTO_ADDRESS, metadata={**OPERATIONAL, **ADDRESS})
     """auto (a unix socket on one host, TLS over TCP across hosts), `unix:/path` or `host:port`."""
     determinism: Determinism = field(default="reproducible", metadata=IDENTITY)
     """reproducible: the same bytes for any workers; throughput: as many episodes as possible, and no such promise."""
@@ -321,7 +323,7 @@ class EvalConfig:
     """What a run puts up with."""
     interval: IntervalMethod = field(default=DEFAULT_METHOD, metadata=OPERATIONAL)
     """How intervals are made: `clopper_pearson`, `mid_p`, `jeffreys`, `agresti_coull` or `wilson`."""
-    out: str | None = field(default=None, metadata=OPERATIONAL)
+    out: str | None = field(default=None, metadata={**OPERATIONAL, **PATH})
     """Folder of the results; null makes one under `runs/`."""
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ def resolve_latency(
         measured_ms = round(calibrate(), 3) if known is None else float(known)
         return ResolvedLatency(StepsLatency(steps_of_ms(measured_ms)), {CALIBRATED_KEY: measured_ms})
     if latency.trace is not None:
-        return _trace(Path(latency.trace).expanduser())
+        return _trace(Path(latency.trace))
     if latency.ms is not None:
         return ResolvedLatency(StepsLatency(steps_of_ms(latency.ms)))
     return ResolvedLatency(latency.uniform or latency.lognormal or StepsLatency(latency.steps or 0))
@@ -61,7 +61,7 @@ def check_latency(latency: LatencyConfig) -> None:
         ConfigError: the trace cannot be read.
     """
     if latency.trace is not None:
-        _trace(Path(latency.trace).expanduser())
+        _trace(Path(latency.trace))
 
 
 def _trace(path: Path) -> ResolvedLatency:

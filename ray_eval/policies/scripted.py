@@ -66,7 +66,7 @@ class Replay:
     """Recorded actions: row `step` of the episode's file and those behind it, the last one repeating."""
 
     def __init__(self, section: ReplayPolicy) -> None:
-        self._folder = Path(section.path).expanduser()
+        self._folder = Path(section.path)
         if not _is_folder(self._folder):
             raise SetupError(
                 f"policy.path: expected a folder of <suite>/<task_id>/<init_state_id>.npy, got {section.path!r}, "

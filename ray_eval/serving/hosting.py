@@ -263,7 +263,7 @@ def interpreter_of(section: PolicySection) -> str | None:
 
 
 def _interpreter(section: PolicySection) -> str:
-    python = str(Path(interpreter_of(section) or sys.executable).expanduser())
+    python = interpreter_of(section) or sys.executable
     if shutil.which(python) is None:
         raise SetupError(
             f"policy.python={python}: expected a Python interpreter, found none; write ENVIRONMENT/bin/python"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from ray_eval.errors import SetupError
 from ray_eval.foreign import text_of
+from ray_eval.sections import HUB
 
 CONFIG_NAME = "config.json"
 """The policy's own configuration."""
@@ -24,7 +25,6 @@ POSTPROCESSOR_NAME = "policy_postprocessor.json"
 ADAPTER_NAME = "adapter_config.json"
 """What PEFT knows an adapter by."""
 _UNREAD = ("train_config.json",)
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _BLOCK_BYTES = 1 << 20
 
 
@@ -69,16 +69,18 @@ class Checkpoint:
 def open_checkpoint(name: str, revision: str | None) -> Checkpoint:
     """The checkpoint in a folder, or the one that the hub's files are fetched for.
 
+    Args:
+        name: The folder, or `hub:` and the id; a folder that is not here is never looked for on the hub.
+        revision: The hub's branch, tag or commit.
+
     Raises:
         SetupError: it is not there, incomplete, or not a policy of LeRobot's.
     """
-    folder, commit = Path(name).expanduser(), None
-    if not folder.is_dir():
+    is_on_hub, name = name.startswith(HUB), name.removeprefix(HUB)
+    if is_on_hub:
         folder, commit = _fetched(name, revision)
-    elif revision is not None:
-        raise SetupError(
-            f"policy.revision={revision}: expected nothing beside a folder, which has one content; drop it"
-        )
+    else:
+        folder, commit = _found(name, revision), None
     _refuse_adapter(name, folder)
     checkpoint = Checkpoint(name, folder, _read_config(name, folder), commit)
     if checkpoint.config.get("use_peft"):
@@ -108,10 +110,28 @@ def _adapter(name: str, base: str) -> SetupError:
     )
 
 
+def _found(name: str, revision: str | None) -> Path:
+    folder = Path(name)
+    if not folder.is_dir():
+        raise SetupError(
+            f"policy.path={name}: expected a checkpoint's folder, found none on {platform.node()}; check the path, or "
+            "write an id on the hub as policy.path=hub:lerobot/act"
+        )
+    if revision is not None:
+        raise SetupError(
+            f"policy.revision={revision}: expected nothing beside a folder, which has one content; drop it"
+        )
+    return folder
+
+
 def _fetched(name: str, revision: str | None) -> tuple[Path, str]:
-    if not _HUB_ID.fullmatch(name):
-        raise SetupError(f"policy.path={name}: expected a checkpoint's folder or an id like lerobot/act, found neither")
-    from huggingface_hub import snapshot_download
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise SetupError(
+            f"policy.path={name}: expected a folder, which is not there, or the package huggingface_hub to fetch that "
+            "id from the hub; check the path, or write policy.python=PYTHON, the interpreter that LeRobot is in"
+        ) from error
 
     try:
         # A snapshot's folder is called by its commit.

@@ -246,6 +246,6 @@ def _contents(file: str | None) -> bytes | None:
     if file is None:
         return None
     try:
-        return Path(file).expanduser().read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
         raise SetupError(f"policy.certificate {file}: expected a readable file, got {error}") from error

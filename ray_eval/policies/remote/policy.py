@@ -145,7 +145,7 @@ def token_of(section: RemoteSection) -> str | None:
     if section.token_file is None:
         return None
     try:
-        return Path(section.token_file).expanduser().read_text(encoding="utf-8").strip()
+        return Path(section.token_file).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SetupError(f"policy.token_file {section.token_file}: expected a readable file, got {error}") from error
 
