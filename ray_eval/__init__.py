@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray_eval.config import EvalConfig, load_config
+from ray_eval.config import EvalConfig, load_config, user_path
 from ray_eval.errors import (
     ConfigError,
     ContractError,
@@ -86,4 +86,4 @@ def evaluate(
         resolved = config
     else:
         resolved = load_config(config, overrides)
-    return run(resolved, resume=Path(resume) if resume is not None else None)
+    return run(resolved, resume=user_path(resume, "resume") if resume is not None else None)

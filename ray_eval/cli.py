@@ -14,9 +14,20 @@ from rich.text import Text
 
 from ray_eval import __version__
 from ray_eval.cli_decide import add_compare, add_power, judge, list_published
-from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_file, load_config, load_policy, preset_names, to_yaml
+from ray_eval.config import (
+    AUTO_ADDRESS,
+    EvalConfig,
+    checked_text,
+    is_file,
+    load_config,
+    load_policy,
+    preset_names,
+    to_yaml,
+    user_path,
+)
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.install.command import EPILOG, add_words, install
+from ray_eval.messages import one_line, quoted
 from ray_eval.report.metrics import error_groups
 from ray_eval.report.progress import ProgressView, result_table
 from ray_eval.report.requirements import read_requirements
@@ -100,13 +111,39 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Ends the program; argparse itself prints the usage before it."""
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {one_line(message)}; see {self.prog} --help\n")
+
+
+def _path(text: str) -> Path:
+    """An option's path, `~` expanded and absolute."""
+    try:
+        return user_path(checked_text(text, "path"), "path")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("path: ")) from error
+
+
+def _near(path: Path) -> Path:
+    """The path as it is typed here: relative where it is below the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _typed(path: Path) -> str:
+    """The path as a shell takes it."""
+    return quoted(_near(path))
+
+
 def _complain(text: str, code: int) -> int:
     print(text, file=sys.stderr)
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ray-eval", description="Success rates of robot policies on LIBERO.")
+    parser: argparse.ArgumentParser = _Parser(prog="ray-eval", description="Success rates of robot policies on LIBERO.")
     parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
@@ -132,8 +169,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
-    run.add_argument("--out", metavar="DIR", help="folder of the results; must not exist (default: under runs/)")
-    run.add_argument("--resume", metavar="DIR", type=Path, help="go on with the run in DIR")
+    run.add_argument(
+        "--out", metavar="DIR", type=_path, help="folder of the results; must not exist (default: under runs/)"
+    )
+    run.add_argument("--resume", metavar="DIR", type=_path, help="go on with the run in DIR")
     run.add_argument(
         "--require",
         action="append",
@@ -155,8 +194,8 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sweep.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=a,b,c", help="a configuration, and overrides")
-    sweep.add_argument("--out", metavar="DIR", type=Path, help="folder of the results (default: under runs/)")
-    sweep.add_argument("--resume", metavar="DIR", type=Path, help="go on with the sweep in DIR, or draw it again")
+    sweep.add_argument("--out", metavar="DIR", type=_path, help="folder of the results (default: under runs/)")
+    sweep.add_argument("--resume", metavar="DIR", type=_path, help="go on with the sweep in DIR, or draw it again")
     sweep.add_argument("--dry-run", action="store_true", help="print the points; run nothing")
     sweep.set_defaults(command=_sweep, parser=sweep)
 
@@ -169,7 +208,7 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     tune.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=a,b,c", help="a configuration, and overrides")
-    tune.add_argument("--out", metavar="DIR", type=Path, help="folder of the results (default: under runs/)")
+    tune.add_argument("--out", metavar="DIR", type=_path, help="folder of the results (default: under runs/)")
     tune.add_argument("--trials", metavar="N", type=int, default=20, help="most settings tried (default: %(default)s)")
     tune.add_argument(
         "--tune-states", metavar="N", type=int, default=5, help="init states per task to tune on (default: %(default)s)"
@@ -179,10 +218,10 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_episode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     episode = commands.add_parser("episode", help="run one episode of a run again, here, without Ray")
-    episode.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    episode.add_argument("run", type=_path, metavar="RUN", help="the run's folder")
     episode.add_argument("episode_id", metavar="EPISODE_ID", help="for instance libero_object/3/17")
-    episode.add_argument("--video", type=Path, metavar="FILE", help="write what the agentview camera sees, for people")
-    episode.add_argument("--trace", type=Path, metavar="FILE", help="write a row per control step, as Parquet")
+    episode.add_argument("--video", type=_path, metavar="FILE", help="write what the agentview camera sees, for people")
+    episode.add_argument("--trace", type=_path, metavar="FILE", help="write a row per control step, as Parquet")
     episode.add_argument("--pdb", action="store_true", help="stop in the debugger where it breaks")
     episode.set_defaults(command=_episode, parser=episode)
 
@@ -192,9 +231,9 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("policy", metavar="POLICY", help="a preset (ray-eval list policies), or a YAML file")
     serve.add_argument("words", nargs="*", default=[], metavar="policy.key=value", help="overrides")
     serve.add_argument("--address", help=f"host:port or unix:/path (default: serving.address, else {SERVE_ADDRESS})")
-    serve.add_argument("--token-file", type=Path, metavar="FILE", help="file of the bearer token that calls must carry")
-    serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS certificate, PEM")
-    serve.add_argument("--private-key", type=Path, metavar="FILE", help="key of the certificate, PEM")
+    serve.add_argument("--token-file", type=_path, metavar="FILE", help="file of the bearer token that calls carry")
+    serve.add_argument("--certificate", type=_path, metavar="FILE", help="TLS certificate, PEM")
+    serve.add_argument("--private-key", type=_path, metavar="FILE", help="key of the certificate, PEM")
     serve.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input is closed")
     serve.set_defaults(command=_serve, parser=serve)
 
@@ -268,10 +307,12 @@ def _recorded_config(folder: Path) -> Path:
     if is_file(folder / ".lock"):
         raise ConfigError(
             f"{folder}: expected a run to resume, got one that was ended before it began; start it again "
-            f"by its own command, with --out {folder} if you like"
+            f"by its own command, with --out {_typed(folder)} if you like"
         )
     if is_file(folder / "sweep.json"):
-        raise ConfigError(f"{folder}: expected a run's folder, got a sweep's; write ray-eval sweep --resume {folder}")
+        raise ConfigError(
+            f"{folder}: expected a run's folder, got a sweep's; write ray-eval sweep --resume {_typed(folder)}"
+        )
     raise ConfigError(f"{folder}: expected a run's folder with config.yaml to resume, found none; check the path")
 
 
@@ -302,16 +343,16 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         console.print(f"this number depends on the machine: {evaluation.machine_dependence}", highlight=False)
     if config.execution.mode == "realtime":
         console.print(_rate_held(config, evaluation.results), highlight=False)
-    console.print(f"results: {evaluation.out}", highlight=False, soft_wrap=True)
+    console.print(f"results: {_near(evaluation.out)}", highlight=False, soft_wrap=True)
     _show_errors(console, evaluation.results)
     if evaluation.is_interrupted:
         missing = len(evaluation.plan) - len(evaluation.results)
         console.print(f"interrupted, {missing} episodes to go; go on with:", highlight=False)
-        console.print(f"  ray-eval run --resume {evaluation.out}", highlight=False, soft_wrap=True)
+        console.print(f"  ray-eval run --resume {_typed(evaluation.out)}", highlight=False, soft_wrap=True)
         return EXIT_INTERRUPTED
     if not evaluation.is_complete:
         console.print(f"incomplete: {evaluation.rate.errors} episodes ended in errors; run them again with:")
-        console.print(f"  ray-eval run --resume {evaluation.out}", highlight=False, soft_wrap=True)
+        console.print(f"  ray-eval run --resume {_typed(evaluation.out)}", highlight=False, soft_wrap=True)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE
 
@@ -338,7 +379,8 @@ def _show_errors(console: Console, results: Sequence[EpisodeResult]) -> None:
 
 def _sweep(parsed: argparse.Namespace) -> int:
     require_eval_extra()
-    from ray_eval.driver.sweep import create_sweep, default_sweep_folder, plan_sweep, read_sweep, run_sweep, title_of
+    from ray_eval.driver.fresh import sweep_folder
+    from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep, title_of
     from ray_eval.report.sweep import sweep_table
 
     source, words = _source_and_words(parsed.words)
@@ -350,23 +392,24 @@ def _sweep(parsed: argparse.Namespace) -> int:
         plan, out = read_sweep(parsed.resume, words), parsed.resume
     else:
         plan = plan_sweep(source, words)
-        out = parsed.out or default_sweep_folder(plan.points[0].config)
+        out = parsed.out
     if parsed.dry_run:
         for point in plan.points:
             print(f"{point.folder}  {' '.join(f'{key}={value}' for key, value in point.values.items())}")
         return EXIT_COMPLETE
     if parsed.resume is None:
+        out = out or sweep_folder(plan.points[0].config)
         create_sweep(plan, out)
     console = output_console()
     result = run_sweep(plan, out, console)
     console.print(sweep_table(title_of(plan), result.points, console.width))
-    figures = ", ".join(str(path) for path in (out / "success.png", out / "queue.png") if path.exists())
-    files = f"{out}, table: {out / 'points.csv'}, figures: {figures}"
+    figures = ", ".join(str(_near(path)) for path in (out / "success.png", out / "queue.png") if path.exists())
+    files = f"{_near(out)}, table: {_near(out / 'points.csv')}, figures: {figures}"
     console.print(f"results: {files}", highlight=False, soft_wrap=True)
     _show_errors(console, [found for point in result.points for found in point.results])
     if result.is_complete:
         return EXIT_COMPLETE
-    console.print(f"not complete; go on with: ray-eval sweep --resume {out}", highlight=False, soft_wrap=True)
+    console.print(f"not complete; go on with: ray-eval sweep --resume {_typed(out)}", highlight=False, soft_wrap=True)
     return EXIT_INTERRUPTED if result.is_interrupted else EXIT_INCOMPLETE
 
 
@@ -375,7 +418,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
 def _tune(parsed: argparse.Namespace) -> int:
     require_eval_extra()
-    from ray_eval.driver.sweep import default_sweep_folder, split_axes
+    from ray_eval.driver.sweep import split_axes
     from ray_eval.driver.tune import default_space, tune
     from ray_eval.report.sweep import sweep_table, trials_table
 
@@ -385,12 +428,11 @@ def _tune(parsed: argparse.Namespace) -> int:
     source, words = _source_and_words(parsed.words)
     plain, space = split_axes(words)
     config = load_config(source, plain)
-    out = parsed.out or default_sweep_folder(config, "tune")
     console = output_console()
     result = tune(
         config,
         space or default_space(config),
-        out,
+        parsed.out,
         trial_count=parsed.trials,
         states_per_task=parsed.tune_states,
         console=console,
@@ -404,7 +446,9 @@ def _tune(parsed: argparse.Namespace) -> int:
         console.print("no trial had a success: the best one is as good as any", highlight=False)
     best = " ".join(f"{key}={value}" for key, value in result.best.items())
     console.print(f"best on the tuning init states: {best}", highlight=False, soft_wrap=True)
-    console.print(f"results: {result.out}, trials: {result.out / 'trials.csv'}", highlight=False, soft_wrap=True)
+    console.print(
+        f"results: {_near(result.out)}, trials: {_near(result.out / 'trials.csv')}", highlight=False, soft_wrap=True
+    )
     if all(point.rate.n == point.planned for point in result.points):
         return EXIT_COMPLETE
     return EXIT_INTERRUPTED if result.is_interrupted else EXIT_INCOMPLETE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 MOST_CHARACTERS = 500
@@ -27,6 +28,11 @@ def one_line(text: str, most_characters: int = MOST_CHARACTERS) -> str:
         return line
     kept = most_characters - len(_CUT)
     return f"{line[: kept - kept // 2].rstrip()}{_CUT}{line[len(line) - kept // 2 :].lstrip()}"
+
+
+def quoted(path: object) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def array_named(value: object) -> str | None:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ray_eval.bench.rows import Row
 from ray_eval.bench.tasks import BenchTask
-from ray_eval.config import check_writable
+from ray_eval.config import check_writable, user_path
 from ray_eval.envs.libero.gl import choose_backend, gl_environment
 from ray_eval.report.terminal import output_console
 from ray_eval.rollout.actor import installed_versions
@@ -88,6 +88,10 @@ BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]]
 """Every bench and what it measures."""
 
 
+def _file(text: str) -> Path:
+    return user_path(text, "--json")
+
+
 def bench_parser() -> argparse.ArgumentParser:
     """The options of `ray-eval bench`."""
     says = "\n".join(f"  {name:<9} {says}" for name, (_, says) in BENCHES.items())
@@ -105,7 +109,12 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget-gb", type=float, default=2.5, help="limits.worker_memory_gb: memory (default: 2.5)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
     parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows, versions and machine there")
+    parser.add_argument(
+        "--json",
+        type=lambda text: user_path(text, "--json"),
+        metavar="FILE",
+        help="write rows, versions and machine there",
+    )
     return parser
 
 

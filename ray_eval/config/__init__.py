@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ __all__ = [
     "RenderConfig",
     "ServingConfig",
     "check_writable",
+    "checked_text",
     "configs_folder",
     "is_file",
     "load_config",
@@ -185,8 +186,8 @@ def check_writable(path: Path, key: str) -> None:
 
 
 def _parse_overrides(overrides: Sequence[str]) -> _Overrides:
-    if isinstance(overrides, str):
-        raise ConfigError(f"overrides: expected a list of key=value, got the text {shown(overrides)}")
+    if isinstance(overrides, str) or not isinstance(overrides, Iterable):
+        raise ConfigError(f"overrides: expected a list of texts like 'workers=2', got {shown(overrides)}")
     parsed: dict[str, str] = {}
     for text in overrides:
         key, separator, value = checked_text(text, "key=value").partition("=")

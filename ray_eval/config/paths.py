@@ -67,7 +67,7 @@ def user_path(path: str | os.PathLike[str], where: str) -> Path:
     Raises:
         ConfigError: as of `absolute`, or it is no text at all.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise ConfigError(f"{where}: expected a path, got {shown(path)}")
     return Path(absolute(path, where))
 

@@ -94,6 +94,8 @@ def checked_text(text: str, where: str) -> str:
     Raises:
         ConfigError: it cannot, for instance because the terminal sends another encoding.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"{where}: expected a text, got {shown(text)}")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -88,6 +88,7 @@ class Cluster:
         """A policy actor; restarted by Ray when it dies, at the same address where that is fixed."""
         options = {
             "name": name,
+            "namespace": self.run_id,
             "num_cpus": batching.threads,
             "num_gpus": gpus,
             "max_restarts": -1,
@@ -100,7 +101,12 @@ class Cluster:
 
     def start_worker(self, name: str, connect: Connect, environment: Mapping[str, str]) -> ActorHandle[Any]:
         """A worker actor, its GL and thread variables set before anything is imported there."""
-        options = {"name": name, "num_cpus": 1, "runtime_env": {"env_vars": dict(environment)}}
+        options = {
+            "name": name,
+            "namespace": self.run_id,
+            "num_cpus": 1,
+            "runtime_env": {"env_vars": dict(environment)},
+        }
         actor = ray.remote(Worker).options(**options).remote(name, connect)
         self.actors.append(actor)
         return actor

@@ -6,15 +6,17 @@ import datetime as dt
 import errno
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray_eval.config import EvalConfig, to_yaml
 from ray_eval.driver.canaries import IDENTITY_PREFIX
 from ray_eval.driver.identity_keys import IDENTITY_VERSION, is_older_than, recorded_version
+from ray_eval.driver.located import known_by_digest, without_places
 from ray_eval.driver.locks import Lock
 from ray_eval.errors import ConfigError, LedgerError
+from ray_eval.messages import quoted
 from ray_eval.report.ledger import (
     SCHEMA_VERSION,
     LedgerContent,
@@ -37,6 +39,8 @@ CONFIG_NAME = "config.yaml"
 ENVIRONMENT_PREFIX = "environment."
 """Begins the keys of an identity that the configuration does not know: versions, renderer, checkpoint."""
 
+MOST_TOLD = 3
+"""Keys that differ which a refusal names."""
 LOCK_NAME = ".lock"
 """File name of the lock that a run holds on its folder."""
 
@@ -44,13 +48,6 @@ LOCK_NAME = ".lock"
 def utc_now() -> str:
     """The present time in ISO 8601, UTC, whole seconds."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-
-
-def default_folder(config: EvalConfig) -> Path:
-    """A fresh name under `runs/` that says what and when."""
-    suites = config.suite[0] if len(config.suite) == 1 else f"{len(config.suite)}-suites"
-    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{stamp}-{config.policy_type}-{suites}"
 
 
 def make_header(
@@ -68,7 +65,8 @@ def make_header(
         provenance: what is good to know and changes nothing.
         is_starved: whether every action arrives too late, so that the policy never acts.
     """
-    identity = {**config.identity(), **{f"{ENVIRONMENT_PREFIX}{key}": value for key, value in environment.items()}}
+    about = {f"{ENVIRONMENT_PREFIX}{key}": value for key, value in environment.items()}
+    identity = without_places({**config.identity(), **about})
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return {
         "kind": "header",
@@ -131,8 +129,10 @@ class RunFolder:
         """
         if self._found is not None:
             recorded = self._found.header["identity"]
+            moved = known_by_digest(recorded)
             configured = {key: value for key, value in recorded.items() if not key.startswith(ENVIRONMENT_PREFIX)}
-            check_identity(configured, config.identity(), self.path, version=recorded_version(self._found.header))
+            version = recorded_version(self._found.header)
+            check_identity(configured, config.identity(), self.path, version=version, moved=moved)
 
     def open_ledger(self, config: EvalConfig, header: Mapping[str, Any]) -> None:
         """Writes the configuration and the header, or checks a resumed run's against them.
@@ -213,27 +213,39 @@ def check_identity(
     *,
     allow_mixed: bool = False,
     version: int = IDENTITY_VERSION,
+    moved: Iterable[str] = (),
 ) -> None:
     """Compares the identity of a recorded run with that of the one that would go on with it.
 
     What a ledger of an earlier `version` could not say (see `identity_keys`) is no difference.
 
+    Args:
+        recorded: the run's.
+        present: what it would be now.
+        path: the run's folder.
+        allow_mixed: whether canaries may differ.
+        version: of the recorded ledger's identity.
+        moved: keys that may differ, besides those whose content the recorded identity has by its digest.
+
     Raises:
-        ConfigError: they differ; the message names every key that does. With `allow_mixed` canaries may.
+        ConfigError: they differ; the message names the keys that do.
     """
     keys = sorted(recorded.keys() | present.keys())
     canaries = tuple(key for key in keys if key.startswith(_CANARY_KEYS))
     silent = tuple(key for key in keys if key not in recorded and is_older_than(version, key, present[key]))
-    free = (*silent, *(canaries if allow_mixed else ()))
+    free = {*silent, *(canaries if allow_mixed else ()), *moved, *known_by_digest(recorded)}
     differing = [key for key in keys if key not in free and _as_text(recorded, key) != _as_text(present, key)]
     if differing:
-        lines = "".join(f"\n  {key}: {recorded.get(key)!r} there, {present.get(key)!r} now" for key in differing)
-        if set(differing) <= set(canaries):
-            lines += "\nThis machine computes other bits: resume on one like the first, or set limits.allow_mixed=true"
+        told = [f"{key}: {shown(recorded.get(key), 60)} there, {shown(present.get(key), 60)} now" for key in differing]
+        others = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
         remedy = "resume with its values"
+        if set(differing) <= set(canaries):
+            remedy = "this machine computes other bits: resume on one like the first, or set limits.allow_mixed=true"
         if any(key.startswith("environment.policy") for key in differing):
             remedy = "the policy is no longer the one that the run began with: bring that back, or start a new run"
-        raise ConfigError(f"{path}: expected the run's own identity, got another; {remedy}:{lines}")
+        raise ConfigError(
+            f"{path}: expected the run's own identity, got another; {remedy}: {'; '.join(told[:MOST_TOLD])}{others}"
+        )
 
 
 def _as_text(identity: Mapping[str, Any], key: str) -> str | None:
@@ -248,7 +260,8 @@ def _check_existence(path: Path, *, is_resume: bool) -> None:
         raise ConfigError(f"{path}: expected a run's folder to resume, found none; check the path")
     if not is_resume and _is_taken(path):
         raise ConfigError(
-            f"{path}: expected no such folder, found one; go on with it by --resume {path}, or choose another --out"
+            f"{path}: expected no such folder, found one; go on with it by --resume {quoted(path)}, or choose another "
+            "--out"
         )
 
 

@@ -22,7 +22,8 @@ from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.contents import OwnContents, check_contents, content_identity, where_from
 from ray_eval.driver.endings import lateness, told_end
-from ray_eval.driver.folder import RunFolder, default_folder, make_header, utc_now
+from ray_eval.driver.folder import RunFolder, make_header, utc_now
+from ray_eval.driver.fresh import run_folder
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
 from ray_eval.driver.plan import plan_of
@@ -104,7 +105,7 @@ def run(config: EvalConfig, *, resume: Path | None = None, console: Console | No
 def _run(config: EvalConfig, resume: Path | None, console: Console | None) -> Evaluation:
     plan = plan_of(config)
     progress = ProgressView(console or Console(quiet=True))
-    out = resume or Path(config.out or default_folder(config))
+    out = resume or (Path(config.out) if config.out else run_folder(config))
     with contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
         part = Part(config, plan, folder)
         if part.is_finished:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import itertools
 import json
 import re
@@ -20,6 +19,7 @@ from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.run import Part, open_session
 from ray_eval.errors import ConfigError
+from ray_eval.messages import quoted
 from ray_eval.report.figures import draw_queue_lengths, draw_success
 from ray_eval.report.ledger import write_atomically
 from ray_eval.report.metrics import machine_dependence
@@ -144,12 +144,6 @@ def _check_that_points_differ(points: Sequence[Point]) -> None:
         seen[identity] = point
 
 
-def default_sweep_folder(config: EvalConfig, kind: str = "sweep") -> Path:
-    """A fresh name under `runs/`."""
-    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{stamp}-{kind}-{config.policy_type}"
-
-
 def create_sweep(plan: SweepPlan, out: Path, *, exist_ok: bool = False) -> None:
     """Makes the sweep's folder, with a folder and a configuration for each point that has none yet.
 
@@ -157,7 +151,7 @@ def create_sweep(plan: SweepPlan, out: Path, *, exist_ok: bool = False) -> None:
         ConfigError: the folder exists, and must not.
     """
     if not exist_ok and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: expected no such folder, found one; go on with it by --resume {out}")
+        raise ConfigError(f"{out}: expected no such folder, found one; go on with it by --resume {quoted(out)}")
     for point in plan.points:
         try:
             (out / point.folder).mkdir(parents=True, exist_ok=exist_ok)
@@ -180,7 +174,7 @@ def read_sweep(out: Path, overrides: Sequence[str] = ()) -> SweepPlan:
         manifest = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        hint = f"; that is a run: ray-eval run --resume {out}" if (out / CONFIG_NAME).is_file() else ""
+        hint = f"; that is a run: ray-eval run --resume {quoted(out)}" if (out / CONFIG_NAME).is_file() else ""
         raise ConfigError(
             f"{out}: expected a sweep's folder with {MANIFEST_NAME} to resume, got {reason}{hint}"
         ) from error

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ray_eval.config import EvalConfig, load_config
 from ray_eval.driver.checks import check_execution
+from ray_eval.driver.fresh import sweep_folder
 from ray_eval.driver.plan import plan_of, stored_init_states
 from ray_eval.driver.resolve import env_settings, queue_rules
 from ray_eval.driver.run import Session, open_session
@@ -122,13 +123,21 @@ def check_space(space: Mapping[str, Sequence[str]], base: EvalConfig) -> None:
 def tune(
     base: EvalConfig,
     space: Mapping[str, Sequence[str]],
-    out: Path,
+    out: Path | None,
     *,
     trial_count: int,
     states_per_task: int,
     console: Console | None = None,
 ) -> TuneResult:
     """Searches, then runs the configuration as given and the best one on the reported init states.
+
+    Args:
+        base: the configuration as given.
+        space: what is searched: keys, and the values of each.
+        out: folder of the results; None makes one under `runs/`.
+        trial_count: most settings tried.
+        states_per_task: init states per task to tune on.
+        console: what takes the words; None for silence.
 
     Raises:
         ConfigError: something cannot be run as written.
@@ -139,6 +148,7 @@ def tune(
     rungs = tuning_plan(base, states_per_task)
     progress = ProgressView(console or Console(quiet=True))
     given = Point("points/0-as-given", {"settings": "as given"}, base)
+    out = out or sweep_folder(base, "tune")
     create_sweep(SweepPlan({"settings": ("as given", "best")}, (given,)), out)
     with contextlib.ExitStack() as stack:
         part = open_part(stack, out, given)

@@ -19,8 +19,9 @@ from gymnasium import spaces
 from ray_eval.envs import make_env
 from ray_eval.envs.actions import ACTION_DIM
 from ray_eval.envs.catalogue import init_state_count
+from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
-from ray_eval.sections import EnvSettings, ObservationRecipe
+from ray_eval.sections import EnvSettings, ObservationRecipe, require, shown
 from ray_eval.types import ENVIRONMENT_STATE, IMAGE, IMAGE_KEYS, POSE_SIZE, STATE, WRIST_IMAGE, Array, EpisodeSpec
 
 ENV_ID: Final = "ray_eval/Libero-v0"
@@ -32,6 +33,7 @@ DEFAULT_MAX_STEPS: Final = 520
 
 _STATE_LIMIT: Final = 1000.0
 _ENV_SEEDS: Final = 2**31
+_INIT_STATE: Final = "init_state_id"
 
 
 class PicturedEnv(Env, Protocol):
@@ -59,6 +61,15 @@ class LiberoGym(gymnasium.Env[dict[str, Array], Array]):  # type: ignore[misc]
         max_steps: int = DEFAULT_MAX_STEPS,
         render_mode: str | None = None,
     ) -> None:
+        """Builds the simulator.
+
+        Raises:
+            ConfigError: an argument is none, or there is no such suite or task.
+        """
+        require(isinstance(suite, str), "suite", "a suite's name", suite)
+        require(isinstance(settings, EnvSettings), "settings", "EnvSettings", settings)
+        require(render_mode in (None, "rgb_array"), "render_mode", "None or 'rgb_array'", render_mode)
+        task_id, max_steps = _whole("task_id", task_id), _whole("max_steps", max_steps, least=1)
         self._env: PicturedEnv | None = cast("PicturedEnv", make_env(suite, task_id, settings))
         self._suite, self._task_id, self._max_steps = suite, task_id, max_steps
         self._is_sampled = settings.init_states == "sampled"
@@ -74,11 +85,14 @@ class LiberoGym(gymnasium.Env[dict[str, Array], Array]):  # type: ignore[misc]
         """The observation at step 0, and which episode it is.
 
         Raises:
+            ConfigError: an option is unknown, or its value is none.
             EpisodeError: there is no such init state.
         """
+        chosen = _init_state_id(options)
         super().reset(seed=seed)
         env_seed = int(self.np_random.integers(_ENV_SEEDS)) if seed is None else seed
-        init_state_id = int((options or {}).get("init_state_id", self._drawn_init_state()))
+        drawn = self._drawn_init_state()
+        init_state_id = drawn if chosen is None else chosen
         self._open_env.reset(EpisodeSpec(self._suite, self._task_id, init_state_id, env_seed, self._max_steps))
         self._steps = 0
         self._episode_info = {
@@ -121,6 +135,23 @@ class LiberoGym(gymnasium.Env[dict[str, Array], Array]):  # type: ignore[misc]
 
     def _info(self, *, is_success: bool) -> dict[str, Any]:
         return {**self._episode_info, "is_success": is_success}
+
+
+def _whole(name: str, value: Any, least: int = 0) -> int:
+    """An integer of Python's or NumPy's, at least so large."""
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    require(is_whole and value >= least, name, f"an integer from {least} upwards", value)
+    return int(value)
+
+
+def _init_state_id(options: Any) -> int | None:
+    """The init state that `reset` is told; None for any."""
+    require(options is None or isinstance(options, Mapping), "options", "a mapping or None", options)
+    for name in options or {}:
+        if name != _INIT_STATE:
+            hint = did_you_mean(name, [_INIT_STATE])
+            raise ConfigError(f"options: expected {_INIT_STATE} alone, got {shown(name)}.{hint}")
+    return _whole(_INIT_STATE, options[_INIT_STATE]) if options else None
 
 
 def _observation_space(recipe: ObservationRecipe, environment_names: tuple[str, ...]) -> spaces.Dict:

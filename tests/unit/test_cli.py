@@ -47,7 +47,7 @@ def test_folders_of_sweeps_and_runs_name_each_others_command(tmp_path, capsys):
     [
         (("bench", "--help"), "usage: ray-eval bench"),
         (("run", "first_light", "--workers", "2"), "unrecognized arguments: --workers; write workers=..."),
-        (("serve",), "the following arguments are required: POLICY\n"),
+        (("serve",), "the following arguments are required: POLICY; see"),
     ],
 )
 def test_usage_is_shown(words, says, capsys):
@@ -57,5 +57,5 @@ def test_usage_is_shown(words, says, capsys):
 
 
 def test_overrides_in_one_text_are_refused():
-    with pytest.raises(ConfigError, match=r"overrides: expected a list of key=value, got the text 'tasks=\[3\]'"):
+    with pytest.raises(ConfigError, match=r"overrides: expected a list of texts like 'workers=2', got 'tasks=\[3\]'"):
         ray_eval.load_config("first_light", "tasks=[3]")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -97,7 +98,7 @@ def test_a_variant_takes_the_budget_of_its_base_suite():
 
 def test_a_text_takes_its_text_as_it_stands():
     config = load_config(None, ["suite=fake", "policy=replay", "policy.path=12e4567"])
-    assert config.policy == ReplayPolicy(path="12e4567")
+    assert config.policy == ReplayPolicy(path=str(Path("12e4567").absolute()))
 
 
 def test_a_suite_is_one_or_a_list_or_a_group():

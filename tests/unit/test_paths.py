@@ -6,15 +6,16 @@ import typing
 
 import pytest
 
-from ray_eval.config import load_config, load_policy
+from ray_eval.config import load_config, load_policy, to_yaml
 from ray_eval.config.paths import absolute, user_path
+from ray_eval.config.presets import nested
 from ray_eval.config.schema import EvalConfig
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.policies.lerobot.checkpoint import open_checkpoint
-from ray_eval.sections import PLACE, POLICY_TYPES, LeRobotPolicySection, ReplayPolicy
+from ray_eval.sections import PLACE, POLICY_TYPES, LeRobotPolicySection
 
 FAKE = ["suite=fake"]
-SERVER = ["policy=kserve", "policy.addresses=[127.0.0.1:8000]"]
+SERVER = {"type": "kserve", "addresses": "[127.0.0.1:8000]"}
 NOT_A_PLACE = {"lerobot_server.path": "a folder on the server's machine, not here"}
 
 
@@ -30,33 +31,45 @@ def here(tmp_path, monkeypatch):
 
 
 PLACES = {
-    "out": (["policy=noop"], lambda c: c.out),
-    "policy.path": (["policy=replay"], lambda c: c.policy.path),
-    "policy.token_file": (SERVER, lambda c: c.policy.token_file),
-    "policy.certificate": (SERVER, lambda c: c.policy.certificate),
-    "policy.python": (["policy=lerobot", "policy.path=/x"], lambda c: c.policy.python),
-    "execution.latency.trace": (["policy=noop", "execution.mode=async"], lambda c: c.execution.latency.trace),
+    "out": {},
+    "policy.path": {"policy": {"type": "replay"}},
+    "policy.token_file": {"policy": SERVER},
+    "policy.certificate": {"policy": SERVER},
+    "policy.python": {"policy": {"type": "lerobot", "path": "/x"}},
+    "execution.latency.trace": {"execution": {"mode": "async"}},
 }
 
 
-@pytest.mark.parametrize(("key", "words", "read"), [(key, *rest) for key, rest in PLACES.items()], ids=list(PLACES))
-def test_a_path_is_relative_to_where_it_was_typed_on_every_door(here, key, words, read):
+def leaf(config, key):
+    value = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize(("key", "rest"), PLACES.items(), ids=list(PLACES))
+def test_a_path_is_relative_to_where_it_was_typed_on_every_door(here, key, rest):
+    base = {"suite": "fake", "policy": {"type": "noop"}, **rest}
+
     def through_file(text):
         file = here.parent / "elsewhere.yaml"
-        file.write_text(f"{key}: {text}\n")
-        return load_config(file, [*FAKE, *words])
+        file.write_text(to_yaml(nested({**base, key: text})))
+        return load_config(file)
 
     doors = (
-        lambda text: load_config(None, [*FAKE, *words, f"{key}={text}"]),
-        lambda text: load_config({key: text}, [*FAKE, *words]),
+        lambda text: load_config({**base, key: text}),
+        lambda text: load_config({**base, key: "/other"}, [f"{key}={text}"]),
         through_file,
     )
     for door in doors:
-        assert read(door("a/b")) == f"{here}/a/b"
-        assert read(door("../b")) == f"{here.parent}/b"
-        assert read(door("~/b")) == f"{here.parent}/home/b"
-        assert read(door("/b")) == "/b"
-        assert read(load_config(door("a/b").resolved())) == f"{here}/a/b"
+        assert leaf(door("a/b"), key) == f"{here}/a/b"
+        assert leaf(door("../b"), key) == f"{here.parent}/b"
+        assert leaf(door("~/b"), key) == f"{here.parent}/home/b"
+        assert leaf(door("/b"), key) == "/b"
+        assert leaf(load_config(door("a/b").resolved()), key) == f"{here}/a/b"
+
+
+PATH_NAMES = {"path", "python", "out", "trace", "certificate", "address", "addresses"}
 
 
 def test_every_field_that_says_it_holds_a_path_is_settled():
@@ -102,17 +115,13 @@ def test_sockets_are_paths_as_well(here):
     assert serving.address == f"unix:{here.parent}/home/s"
 
 
-def test_sections_made_in_python_are_settled_too(here):
-    config = load_config({"suite": "fake", "policy": ReplayPolicy(path="recorded")})
-    assert config.policy == ReplayPolicy(path=f"{here}/recorded")
-
-
 HUB = ["policy=lerobot"]
 
 
-@pytest.mark.parametrize(
-    "name", ["act", "./outputs/act", "outputs/act/", "a/b/c", "../act", "~/act", "outputs/act", ".x/act"]
-)
+PATH_LIKE = ["act", "./outputs/act", "outputs/act/", "a/b/c", "../act", "~/act", "outputs/act", ".x/act"]
+
+
+@pytest.mark.parametrize("name", PATH_LIKE)
 def test_what_is_a_path_never_becomes_an_id_on_the_hub(here, name):
     (here / "outputs").mkdir()
     config = load_config(None, [*FAKE, *HUB, f"policy.path={name}"])
@@ -143,9 +152,7 @@ def test_a_folder_of_the_driver_stays_that_folder_in_another_working_folder(here
     assert section == LeRobotPolicySection(path=f"{here}/outputs/act")
     (here / "outputs" / "act").rmdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        SetupError, match=r"expected a checkpoint's folder, found none on .*policy\.path=hub:lerobot/act"
-    ):
+    with pytest.raises(SetupError, match=r"a checkpoint's folder, found none on .*policy\.path=hub:lerobot/act"):
         open_checkpoint(section.path, None)
 
 
