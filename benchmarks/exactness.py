@@ -36,7 +36,7 @@ from ray_eval.bench.exactness import (
     record,
     reference_path,
 )
-from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.interfaces import Env
 from ray_eval.rollout.actor import installed_versions
 

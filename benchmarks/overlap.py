@@ -24,6 +24,7 @@ from rich.console import Console
 from ray_eval.config import load_config
 from ray_eval.driver.run import Session, open_session
 from ray_eval.driver.sweep import Point, SweepPlan, create_sweep, open_part
+from ray_eval.envs.libero.simulator import CONTROL_HZ
 from ray_eval.report.ledger import read_ledger
 from ray_eval.report.progress import ProgressView
 from ray_eval.rollout.latency import steps_of_ms
@@ -107,7 +108,7 @@ def main() -> None:
         alone = bench.timed("alone", 0.0, {name: (*SYNC, f"protocol.max_steps={n}") for name, n in lengths.items()})
         long, short = alone["long"].seconds, alone["short"].seconds
         step_ms = 1000 * statistics.median(long[i] - short[i] for i in long) / (lengths["long"] - lengths["short"])
-        matching = steps_of_ms(asked.forward_ms)
+        matching = steps_of_ms(asked.forward_ms, CONTROL_HZ)
         filling = min(math.ceil(asked.forward_ms / step_ms), REPLAN_STEPS)
         whole = f"protocol.max_steps={asked.max_steps}"
         steps = {"sync": 0} | {f"async, {d} steps": d for d in sorted({matching, filling})}

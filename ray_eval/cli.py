@@ -333,7 +333,7 @@ def _show_plan(config: EvalConfig) -> int:
 
 
 def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -> int:
-    from ray_eval.driver.plan import instructions
+    from ray_eval.driver.simulators import instructions
 
     title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
     title += " · STARVED: every action came too late" if evaluation.is_starved else ""
@@ -511,14 +511,15 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _names(what: str) -> tuple[str, ...]:
     if what == "suites":
-        from ray_eval.driver.plan import suite_names
+        from ray_eval.driver.simulators import installed_suites
 
-        return (*suite_names(), *(f"{group} (group)" for group in preset_names("suites")))
+        suites = [suite for names in installed_suites().values() for suite in names]
+        return (*suites, *(f"{group} (group)" for group in preset_names("suites")))
     return preset_names({"evaluations": "."}.get(what, what))
 
 
 def _list_tasks(suite: str | None) -> int:
-    from ray_eval.driver.plan import instructions
+    from ray_eval.driver.simulators import instructions
 
     if suite is None:
         raise ConfigError("list tasks: expected a suite, got none; write for instance ray-eval list tasks libero_goal")

@@ -212,6 +212,14 @@ class Simulator(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Passes when what is installed can run: all that is needed, of versions that go together.
+
+        Raises:
+            SetupError: it cannot; the message says what to type.
+        """
+        ...
+
     def version_warning(self) -> str | None:
         """What differs from the versions behind published numbers, and what it changes; None where nothing does."""
         ...
@@ -220,8 +228,10 @@ class Simulator(Protocol):
         """Imports the engine, some seconds' work, in a worker before its first env; what is missing `make_env` says."""
         ...
 
-    def canary(self, *, has_pixels: bool) -> Canary:
+    def canary(self, *, has_pixels: bool) -> Canary | None:
         """What this machine makes of fixed inputs, in a second or two; the same wherever results are interchangeable.
+
+        None where nothing is simulated.
 
         `envs.canary.canary_of_env` makes one of an env that is run for 20 steps.
         """

@@ -71,8 +71,8 @@ def require(condition: bool, where: str, expected: str, got: object) -> None:
 class ImageRecipe:
     """How a camera image becomes what a policy sees; applied in the order of the fields."""
 
-    render_size_px: int = 256
-    """Height and width at which the cameras are rendered."""
+    render_size_px: int | None = 256
+    """Height and width at which the cameras are rendered; None is each camera's own size."""
     is_agentview_rotated: bool = True
     """Whether robosuite's agentview array is rotated by 180 degrees, as in the training data."""
     is_wrist_rotated: bool = True
@@ -81,20 +81,23 @@ class ImageRecipe:
     """Quality of a JPEG round trip at the rendered size; None leaves it out."""
     resize: Resize = "none"
     """How the image is brought to `image_size_px`."""
-    image_size_px: int = 256
-    """Height and width delivered."""
+    image_size_px: int | None = 256
+    """Height and width delivered; None is what was rendered."""
     centre_crop_area: float | None = None
     """Share of the area kept by a centre crop that is then resized back; None leaves it out."""
 
     def __post_init__(self) -> None:
-        require(16 <= self.render_size_px <= 2048, "images.render_size_px", "16 to 2048", self.render_size_px)
-        require(16 <= self.image_size_px <= 2048, "images.image_size_px", "16 to 2048", self.image_size_px)
+        for name, size_px in (("render_size_px", self.render_size_px), ("image_size_px", self.image_size_px)):
+            require(size_px is None or 16 <= size_px <= 2048, f"images.{name}", "null or 16 to 2048", size_px)
         if self.jpeg_quality is not None:
             require(1 <= self.jpeg_quality <= 100, "images.jpeg_quality", "1 to 100", self.jpeg_quality)
         if self.centre_crop_area is not None:
             require(0 < self.centre_crop_area <= 1, "images.centre_crop_area", "in (0, 1]", self.centre_crop_area)
+        if self.resize != "none":
+            require(self.image_size_px is not None, "images.image_size_px", "a size to resize to", self.image_size_px)
+            return
         require(
-            self.resize != "none" or self.image_size_px == self.render_size_px,
+            self.image_size_px in (None, self.render_size_px),
             "images.image_size_px",
             f"{self.render_size_px} (render_size_px) while images.resize is none",
             self.image_size_px,
@@ -110,17 +113,15 @@ class ObservationRecipe:
     n_obs_steps: int = 1
     """Consecutive steps in one observation, the first frame repeated at an episode's start."""
     images: ImageRecipe = ImageRecipe()
-    """Treatment of both cameras."""
-    state_format: StateFormat = "libero_8d"
-    """Layout of `observation.state`."""
+    """Treatment of the cameras."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSection:
     """Which simulator, how it is set, and where it runs."""
 
-    name: str = "libero"
-    """Name of the simulator, as in `envs.registry`."""
+    name: str | None = None
+    """Name of the simulator, as in `envs.registry`; None is the one that the suite's name belongs to."""
     own: Any = None
     """Its own settings: an instance of its `settings_type`; None takes that type's defaults."""
     python: str | None = field(default=None, metadata=COMMAND)
@@ -135,20 +136,10 @@ class EnvSettings:
     """What it delivers."""
     simulator: SimulatorSection = SimulatorSection()
     """The simulator that the env is of, with its own settings."""
-    settle_steps: int = 10
-    """Control steps of `settle_action` before step 0."""
-    settle_action: SettleAction = "gripper_open"
-    """`[0]*6 + [-1]`, or zeros."""
-    gripper: GripperTransform = "raw"
-    """What is done to the last component of a policy's action when it is executed."""
-    control: Control = "delta"
-    """OSC pose deltas, or absolute poses from the end of settling on."""
-    init_states: InitStates = "stored"
-    """LIBERO's stored init states, or whatever the seeded reset draws."""
     task_text: str | None = None
     """Instruction given to the policy instead of the task's own."""
     model_cache_bytes: int = 8_000_000_000
-    """Most bytes that compiled models take on this machine's disk; 0 keeps none. A LIBERO task takes up to 250 MB."""
+    """Most bytes that compiled models take on this machine's disk; 0 keeps none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +227,24 @@ class ScriptedPolicy:
     chunk_len: int = 10
     """Rows of an answer, 1 to 1000."""
     images: bool = True
-    """Whether it asks for both camera images, unseen, so that a run costs what a vision policy's would."""
+    """Whether it asks for the camera images, unseen, so that a run costs what a vision policy's would."""
+    cameras: tuple[str, ...] | None = None
+    """Observation keys of those cameras; null takes all that the simulator has."""
+    action_low: tuple[float, ...] | None = None
+    """Smallest value of each component of an action, infinite where there is none; null takes the simulator's."""
+    action_high: tuple[float, ...] | None = None
+    """Largest value of each component; null takes the simulator's."""
 
     def __post_init__(self) -> None:
         require(1 <= self.chunk_len <= 1000, "policy.chunk_len", "1 to 1000", self.chunk_len)
+        low, high = self.action_low, self.action_high
+        both = low is None or high is None or len(low) == len(high)
+        require(both, "policy.action_high", "as many numbers as policy.action_low", high)
+
+    @property
+    def action_dim(self) -> int:
+        """Components of an action; LIBERO's seven where nobody says it."""
+        return len(self.action_low or self.action_high or (0,) * 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,12 +254,12 @@ class OraclePolicy(ScriptedPolicy):
 
 @dataclass(frozen=True, slots=True)
 class NoopPolicy(ScriptedPolicy):
-    """Zero motion with the gripper open."""
+    """The env's own no-op, at every step."""
 
 
 @dataclass(frozen=True, slots=True)
 class RandomPolicy(ScriptedPolicy):
-    """Uniform actions in [-1, 1], drawn from the request's noise seed."""
+    """Uniform actions within the simulator's bounds, drawn from the request's noise seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +269,7 @@ class FakePolicySection(ScriptedPolicy):
 
 @dataclass(frozen=True, slots=True)
 class ReplayPolicy(ScriptedPolicy):
-    """Recorded actions, (T, 7) per episode, the last one repeating."""
+    """Recorded actions, (T, A) per episode, the last one repeating."""
 
     path: str = field(default="", metadata=PATH)
     """Folder of `<suite>/<task_id>/<init_state_id>.npy`."""

@@ -19,6 +19,8 @@ WRIST_IMAGE = "observation.images.image2"
 """Key of the wrist camera (robot0_eye_in_hand): (H, W, 3) uint8 RGB."""
 STATE = "observation.state"
 """Key of the proprioceptive state: (D,) float32, D = 8 in LIBERO's usual format."""
+SINGLE_IMAGE = "observation.image"
+"""LeRobot's key of the camera of a robot that has one."""
 ENVIRONMENT_STATE = "observation.environment_state"
 """Key of the privileged state: (K,) float32, see `Observation.environment_names`."""
 ACTION = "action"
@@ -29,7 +31,11 @@ IMAGE_PREFIX = "observation.images."
 SINGLE_IMAGE = "observation.image"
 """Key of the camera of a simulator with one, as LeRobot's PushT and Meta-World have it."""
 IMAGE_KEYS = (IMAGE, WRIST_IMAGE)
+"""LIBERO's cameras."""
 OBSERVATION_KEYS = (IMAGE, WRIST_IMAGE, STATE, ENVIRONMENT_STATE)
+"""What LIBERO delivers."""
+KEY_FORMS = "observation.images.<camera>, observation.image, observation.state, observation.environment_state"
+"""Every key that an observation can have, in words."""
 
 POSE_SIZE = 7
 """Numbers per body in the privileged state: x y z (m), qw qx qy qz, world frame."""
@@ -168,6 +174,12 @@ class PolicySpec:
     is_reproducible: bool = True
     """Whether the same observation, seed included, gets the same bytes again; not where a server draws its own noise
     or remembers requests, and not in throughput mode."""
+    is_noop: bool = False
+    """Whether the env's no-op is executed in the place of each of its actions."""
+    control: str | None = None
+    """How its actions are meant, as `ActionSpec.control` says it; None takes the env's word."""
+    control_hz: float | None = None
+    """Control steps per second that it was trained at; None takes the env's."""
     version: str = field(init=False, repr=False, compare=False)
     """Short name of all this but the remarks, 16 hexadecimal digits: requests and answers carry it, so that a server
     that has come to serve something else is found out."""
@@ -282,6 +294,8 @@ class CameraSpec:
     """Width of that image."""
     orientation: str = "upright"
     """Which way up the delivered array is, in words: `upright`, `rotated by 180 degrees, as in the training data`."""
+    is_resizable: bool = True
+    """Whether it is rendered at whatever size is asked for; else images of another size are resized from its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,10 +369,33 @@ class EnvSpec:
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
         return plain
 
+    def identity(self) -> dict[str, Any]:
+        """What of it changes results: names, sizes, dimensions, bounds, rate and control, and no words about them."""
+        action = self.action
+        bounds = [[_finite(low), _finite(high)] for low, high in zip(action.low, action.high, strict=True)]
+        return {
+            "simulator": self.simulator,
+            "cameras": {each.key: [each.name, each.height_px, each.width_px] for each in self.cameras},
+            "state": list(self.state.names) if self.state is not None else None,
+            "action": list(action.names),
+            "bounds": bounds,
+            "control": action.control,
+            "control_hz": self.control_hz,
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) != float("inf") else None
+
 
 def is_image(key: str) -> bool:
     """Whether an observation key is a camera's."""
-    return key == SINGLE_IMAGE or key.startswith(IMAGE_PREFIX)
+    return key == SINGLE_IMAGE or (key.startswith(IMAGE_PREFIX) and len(key) > len(IMAGE_PREFIX))
+
+
+def is_observation_key(key: str) -> bool:
+    """Whether an env can deliver something under the key."""
+    return key in (STATE, ENVIRONMENT_STATE) or is_image(key)
 
 
 class Outcome(enum.StrEnum):

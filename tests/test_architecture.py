@@ -18,8 +18,9 @@ EDGES = {
     # Measures every side of the package, and nothing but the command line knows it.
     "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report"},
     "testing": {"envs", "policies"},
-    "config": {"stats"},
-    # Beyond the catalogue and the GL probe, the driver meets envs only through workers.
+    # A simulator's own keys are read by its own type, which the registry finds.
+    "config": {"envs", "stats"},
+    # Beyond the registry and the GL probe, the driver meets envs only through workers.
     "driver": {"rollout", "serving", "report", "config", "envs", "stats", "published"},
     "rollout": {"envs", "wire"},
     "serving": {"policies", "wire", "install"},
@@ -68,7 +69,11 @@ OWNERS = {
     "pyarrow": ("report/trace",),
     "rich": ("report/", "cli", "driver/", "bench/"),
 }
-DRIVER_MAY_KNOW_OF_ENVS = {"catalogue", "contents", "libero.gl", "libero.versions"}
+MAY_KNOW_OF_ENVS = {
+    "config": {"registry"},
+    # `libero.settings` names the state formats that a remedy offers.
+    "driver": {"registry", "gl", "contents", "libero.settings", "libero.versions"},
+}
 
 
 def modules() -> list[Path]:
@@ -118,15 +123,19 @@ def test_third_parties_have_owners(path):
         assert owners is None or name_of(path).startswith(owners), f"{name_of(path)} imports {dotted}"
 
 
-def test_the_driver_knows_only_the_catalogue_and_the_gl_probe_of_envs():
+@pytest.mark.parametrize("part", MAY_KNOW_OF_ENVS)
+def test_only_the_registry_and_the_gl_probe_of_envs_are_known_outside_the_workers(part):
     found = {
         name.removeprefix("ray_eval.envs.")
-        for path in (PACKAGE / "driver").glob("*.py")
+        for path in (PACKAGE / part).glob("*.py")
         for name in imported(path)
         if name.startswith("ray_eval.envs")
     }
-    allowed = tuple(f"{name}." for name in DRIVER_MAY_KNOW_OF_ENVS)
-    assert all(name in DRIVER_MAY_KNOW_OF_ENVS or name.startswith(allowed) for name in found), found
+    allowed = MAY_KNOW_OF_ENVS[part]
+    beyond = {
+        name for name in found if not name.startswith(tuple(f"{each}." for each in allowed)) and name not in allowed
+    }
+    assert beyond == set()
 
 
 def test_every_module_opens_with_a_sentence_about_itself():

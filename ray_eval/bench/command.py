@@ -16,7 +16,7 @@ from rich.table import Table
 from ray_eval.bench.rows import Row
 from ray_eval.bench.tasks import BenchTask
 from ray_eval.config import check_writable, user_path
-from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.report.terminal import output_console
 from ray_eval.rollout.actor import installed_versions
 

@@ -22,6 +22,7 @@ from ray_eval.envs.libero import suites
 from ray_eval.envs.libero.canary import run_canary
 from ray_eval.envs.libero.env import LiberoEnv
 from ray_eval.envs.libero.reference import PlainEpisode, PlainLibero, PlainStep, plain_state_vector, play
+from ray_eval.envs.libero.settings import libero
 from ray_eval.interfaces import Env
 from ray_eval.rollout.actor import installed_versions
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
@@ -250,7 +251,7 @@ def compare(case: Case, reference: Reference, script: Script, neighbour: Env | N
     Returns:
         What came of it, and the env, still open.
     """
-    env = LiberoEnv(case.suite, case.task_id, EnvSettings(_RECIPE, settle_steps=script.settle_steps))
+    env = LiberoEnv(case.suite, case.task_id, EnvSettings(_RECIPE, libero(settle_steps=script.settle_steps)))
     differences = [_first_difference("fresh", env, case, reference, script)]
     _disturb(env, case, reference, neighbour)
     differences.append(_first_difference("used", env, case, reference, script))

@@ -9,6 +9,7 @@ from ray_eval.bench.exactness import Case, random_actions
 from ray_eval.envs import make_env
 from ray_eval.envs.libero import suites
 from ray_eval.envs.libero.reference import PlainLibero
+from ray_eval.envs.libero.settings import libero
 from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ObservationRecipe
@@ -58,7 +59,7 @@ class BenchTask:
 
     def settings(self, keys: tuple[str, ...] = (STATE,)) -> EnvSettings:
         """Those of our env; it settles nothing."""
-        return EnvSettings(ObservationRecipe(keys), settle_steps=0)
+        return EnvSettings(ObservationRecipe(keys), libero(settle_steps=0))
 
     def env(self) -> Env:
         """Ours, without cameras."""

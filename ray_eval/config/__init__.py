@@ -32,7 +32,10 @@ from ray_eval.config.schema import (
     RayConfig,
     RenderConfig,
     ServingConfig,
+    SimulatorConfig,
 )
+from ray_eval.config.simulators import named_simulator, protocol_for, read_simulator, simulator_section
+from ray_eval.envs.registry import simulator_type
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.sections import PolicySection, shown
 
@@ -47,6 +50,7 @@ __all__ = [
     "RayConfig",
     "RenderConfig",
     "ServingConfig",
+    "SimulatorConfig",
     "check_writable",
     "checked_text",
     "configs_folder",
@@ -54,15 +58,13 @@ __all__ = [
     "load_config",
     "load_policy",
     "preset_names",
+    "simulator_section",
     "to_yaml",
     "user_path",
 ]
 
 PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policies"}
 """Keys that take the name of a preset, and the folder of those presets."""
-
-DEFAULT_PROTOCOL = "openpi"
-"""Protocol of a configuration that names none."""
 
 QUEUE_KEYS = ("actions_per_chunk", "chunk_size_threshold", "aggregate", "underrun", "queue", "similarity_atol")
 """Keys of `execution` that say how the chunk queue works while the world goes on."""
@@ -106,10 +108,16 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
     said = _parse_overrides(overrides)
     for layer in (base, said.values):
         _check_sections(layer)
-    opened = _open_presets({**base, **said.presets})
+    suites = _expand_suites(_named_suite(merged(base, said.values)))
+    simulator = named_simulator(merged(base, said.values).get("simulator"), suites)
+    opened = _open_presets({**base, **said.presets}, simulator_type(simulator).default_protocol)
     values = _layered(opened, said.values)
-    values["suite"] = _expand_suites(values.get("suite"))
+    values["suite"] = suites
     values["protocol"], values["execution"] = _resolve_mode(values, {} if is_ours else base, said.values)
+    # What a protocol chooses of the simulator lies under what the user says of it.
+    chosen = merged(values["protocol"].pop("simulator", {}), values.get("simulator", {}))
+    values["protocol"] = protocol_for(simulator, values["protocol"])
+    values["simulator"] = read_simulator(chosen, simulator, suites)
     return _read_evaluation(values)
 
 
@@ -203,6 +211,8 @@ def _parse_overrides(overrides: Sequence[str]) -> _Overrides:
             f"protocol.name={parsed['protocol.name']}: expected a protocol to be chosen by its name alone, which "
             f"brings its values along; write protocol={parsed['protocol.name']}"
         )
+    if "simulator" in parsed:
+        parsed["simulator.name"] = parsed.pop("simulator")
     presets = {key: parsed.pop(key) for key in PRESET_FOLDERS if key in parsed}
     return _Overrides(presets, nested(parsed))
 
@@ -213,7 +223,7 @@ def _check_sections(layer: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: one is something else.
     """
-    for key in ("protocol", "policy", "execution"):
+    for key in ("protocol", "policy", "execution", "simulator"):
         section = layer.get(key, {})
         if isinstance(section, Mapping) or (isinstance(section, str) and key in PRESET_FOLDERS):
             continue
@@ -221,21 +231,28 @@ def _check_sections(layer: Mapping[str, Any]) -> None:
         raise ConfigError(f"{key}: expected a mapping, got {shown(section)}; write for instance {example}")
 
 
-def _open_presets(values: Mapping[str, Any]) -> dict[str, Any]:
+def _named_suite(values: Mapping[str, Any]) -> Any:
+    """What is said of suites; a simulator that is named without any has one of its own name."""
+    suite, simulator = values.get("suite"), values.get("simulator")
+    name = simulator.get("name") if isinstance(simulator, Mapping) else None
+    return name if suite in (None, "", "null", []) and name not in (None, "", "null") else suite
+
+
+def _open_presets(values: Mapping[str, Any], default_protocol: str) -> dict[str, Any]:
     """The values with the sections that name a preset laid open."""
     opened = dict(values)
-    opened["protocol"] = _open_protocol(values.get("protocol", DEFAULT_PROTOCOL))
+    opened["protocol"] = _open_protocol(values.get("protocol", default_protocol), default_protocol)
     opened["execution"] = merged({}, values.get("execution", {}))
     if isinstance(values.get("policy"), str):
         opened["policy"] = load_preset("policies", values["policy"])
     return opened
 
 
-def _open_protocol(section: Any) -> dict[str, Any]:
+def _open_protocol(section: Any, default_name: str) -> dict[str, Any]:
     """A preset by its name; a mapping goes on top of the preset that its `name` names."""
     if isinstance(section, str):
         return {"name": section, **load_preset("protocols", section)}
-    name = section.get("name", DEFAULT_PROTOCOL) if isinstance(section, Mapping) else DEFAULT_PROTOCOL
+    name = section.get("name", default_name) if isinstance(section, Mapping) else default_name
     preset = load_preset("protocols", name) if name in preset_names("protocols") else {}
     return _layered({"protocol": {"name": name, **preset}}, {"protocol": section})["protocol"]  # type: ignore[no-any-return]
 

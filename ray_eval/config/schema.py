@@ -80,34 +80,47 @@ class ProtocolConfig:
     """Name of the preset that it started from."""
     max_steps: MaxSteps = field(default_factory=MaxSteps, metadata=IDENTITY)
     """Budget in control steps, by suite."""
-    settle_steps: int = field(default=10, metadata=IDENTITY)
-    """Control steps before step 0, not counted in the budget."""
-    settle_action: SettleAction = field(default="gripper_open", metadata=IDENTITY)
+    settle_steps: int | None = field(default=10, metadata=IDENTITY)
+    """Control steps before step 0, not counted in the budget; null, as the five below, where the simulator has none."""
+    settle_action: SettleAction | None = field(default="gripper_open", metadata=IDENTITY)
     """What is executed while settling."""
     env_seed: int = field(default=0, metadata=IDENTITY)
     """Seed applied before every reset."""
     env_seed_per_episode: bool = field(default=False, metadata=IDENTITY)
     """Whether the init state's index is added to `env_seed`."""
-    init_states: InitStates = field(default="stored", metadata=IDENTITY)
+    init_states: InitStates | None = field(default="stored", metadata=IDENTITY)
     """LIBERO's stored init states, or what the seeded reset draws."""
     replan_steps: int | Literal["chunk", "policy"] | None = field(default="chunk", metadata=IDENTITY)
     """Actions of a chunk executed before asking again (sync); all of it, or what the checkpoint says."""
     images: ImageRecipe = field(default_factory=ImageRecipe, metadata=IDENTITY)
     """Treatment of camera images."""
-    state_format: StateFormat = field(default="libero_8d", metadata=IDENTITY)
+    state_format: StateFormat | None = field(default="libero_8d", metadata=IDENTITY)
     """Layout of `observation.state`."""
-    gripper: GripperTransform = field(default="raw", metadata=IDENTITY)
+    gripper: GripperTransform | None = field(default="raw", metadata=IDENTITY)
     """What is done to a policy's gripper component when it is executed."""
-    control: Control = field(default="delta", metadata=IDENTITY)
+    control: Control | None = field(default="delta", metadata=IDENTITY)
     """Pose deltas, or absolute poses."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.settle_steps <= 1000, "protocol.settle_steps", "0 to 1000", self.settle_steps)
+        settle_steps = self.settle_steps
+        require(settle_steps is None or 0 <= settle_steps <= 1000, "protocol.settle_steps", "0 to 1000", settle_steps)
         require(0 <= self.env_seed < 2**31, "protocol.env_seed", "0 to 2147483647", self.env_seed)
         for suite, steps in self.max_steps.items():
             require(1 <= steps <= 100_000, f"protocol.max_steps.{suite}", "1 to 100000", steps)
         if isinstance(self.replan_steps, int):
             require(self.replan_steps >= 1, "protocol.replan_steps", "at least 1, chunk or policy", self.replan_steps)
+
+
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """Which simulator is run, and where; its own keys stand beside these two."""
+
+    name: str | None = field(default=None, metadata=IDENTITY)
+    """Name of the simulator; null is the one that the suites belong to."""
+    python: str | None = field(default=None, metadata=OPERATIONAL)
+    """Interpreter that whole episodes run in, with the simulator installed; null takes the worker's own."""
+    own: Kwargs = field(default_factory=Kwargs, metadata=IDENTITY)
+    """The simulator's own keys, of those that `protocol` does not have, every value final."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +305,7 @@ class EvalConfig:
     """One evaluation, resolved: every value final."""
 
     suite: tuple[str, ...] = field(metadata=IDENTITY)
-    """LIBERO suites, in order."""
+    """Suites of one simulator, in order."""
     policy: PolicySection = field(metadata=IDENTITY)
     """The policy's own settings."""
     protocol: ProtocolConfig = field(metadata=IDENTITY)
@@ -307,6 +320,8 @@ class EvalConfig:
     """Times that each init state is run, with other seeds."""
     seed: int = field(default=0, metadata=IDENTITY)
     """Root of the policy's noise and of drawn latencies."""
+    simulator: SimulatorConfig = field(default_factory=SimulatorConfig, metadata=IDENTITY)
+    """Which simulator is run, and where."""
     task_text: str | None = field(default=None, metadata=IDENTITY)
     """Instruction given to the policy instead of the task's own."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig, metadata=IDENTITY)
@@ -354,6 +369,7 @@ class EvalConfig:
         """The configuration as plain JSON values, in the shape that `load_config` reads."""
         plain = _plain(self)
         plain["policy"] = {"type": self.policy_type, **plain["policy"]}
+        plain["simulator"] |= plain["simulator"].pop("own")
         return typing.cast("dict[str, Any]", plain)
 
     def identity(self) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ray_eval.config import EvalConfig
 from ray_eval.driver.latency import check_latency
-from ray_eval.envs.catalogue import FAKE_SUITE
-from ray_eval.envs.libero.versions import check_simulator
+from ray_eval.driver.simulators import simulator_of
 from ray_eval.rollout.chunk_queue import load_aggregation
 
 TRUSTED_KEYS = frozenset({"execution.aggregate", "execution.latency.trace"})
@@ -22,5 +21,4 @@ def check_execution(config: EvalConfig) -> None:
     if config.execution.aggregate is not None:
         load_aggregation(config.execution.aggregate)
     check_latency(config.execution.latency)
-    if set(config.suite) != {FAKE_SUITE}:
-        check_simulator()
+    simulator_of(config).check()

@@ -22,7 +22,7 @@ from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.starting import ray_folder, settle_token
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.rollout.actor import Worker
-from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
+from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection, SimulatorSection
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.determinism import thread_variables
 from ray_eval.types import Canary
@@ -99,7 +99,9 @@ class Cluster:
         self.actors.append(actor)
         return actor
 
-    def start_worker(self, name: str, connect: Connect, environment: Mapping[str, str]) -> ActorHandle[Any]:
+    def start_worker(
+        self, name: str, connect: Connect, simulator: SimulatorSection, environment: Mapping[str, str]
+    ) -> ActorHandle[Any]:
         """A worker actor, its GL and thread variables set before anything is imported there."""
         options = {
             "name": name,
@@ -107,7 +109,7 @@ class Cluster:
             "num_cpus": 1,
             "runtime_env": {"env_vars": dict(environment)},
         }
-        actor = ray.remote(Worker).options(**options).remote(name, connect)
+        actor = ray.remote(Worker).options(**options).remote(name, connect, simulator)
         self.actors.append(actor)
         return actor
 
@@ -128,12 +130,13 @@ class Cluster:
         return self.ask_all({name: actor.describe.remote() for name, actor in workers.items()})
 
     def canaries(self, workers: Mapping[str, ActorHandle[Any]], *, has_pixels: bool) -> dict[str, Canary]:
-        """What each worker's machine makes of fixed inputs, by the worker's name.
+        """What each worker's machine makes of fixed inputs, by the worker's name; empty where nothing is simulated.
 
         Raises:
             SetupError: some do not answer in time, or cannot compute it.
         """
-        return self.ask_all({name: actor.canary.remote(has_pixels=has_pixels) for name, actor in workers.items()})
+        asked = {name: actor.canary.remote(has_pixels=has_pixels) for name, actor in workers.items()}
+        return {name: canary for name, canary in self.ask_all(asked).items() if canary is not None}
 
     def ask_all(self, questions: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
         """The answer to each question by its name, within `timeout_s` or the time that a placement may take.

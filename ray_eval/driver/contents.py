@@ -9,6 +9,8 @@ from typing import Any
 
 from ray_eval.envs.contents import OWN, look
 from ray_eval.errors import SetupError
+from ray_eval.interfaces import Simulator
+from ray_eval.sections import SimulatorSection
 from ray_eval.types import Contents, EpisodeSpec
 
 CODE_PREFIX = "code_"
@@ -25,19 +27,20 @@ class OwnContents:
     Parts of a sweep that run the same episodes share one.
     """
 
-    def __init__(self, plan: Sequence[EpisodeSpec]) -> None:
-        self._plan = plan
+    def __init__(self, plan: Sequence[EpisodeSpec], simulator: Simulator) -> None:
+        self._plan, self._simulator = plan, simulator
         self._found: Contents
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._look, name="contents", daemon=True)
         self._thread.start()
 
     @classmethod
-    def of(cls, plan: tuple[EpisodeSpec, ...]) -> OwnContents:
-        """Those of a plan; the ones that somebody else holds already, if anybody does."""
-        found = _HELD.get(plan)
+    def of(cls, plan: tuple[EpisodeSpec, ...], section: SimulatorSection, simulator: Simulator) -> OwnContents:
+        """Those of a plan under a simulator's settings; the ones that somebody else holds already, if anybody does."""
+        key = (plan, section)
+        found = _HELD.get(key)
         if found is None:
-            found = _HELD[plan] = cls(plan)
+            found = _HELD[key] = cls(plan, simulator)
         return found
 
     def get(self) -> Contents:
@@ -54,12 +57,12 @@ class OwnContents:
 
     def _look(self) -> None:
         try:
-            self._found = look(self._plan)
+            self._found = look(self._simulator, self._plan)
         except Exception as error:  # noqa: BLE001 -- raised by `get`, in the thread that asks
             self._error = error
 
 
-_HELD: weakref.WeakValueDictionary[tuple[EpisodeSpec, ...], OwnContents] = weakref.WeakValueDictionary()
+_HELD: weakref.WeakValueDictionary[tuple[tuple[EpisodeSpec, ...], SimulatorSection], OwnContents] = weakref.WeakValueDictionary()
 
 
 def content_identity(contents: Contents) -> dict[str, Any]:

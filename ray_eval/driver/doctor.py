@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ray_eval.envs import catalogue
-from ray_eval.envs.libero.gl import choose_backend, probe
-from ray_eval.envs.libero.versions import simulator_version_warning
+from ray_eval.driver.simulators import simulator_named
+from ray_eval.envs.gl import choose_backend, probe
+from ray_eval.envs.registry import simulator_names
 from ray_eval.errors import RayEvalError, SetupError, require_eval_extra
 
 Verdict = Literal["ok", "warning", "failure"]
@@ -94,7 +94,7 @@ def _installation() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    warning = simulator_version_warning()
+    warning = simulator_named("libero").version_warning()
     detail = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mujoco", "robosuite"))
     if warning:
         yield Finding("versions that change numbers", "warning", warning, "make setup installs the pinned versions")
@@ -103,9 +103,26 @@ def _versions() -> Iterator[Finding]:
 
 
 def _libero() -> Iterator[Finding]:
-    suites = catalogue.suites()
-    states = catalogue.init_state_count("libero_object", 0)
-    yield Finding("LIBERO", "ok", f"{len(suites)} suites; libero_object task 0 has {states} init states")
+    libero = simulator_named("libero")
+    states = libero.start_state_count("libero_object", 0)
+    yield Finding("LIBERO", "ok", f"{len(libero.suites())} suites; libero_object task 0 has {states} init states")
+
+
+def _simulators() -> Iterator[Finding]:
+    """The other simulators: none of them need be here."""
+    for name in simulator_names():
+        if name in ("libero", "fake"):
+            continue
+        try:
+            simulator = simulator_named(name)
+            simulator.check()
+            suites = simulator.suites()
+        except RayEvalError as error:
+            yield Finding(f"simulator {name}", "ok", f"not usable here, and needed only for its own suites ({error})")
+        else:
+            warning = simulator.version_warning()
+            verdict: Verdict = "warning" if warning else "ok"
+            yield Finding(f"simulator {name}", verdict, warning or f"{len(suites)} suites: {', '.join(suites)}")
 
 
 def _gl() -> Iterator[Finding]:
@@ -189,6 +206,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _installation,
     _versions,
     _libero,
+    _simulators,
     _memory,
     _shared_memory,
     _gpu,

@@ -12,9 +12,11 @@ from typing import Any
 
 from ray_eval.config import EvalConfig, check_writable, load_config
 from ray_eval.driver.latency import resolve_latency
-from ray_eval.driver.resolve import env_settings, queue_rules
+from ray_eval.driver.plan import plan_of
+from ray_eval.driver.resolve import env_settings, queue_rules, told_section
 from ray_eval.driver.scratch import scratch_folder
-from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.driver.simulators import env_spec_of, simulator_of
+from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
 from ray_eval.report.ledger import read_ledger, result_of
@@ -22,11 +24,10 @@ from ray_eval.report.trace import write_trace
 from ray_eval.report.video import video_writer
 from ray_eval.rollout.actor import Rollout, RolloutSettings
 from ray_eval.rollout.episode import StepListener
-from ray_eval.rollout.latency import CONTROL_HZ
 from ray_eval.sections import ListenSection
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.credentials import new_token
-from ray_eval.types import EpisodeResult, Outcome, StepRecord
+from ray_eval.types import EnvSpec, EpisodeResult, Outcome, StepRecord
 
 SAME, DIFFERENT = 0, 1
 """Exit codes: the trajectory is the recorded one, or it is not."""
@@ -55,11 +56,12 @@ def run_again(
             check_writable(file, option)
     ledger = read_ledger(folder)
     config = load_config(ledger.header["config"])
+    env_spec = env_spec_of(config, plan_of(config))
     recorded = _recorded(ledger.episodes, episode_id)
     _enter_worker_environment(config)
     with (
-        _rollout(config, ledger.header["identity"]) as (rollout, settings),
-        _listener(video) as on_step,
+        _rollout(config, ledger.header["identity"], env_spec) as (rollout, settings),
+        _listener(video, env_spec.control_hz) as on_step,
         _debugger(is_enabled=is_debugged),
     ):
         result = rollout.episode(recorded.spec, 1, settings, on_step=on_step, on_record=records.append).run()
@@ -83,25 +85,31 @@ def _enter_worker_environment(config: EvalConfig) -> None:
     """Starts this program anew with a worker's variables, which count only before NumPy and GL are loaded."""
     # The video encoder is a child process; gRPC need not be told of the fork.
     fork_free = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
-    wanted = {**gl_environment(choose_backend(config.render.gl).backend), **fork_free}
+    is_drawn = simulator_of(config).gl is not None
+    backend = choose_backend(config.render.gl).backend if is_drawn else "osmesa"
+    wanted = {**gl_environment(backend), **fork_free}
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, "-m", "ray_eval", *sys.argv[1:]], {**os.environ, **wanted})  # noqa: S606
 
 
 @contextlib.contextmanager
-def _rollout(config: EvalConfig, identity: Mapping[str, Any]) -> Iterator[tuple[Rollout, RolloutSettings]]:
+def _rollout(
+    config: EvalConfig, identity: Mapping[str, Any], env_spec: EnvSpec
+) -> Iterator[tuple[Rollout, RolloutSettings]]:
     """A rollout whose policy is served by a thread of this process, and what it is to be given."""
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
         listen = ListenSection(f"unix:{scratch}/policy-0.sock", new_token())
-        policy = PolicyActor(f"policy-0 {config.policy_type}", config.policy, listen, config.serving.batching())
+        policy = PolicyActor(
+            f"policy-0 {config.policy_type}", told_section(config, env_spec), listen, config.serving.batching()
+        )
         stack.callback(policy.close)
         spec = policy.spec()
-        latency = resolve_latency(config.execution.latency, identity, policy.calibrate)
+        latency = resolve_latency(config.execution.latency, identity, policy.calibrate, env_spec.control_hz)
         settings = RolloutSettings(
             "again",
-            env_settings(config, spec),
+            env_settings(config, spec, env_spec),
             queue_rules(config, spec),
             latency.section,
             fps=config.execution.fps,
@@ -112,11 +120,11 @@ def _rollout(config: EvalConfig, identity: Mapping[str, Any]) -> Iterator[tuple[
 
 
 @contextlib.contextmanager
-def _listener(video: Path | None) -> Iterator[StepListener | None]:
+def _listener(video: Path | None, control_hz: float) -> Iterator[StepListener | None]:
     if video is None:
         yield None
         return
-    with video_writer(video, CONTROL_HZ) as append:
+    with video_writer(video, round(control_hz)) as append:
 
         def record(env: Env) -> None:
             append(env.picture())

@@ -16,6 +16,7 @@ INTRODUCED: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
         2: {
             "environment.code_": UNKNOWN,
             "environment.content_": UNKNOWN,
+            "environment.simulator.": UNKNOWN,
         }
     }
 )

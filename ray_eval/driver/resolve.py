@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
-from ray_eval.config import EvalConfig
+from ray_eval.config import EvalConfig, simulator_section
+from ray_eval.driver.matching import check_match
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.rollout.latency import shortest_steps
@@ -18,74 +18,48 @@ from ray_eval.sections import (
     PolicySection,
     QueueRules,
     RemoteSection,
-    StateFormat,
+    ScriptedPolicy,
     TorchPolicySection,
 )
-from ray_eval.types import ACTION, IMAGE_KEYS, OBSERVATION_KEYS, STATE, PolicySpec
+from ray_eval.types import STATE, EnvSpec, PolicySpec, is_image
 
-ACTION_DIM = 7
-"""Components of a LIBERO action."""
-STATE_DIMS: Mapping[StateFormat, int] = MappingProxyType(
-    {"libero_8d": 8, "libero_8d_canonical": 8, "controller_pose": 8, "joints_gripper": 9}
-)
-"""Components of `observation.state` by format."""
 DEFAULT_AGGREGATE = "weighted_average"
 """What becomes of a step that two chunks speak of, unless said."""
 
 
-def env_settings(config: EvalConfig, spec: PolicySpec) -> EnvSettings:
-    """What an env must know: the protocol's choices, cut to what the policy asks for.
+def env_settings(config: EvalConfig, spec: PolicySpec, env: EnvSpec) -> EnvSettings:
+    """What an env must know: the configuration's choices, cut to what the policy asks for.
 
     Raises:
-        ConfigError: the policy asks for an observation that LIBERO does not have, or acts in another space.
+        ConfigError: the policy does not fit the simulator.
     """
-    unknown = [key for key in spec.keys if key not in OBSERVATION_KEYS]
-    if unknown:
-        raise ConfigError(f"policy {spec.name}: expected keys among {', '.join(OBSERVATION_KEYS)}, got {unknown[0]}")
-    if spec.action_dim != ACTION_DIM:
-        raise ConfigError(
-            f"policy {spec.name}: expected an {ACTION} of {ACTION_DIM} numbers, got {spec.action_dim}; it was made for "
-            "another robot or another control"
-        )
-    protocol = config.protocol
-    _check_state(protocol.state_format, spec)
+    check_match(config, spec, env)
+    recipe = ObservationRecipe(spec.keys, spec.n_obs_steps, _images(config.protocol.images, spec))
     return EnvSettings(
-        recipe=ObservationRecipe(
-            keys=spec.keys,
-            n_obs_steps=spec.n_obs_steps,
-            images=_images(protocol.images, spec),
-            state_format=protocol.state_format,
-        ),
-        settle_steps=protocol.settle_steps,
-        settle_action=protocol.settle_action,
-        gripper=protocol.gripper,
-        control=protocol.control,
-        init_states=protocol.init_states,
+        recipe,
+        simulator_section(config),
         task_text=config.task_text,
         model_cache_bytes=round(config.limits.model_cache_gb * 1e9),
     )
 
 
-def told_state(config: EvalConfig) -> PolicySection:
-    """The policy's section, with the size of the protocol's state where a policy could not know it otherwise.
+def told_section(config: EvalConfig, env: EnvSpec) -> PolicySection:
+    """The policy's section, with what it could not know otherwise of the env that it is to act in.
 
-    It is tried with made-up observations of that size before it is asked about any of the protocol's.
+    A user's own is tried with made-up observations of the state's size before it is asked about any of the simulator's;
+    a scripted one acts within the env's bounds and looks through the env's cameras.
     """
     section = config.policy
-    if isinstance(section, (TorchPolicySection, RemoteSection)) and section.state_dim is None:
-        return dataclasses.replace(section, state_dim=STATE_DIMS[config.protocol.state_format])
-    return section
-
-
-def _check_state(state_format: StateFormat, spec: PolicySpec) -> None:
-    delivered = STATE_DIMS[state_format]
-    if STATE in spec.keys and spec.state_dim not in (None, delivered):
-        fitting = [name for name, dim in STATE_DIMS.items() if dim == spec.state_dim]
-        remedy = f"write protocol.state_format={fitting[0]}" if fitting else "it was trained on another robot's state"
-        raise ConfigError(
-            f"policy {spec.name}: expected {STATE} of {delivered} numbers (protocol.state_format={state_format}), "
-            f"got a policy that reads {spec.state_dim}; {remedy}"
+    if isinstance(section, (TorchPolicySection, RemoteSection)) and section.state_dim is None and env.state is not None:
+        return dataclasses.replace(section, state_dim=len(env.state.names))
+    if isinstance(section, ScriptedPolicy):
+        return dataclasses.replace(
+            section,
+            cameras=tuple(camera.key for camera in env.cameras) if section.cameras is None else section.cameras,
+            action_low=env.action.low if section.action_low is None else section.action_low,
+            action_high=env.action.high if section.action_high is None else section.action_high,
         )
+    return section
 
 
 def _images(images: ImageRecipe, spec: PolicySpec) -> ImageRecipe:
@@ -180,7 +154,7 @@ def _replan_steps(config: EvalConfig, spec: PolicySpec) -> int:
     return steps
 
 
-def is_starved(rules: QueueRules, latency: LatencySection) -> bool:
+def is_starved(rules: QueueRules, latency: LatencySection, control_hz: float) -> bool:
     """Whether every row of every chunk is stale when it arrives, so that the policy never acts.
 
     LeRobot's queue counts executed actions instead of steps: whatever the latency, every chunk but the first loses its
@@ -188,22 +162,23 @@ def is_starved(rules: QueueRules, latency: LatencySection) -> bool:
     """
     if rules.kind == "lerobot":
         return rules.horizon == 1
-    return shortest_steps(latency) >= rules.horizon and rules.underrun != "wait"
+    return shortest_steps(latency, control_hz) >= rules.horizon and rules.underrun != "wait"
 
 
-def starvation(rules: QueueRules, latency: LatencySection) -> str:
+def starvation(rules: QueueRules, latency: LatencySection, control_hz: float) -> str:
     """Why a policy that is starved is so, in one line."""
     if rules.kind == "lerobot":
         return (
             "execution.queue=lerobot drops the first action of every chunk but the first, and there is no other: "
             "the policy acts once; write execution.actions_per_chunk=2 or more, or execution.queue=virtual"
         )
+    steps = shortest_steps(latency, control_hz)
     return (
-        f"latency {shortest_steps(latency)} steps >= {rules.horizon} actions per chunk: every action arrives too late, "
+        f"latency {steps} steps >= {rules.horizon} actions per chunk: every action arrives too late, "
         "so the policy never acts"
     )
 
 
 def needs_images(spec: PolicySpec) -> bool:
     """Whether the policy looks through a camera."""
-    return any(key in IMAGE_KEYS for key in spec.keys)
+    return any(is_image(key) for key in spec.keys)

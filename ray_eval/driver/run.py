@@ -16,7 +16,7 @@ import ray
 from ray.actor import ActorHandle
 from rich.console import Console
 
-from ray_eval.config import AUTO_ADDRESS, EvalConfig
+from ray_eval.config import AUTO_ADDRESS, EvalConfig, simulator_section
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
@@ -35,13 +35,20 @@ from ray_eval.driver.provenance import (
     provenance,
 )
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
-from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules, starvation
+from ray_eval.driver.resolve import (
+    differences,
+    env_settings,
+    is_starved,
+    needs_images,
+    queue_rules,
+    starvation,
+    told_section,
+)
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.driver.scratch import scratch_folder
+from ray_eval.driver.simulators import env_spec_of, simulator_of, spec_identity
 from ray_eval.driver.starting import AUTH_MODE, token_file
-from ray_eval.envs import catalogue
-from ray_eval.envs.libero.gl import GlProbe, choose_backend, gl_environment
-from ray_eval.envs.libero.versions import simulator_version_warning
+from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.errors import ConfigError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.foreign import first_line
 from ray_eval.report.ledger import Attempt, episode_record
@@ -54,7 +61,7 @@ from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
 from ray_eval.serving.listening import is_local
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
-from ray_eval.types import Canary, EpisodeResult, EpisodeSpec, PolicySpec
+from ray_eval.types import Canary, EnvSpec, EpisodeResult, EpisodeSpec, PolicySpec
 
 POLL_S = 0.5
 """Longest wait for a result before signals, deadlines and the view are looked at."""
@@ -162,12 +169,14 @@ class Part:
         self.folder = folder
         self.settings: RolloutSettings
         self.contents: OwnContents
+        self.env: EnvSpec
         self._header: Mapping[str, Any] | None = folder.recorded_header
         folder.check_config(config)
         # What a finished run was run with need not be there any more.
         if not self.is_finished:
             check_execution(config)
-            self.contents = OwnContents.of(plan)
+            self.env = env_spec_of(config, plan)
+            self.contents = OwnContents.of(plan, simulator_section(config), simulator_of(config))
 
     @property
     def is_finished(self) -> bool:
@@ -273,7 +282,7 @@ class Session:
 
     def _set_up(self) -> None:
         served = self._served
-        self._serve(self._parts[0].config)
+        self._serve(self._parts[0])
         is_new = served != self._served
         # The policy loads while the renderer is probed and the workers start and import the simulator.
         self._choose_backend()
@@ -299,18 +308,23 @@ class Session:
         remarks += self._preflight(settings)
         renderer = self._backend.renderer if self._backend and needs_images(spec) else None
         described = [self._described[name] for name in self._workers]
-        environment = {**environment_identity(described, renderer, spec), **canary_identity(canaries)}
-        origin = provenance(described, about_policy, remarks)
+        distributions = simulator_of(self._config).distributions
+        environment = {
+            **environment_identity(described, distributions, renderer, spec),
+            **canary_identity(canaries),
+        }
+        origin = provenance(described, about_policy, remarks, simulator_of(self._config).version_warning())
         admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
         for part, given, latency in zip(self._parts, settings, latencies, strict=True):
             # By the clock the same run again gives other episodes.
             timed = {} if given.fps is None else {"is_reproducible": False}
             identity = {**environment, **latency.identity, **aggregation_identity(given.rules.aggregate), **timed}
-            identity |= content_identity(part.contents.get())
+            identity |= {**content_identity(part.contents.get()), **spec_identity(part.env)}
             if renderer is not None:
                 identity |= preprocessing_identity(described, given.env.recipe)
-            origin["places"] = where_from(part.contents.get())
-            header = make_header(part.config, identity, origin, is_starved=is_starved(given.rules, latency.section))
+            starved = is_starved(given.rules, latency.section, part.env.control_hz)
+            told = {**origin, "places": where_from(part.contents.get()), "env_spec": part.env.to_json()}
+            header = make_header(part.config, identity, told, is_starved=starved)
             part.open(dataclasses.replace(given, canaries=admitted), header)
             if part.folder.version_changes:
                 changed = "; ".join(part.folder.version_changes)
@@ -349,10 +363,11 @@ class Session:
             self._progress.note(f"WARNING: {line}")
         return list(found)
 
-    def _serve(self, config: EvalConfig) -> None:
+    def _serve(self, part: Part) -> None:
         """The policy actor; one of another policy takes the place of the one before."""
+        config, section = part.config, told_section(part.config, part.env)
         batching = config.serving.batching()
-        if self._served == (config.policy, batching):
+        if self._served == (section, batching):
             return
         if self._served is not None:
             self._policies.end()
@@ -360,11 +375,11 @@ class Session:
         indices = range(self._policies_born, self._policies_born + config.serving.replicas)
         self._policies_born += config.serving.replicas
         names = [f"policy-{index} {config.policy_type}" for index in indices]
-        self._policies = Replicas(self._cluster, config, names, self._listen)
+        self._policies = Replicas(self._cluster, config, section, names, self._listen)
         newcomers = [newcomer.worker for newcomer in self._newcomers.values()]
         for index, worker in enumerate([*self._workers.values(), *newcomers]):
             worker.turn_to.remote(self._policies.address_for(index))
-        self._served = (config.policy, batching)
+        self._served = (section, batching)
 
     def _listen(self, name: str) -> ListenSection:
         token = new_token()
@@ -387,7 +402,8 @@ class Session:
         headers = [other.folder.recorded_header for other in (part, *self._parts)]
         identities = [header["identity"] for header in headers if header is not None]
         known = [identity for identity in identities if f"environment.{CALIBRATED_KEY}" in identity]
-        return resolve_latency(part.config.execution.latency, known[0] if known else None, self._calibrate)
+        known_identity = known[0] if known else None
+        return resolve_latency(part.config.execution.latency, known_identity, self._calibrate, part.env.control_hz)
 
     def _calibrate(self) -> float:
         if self._calibrated_ms is None:
@@ -398,18 +414,19 @@ class Session:
 
     def _settings_of(self, part: Part, spec: PolicySpec, latency: LatencySection) -> RolloutSettings:
         rules = queue_rules(part.config, spec)
-        if is_starved(rules, latency):
-            self._progress.note(f"warning: {starvation(rules, latency)}")
+        if is_starved(rules, latency, part.env.control_hz):
+            self._progress.note(f"warning: {starvation(rules, latency, part.env.control_hz)}")
         # Requests are known by their id: two parts never share one.
         run_id = f"{self._cluster.run_id}.{self._parts_begun}"
         self._parts_begun += 1
         memory_bytes = round(part.config.limits.worker_memory_gb * 1e9)
         fps = part.config.execution.fps
-        return RolloutSettings(run_id, env_settings(part.config, spec), rules, latency, fps, memory_bytes, policy=spec)
+        env = env_settings(part.config, spec, part.env)
+        return RolloutSettings(run_id, env, rules, latency, fps, memory_bytes, policy=spec)
 
     def _choose_backend(self) -> None:
-        """Settles how workers render; none of them does where nothing is simulated."""
-        if {suite for part in self._parts for suite in part.config.suite} == {catalogue.FAKE_SUITE}:
+        """Settles how workers render; none of them needs GL where the simulator draws without."""
+        if simulator_of(self._config).gl is None:
             self._environment = gl_environment("osmesa")
             return
         if self._backend is None:
@@ -423,7 +440,7 @@ class Session:
         self._environment = gl_environment(self._backend.backend)
 
     def _start_workers(self) -> None:
-        warning = simulator_version_warning()
+        warning = simulator_of(self._config).version_warning()
         if warning:
             self._progress.note(f"WARNING: {warning}")
         for newcomer in self._newcomers.values():
@@ -452,8 +469,6 @@ class Session:
         Raises:
             SetupError: the machines do not compute the same bits, and that is not allowed.
         """
-        if self._backend is None:
-            return []
         with self._phase("comparing what the workers' machines compute", is_told=is_told):
             self._canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
         self._check_canaries(self._canaries)
@@ -477,9 +492,8 @@ class Session:
         name = f"worker-{self._workers_born} {doing}"
         connect = self._policies.address_for(self._workers_born)
         self._workers_born += 1
-        worker = self._cluster.start_worker(name, connect, self._environment)
-        if self._backend is not None:
-            worker.prepare.remote()
+        worker = self._cluster.start_worker(name, connect, simulator_section(self._config), self._environment)
+        worker.prepare.remote()
         return name, worker
 
     def _take_up_finished(self, part: Part) -> None:
@@ -586,7 +600,7 @@ class Session:
         self._newcomers[self._ask_newcomer(worker)] = _Newcomer(name, worker, tries, time.monotonic())
 
     def _ask_newcomer(self, worker: ActorHandle[Any]) -> ray.ObjectRef[Any]:
-        has_pixels = None if self._backend is None else needs_images(self.policy_spec)
+        has_pixels = needs_images(self.policy_spec)
         answer: ray.ObjectRef[Any] = worker.introduce.remote(has_pixels=has_pixels, episodes=self._episodes)
         return answer
 

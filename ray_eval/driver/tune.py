@@ -22,9 +22,10 @@ from rich.console import Console
 from ray_eval.config import EvalConfig, load_config
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.fresh import sweep_folder
-from ray_eval.driver.plan import plan_of, stored_init_states
+from ray_eval.driver.plan import plan_of
 from ray_eval.driver.resolve import env_settings, queue_rules
 from ray_eval.driver.run import Session, open_session
+from ray_eval.driver.simulators import env_spec_of, simulator_of
 from ray_eval.driver.sweep import Point, SweepPlan, create_sweep, open_part, swept, write_sweep
 from ray_eval.errors import ConfigError, EpisodeError, PolicyChanged
 from ray_eval.report.ledger import write_atomically
@@ -87,7 +88,7 @@ def tuning_plan(config: EvalConfig, states_per_task: int) -> tuple[tuple[Episode
     tasks = dict.fromkeys((suite, task_id) for suite, task_id, _ in reported)
     rungs: list[list[EpisodeSpec]] = [[] for _ in range(states_per_task)]
     for suite, task_id in tasks:
-        count = stored_init_states(suite, task_id)
+        count = simulator_of(config).start_state_count(suite, task_id)
         free = [index for index in reversed(range(count)) if (suite, task_id, index) not in reported]
         if len(free) < states_per_task:
             raise ConfigError(
@@ -307,7 +308,7 @@ def _trial(
         settings,
         run_id=f"{settings.run_id}.{ray_tune.get_context().get_trial_id()}",
         rules=queue_rules(config, policy_spec),
-        env=env_settings(config, policy_spec),
+        env=env_settings(config, policy_spec, env_spec_of(config, tuple(rungs[0]))),
     )
     tasks = sorted({(spec.suite, spec.task_id) for rung in rungs for spec in rung})
     results: list[EpisodeResult] = []

@@ -1,23 +1,10 @@
-"""Env adapters, run in each worker: LIBERO, and a fake for tests; `make_env` chooses by the suite's name."""
+"""Simulators, run in each worker: a folder each, found by `registry`; `make_env` chooses by the settings."""
 
 from __future__ import annotations
 
-import contextlib
-
-from ray_eval.envs.catalogue import FAKE_SUITE
+from ray_eval.envs.registry import simulator_for
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings
-
-
-def import_simulator() -> None:
-    """Imports LIBERO with what it needs, some seconds' work, before the first env is built.
-
-    What is missing is said by `make_env`.
-    """
-    with contextlib.suppress(ImportError):
-        from ray_eval.envs.libero import task_env
-
-        task_env.import_simulator()
 
 
 def make_env(suite: str, task_id: int, settings: EnvSettings) -> Env:
@@ -26,10 +13,4 @@ def make_env(suite: str, task_id: int, settings: EnvSettings) -> Env:
     Raises:
         ConfigError: the suite or the task is unknown.
     """
-    if suite == FAKE_SUITE:
-        from ray_eval.envs.fake import FakeEnv
-
-        return FakeEnv(suite, task_id, settings)
-    from ray_eval.envs.libero.env import LiberoEnv
-
-    return LiberoEnv(suite, task_id, settings)
+    return simulator_for(settings.simulator, suite).make_env(suite, task_id, settings)

@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from ray_eval.envs import actions
-from ray_eval.envs.canary import canary_of_env
 from ray_eval.envs.history import FrameHistory
-from ray_eval.envs.libero.settings import LiberoSettings
+from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, LiberoSettings, own_settings
 from ray_eval.envs.libero.simulator import LiberoSimulator, osc_spec
 from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.interfaces import Env
-from ray_eval.sections import EnvSettings, ObservationRecipe
+from ray_eval.sections import EnvSettings
 from ray_eval.types import (
     ENVIRONMENT_STATE,
     IMAGE,
@@ -104,6 +103,9 @@ class FakeSimulator:
         """Nothing: the env is ray-eval's own."""
         return {}
 
+    def check(self) -> None:
+        """Passes: nothing is needed."""
+
     def version_warning(self) -> str | None:
         """None: nothing is simulated."""
         return None
@@ -111,12 +113,9 @@ class FakeSimulator:
     def prepare(self) -> None:
         """Nothing to import."""
 
-    def canary(self, *, has_pixels: bool) -> Canary:
-        """What this machine makes of the first fake episode."""
-        recipe = ObservationRecipe((IMAGE,) if has_pixels else (STATE,))
-        env = FakeEnv(FAKE_SUITE, 0, EnvSettings(recipe))
-        episode = EpisodeSpec(FAKE_SUITE, 0, 0, env_seed=0, max_steps=1)
-        return canary_of_env(env, episode, self.spec(FAKE_SUITE, 0).action, has_pixels=has_pixels)
+    def canary(self, *, has_pixels: bool) -> Canary | None:  # noqa: ARG002 -- the seam's signature
+        """None: nothing is simulated."""
+        return None
 
     def make_env(self, suite: str, task_id: int, settings: EnvSettings) -> Env:
         """The env of one task.
@@ -137,6 +136,7 @@ class FakeEnv:
     def __init__(self, suite: str, task_id: int, settings: EnvSettings) -> None:
         self._entry = _task(suite, task_id)
         self._settings = settings
+        self._own = own_settings(settings)
         self._history = FrameHistory[_Moment](settings.recipe.keys, settings.recipe.n_obs_steps, self._made)
         self._goal = np.zeros(3)
         self._moment = _Moment(0.0, np.zeros(3), np.zeros(3), is_open=True)
@@ -176,7 +176,7 @@ class FakeEnv:
             )
         generator = np.random.default_rng([episode.env_seed, self._entry.task_id, episode.init_state_id])
         start, self._goal = generator.uniform((-0.2, -0.2, 1.0), (0.2, 0.2, 1.2), (2, 3))
-        self._moment = _Moment(self._settings.settle_steps * CONTROL_STEP_S, start, np.zeros(3), is_open=True)
+        self._moment = _Moment(self._own.settle_steps * CONTROL_STEP_S, start, np.zeros(3), is_open=True)
         self._render_count = 0
         self._history.clear()
         self._history.append(self._moment)
@@ -191,17 +191,17 @@ class FakeEnv:
         Raises:
             ContractError: the shape is not (7,), or a number is not finite.
         """
-        return actions.native_action(action, self._settings.gripper)
+        return actions.native_action(action, self._own.gripper)
 
     def noop_action(self) -> FloatArray:
         """Zeros with the gripper open; in absolute control the present position."""
-        position = np.zeros(3) if self._settings.control == "delta" else self._moment.position
+        position = np.zeros(3) if self._own.control == "delta" else self._moment.position
         return np.concatenate([position, np.zeros(3), [actions.GRIPPER_OPEN]])
 
     def step(self, action: FloatArray) -> StepResult:
         """Moves the point, by at most `STEP_SIZE_M` along each axis."""
         before = self._moment
-        wanted = action[:3] * STEP_SIZE_M if self._settings.control == "delta" else action[:3] - before.position
+        wanted = action[:3] * STEP_SIZE_M if self._own.control == "delta" else action[:3] - before.position
         moved = np.clip(wanted, -STEP_SIZE_M, STEP_SIZE_M)
         time_s, is_open = before.time_s + CONTROL_STEP_S, bool(action[6] <= 0)
         self._moment = _Moment(time_s, before.position + moved, moved / CONTROL_STEP_S, is_open)
@@ -231,13 +231,14 @@ class FakeEnv:
 
     def _state(self, moment: _Moment) -> Array:
         fingers = [_finger(moment), -_finger(moment)]
-        if self._settings.recipe.state_format == "joints_gripper":
+        if self._own.state_format == "joints_gripper":
             return np.concatenate([moment.position, np.zeros(4), fingers]).astype(np.float32)
         return np.concatenate([moment.position, np.zeros(3), fingers]).astype(np.float32)
 
     def _picture(self, moment: _Moment) -> Array:
         """The table from above: the goal's pixel green, the point's red."""
-        size_px = self._settings.recipe.images.image_size_px
+        images = self._settings.recipe.images
+        size_px = images.image_size_px or images.render_size_px or IMAGE_SIZE_PX
         image = np.zeros((size_px, size_px, 3), np.uint8)
         for channel, place in ((1, self._goal), (0, moment.position)):
             column, row = np.clip((place[:2] + 0.5) * size_px, 0, size_px - 1).astype(int)

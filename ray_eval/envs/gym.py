@@ -18,11 +18,22 @@ from gymnasium import spaces
 
 from ray_eval.envs import make_env
 from ray_eval.envs.actions import ACTION_DIM
-from ray_eval.envs.catalogue import init_state_count
+from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, own_settings
+from ray_eval.envs.registry import simulator_for
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ObservationRecipe, require, shown
-from ray_eval.types import ENVIRONMENT_STATE, IMAGE, IMAGE_KEYS, POSE_SIZE, STATE, WRIST_IMAGE, Array, EpisodeSpec
+from ray_eval.types import (
+    ENVIRONMENT_STATE,
+    IMAGE,
+    POSE_SIZE,
+    STATE,
+    WRIST_IMAGE,
+    Array,
+    EnvSpec,
+    EpisodeSpec,
+    is_image,
+)
 
 ENV_ID: Final = "ray_eval/Libero-v0"
 """The environment's name in Gymnasium's registry."""
@@ -72,12 +83,15 @@ class LiberoGym(gymnasium.Env[dict[str, Array], Array]):  # type: ignore[misc]
         task_id, max_steps = _whole("task_id", task_id), _whole("max_steps", max_steps, least=1)
         self._env: PicturedEnv | None = cast("PicturedEnv", make_env(suite, task_id, settings))
         self._suite, self._task_id, self._max_steps = suite, task_id, max_steps
-        self._is_sampled = settings.init_states == "sampled"
+        self._simulator = simulator_for(settings.simulator, suite)
+        self._is_sampled = own_settings(settings).init_states == "sampled"
         self._steps = 0
         self._episode_info: dict[str, Any] = {}
         self.render_mode = render_mode
         self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self.observation_space = _observation_space(settings.recipe, self._env.environment_names)
+        self.observation_space = _observation_space(
+            settings.recipe, self._simulator.spec(suite, task_id), self._env.environment_names
+        )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -127,7 +141,7 @@ class LiberoGym(gymnasium.Env[dict[str, Array], Array]):  # type: ignore[misc]
         return self._env
 
     def _drawn_init_state(self) -> int:
-        count = 1 if self._is_sampled else init_state_count(self._suite, self._task_id)
+        count = 1 if self._is_sampled else self._simulator.start_state_count(self._suite, self._task_id)
         return int(self.np_random.integers(count))
 
     def _observation(self) -> dict[str, Array]:
@@ -154,18 +168,18 @@ def _init_state_id(options: Any) -> int | None:
     return _whole(_INIT_STATE, options[_INIT_STATE]) if options else None
 
 
-def _observation_space(recipe: ObservationRecipe, environment_names: tuple[str, ...]) -> spaces.Dict:
-    return spaces.Dict({key: _box(key, recipe, environment_names) for key in recipe.keys})
+def _observation_space(recipe: ObservationRecipe, spec: EnvSpec, names: tuple[str, ...]) -> spaces.Dict:
+    return spaces.Dict({key: _box(key, recipe, spec, names) for key in recipe.keys})
 
 
-def _box(key: str, recipe: ObservationRecipe, environment_names: tuple[str, ...]) -> spaces.Box:
+def _box(key: str, recipe: ObservationRecipe, spec: EnvSpec, names: tuple[str, ...]) -> spaces.Box:
     history = () if recipe.n_obs_steps == 1 else (recipe.n_obs_steps,)
-    if key in IMAGE_KEYS:
-        size_px = recipe.images.image_size_px
+    if is_image(key):
+        size_px = recipe.images.image_size_px or recipe.images.render_size_px or IMAGE_SIZE_PX
         return spaces.Box(0, 255, (*history, size_px, size_px, 3), np.uint8)
     sizes: Mapping[str, int] = {
-        STATE: 9 if recipe.state_format == "joints_gripper" else 8,
-        ENVIRONMENT_STATE: sum(1 if name.startswith("joint:") else POSE_SIZE for name in environment_names),
+        STATE: len(spec.state.names) if spec.state is not None else 0,
+        ENVIRONMENT_STATE: sum(1 if name.startswith("joint:") else POSE_SIZE for name in names),
     }
     return spaces.Box(-_STATE_LIMIT, _STATE_LIMIT, (*history, sizes[key]), np.float32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
@@ -53,20 +54,20 @@ def simulator_type(name: str) -> type[Simulator]:
 
 
 def simulator_of_suite(suite: str) -> str:
-    """Name of the simulator that a suite's name belongs to; the last of ours where nobody claims it."""
-    *claiming, last = BUILT_IN
-    names = [*claiming, *_plug_ins()]
-    return next((name for name in names if simulator_type(name).has_suite(suite)), last)
+    """Name of the simulator that a suite's name belongs to, ours first; the last of ours where nobody claims it."""
+    names = simulator_names()
+    return next((name for name in names if simulator_type(name).has_suite(suite)), tuple(BUILT_IN)[-1])
 
 
-def open_simulator(section: SimulatorSection) -> Simulator:
-    """The simulator of a section, in this process.
+@functools.lru_cache(maxsize=64)
+def simulator_for(section: SimulatorSection, suite: str = "") -> Simulator:
+    """The simulator of a section, or of the suite where the section names none, in this process; made once.
 
     Raises:
         ConfigError: there is none of that name.
         SetupError: a plug-in cannot be imported.
     """
-    kind = simulator_type(section.name)
+    kind = simulator_type(simulator_of_suite(suite) if section.name is None else section.name)
     # A class of the protocol's shape: how it is made is said in `Simulator`, which no protocol can type.
     return kind(kind.settings_type() if section.own is None else section.own)  # type: ignore[call-arg]
 

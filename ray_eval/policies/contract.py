@@ -11,8 +11,7 @@ from ray_eval.errors import ContractError
 from ray_eval.interfaces import Policy
 from ray_eval.types import (
     ENVIRONMENT_STATE,
-    IMAGE_KEYS,
-    OBSERVATION_KEYS,
+    KEY_FORMS,
     POLICY_STATE_LIMIT_BYTES,
     POSE_SIZE,
     STATE,
@@ -21,6 +20,8 @@ from ray_eval.types import (
     FloatArray,
     Observation,
     PolicySpec,
+    is_image,
+    is_observation_key,
 )
 
 BATCH_SIZE = 3
@@ -69,8 +70,8 @@ def check_spec(spec: PolicySpec) -> None:
         ContractError: a field is out of range, or a key is unknown.
     """
     _expect(bool(spec.name), "spec.name", "a name", spec.name)
-    unknown = [k for k in spec.keys if k not in OBSERVATION_KEYS]
-    _expect(not unknown, "spec.keys", f"keys among {OBSERVATION_KEYS}", unknown)
+    unknown = [k for k in spec.keys if not is_observation_key(k)]
+    _expect(not unknown, "spec.keys", f"keys among {KEY_FORMS}", unknown)
     _expect(len(set(spec.keys)) == len(spec.keys), "spec.keys", "each key once", spec.keys)
     for field in ("chunk_len", "action_dim", "n_obs_steps"):
         _expect(getattr(spec, field) >= 1, f"spec.{field}", "at least 1", getattr(spec, field))
@@ -153,7 +154,7 @@ def trial_observation(spec: PolicySpec, index: int) -> Observation:
 
 def _trial_array(key: str, spec: PolicySpec, generator: np.random.Generator) -> Array:
     history = () if spec.n_obs_steps == 1 else (spec.n_obs_steps,)
-    if key in IMAGE_KEYS:
+    if is_image(key):
         size_px = spec.image_size_px or DEFAULT_IMAGE_SIZE_PX
         return generator.integers(0, 256, (*history, size_px, size_px, 3), dtype=np.uint8)
     if key == STATE:

@@ -13,28 +13,33 @@ from ray_eval.errors import ContractError, SetupError
 from ray_eval.sections import NoopPolicy, RandomPolicy, ReplayPolicy
 from ray_eval.types import IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
 
-ACTION_DIM = 7
-"""OSC pose delta (3 + 3) and gripper."""
-GRIPPER_OPEN = -1.0
-"""The gripper's command that opens it."""
+UNBOUNDED = 1.0
+"""Where a component has no bounds, random actions are drawn within plus and minus this."""
 
 
 def _spec(name: str, section: NoopPolicy | RandomPolicy | ReplayPolicy) -> PolicySpec:
-    keys = IMAGE_KEYS if section.images else ()
-    return PolicySpec(name, keys, section.chunk_len, ACTION_DIM, replan_steps=section.chunk_len, batch_invariant=True)
+    cameras = IMAGE_KEYS if section.cameras is None else section.cameras
+    return PolicySpec(
+        name,
+        cameras if section.images else (),
+        section.chunk_len,
+        section.action_dim,
+        replan_steps=section.chunk_len,
+        batch_invariant=True,
+        is_noop=isinstance(section, NoopPolicy),
+    )
 
 
 class Noop:
-    """Zero motion with the gripper open."""
+    """Zeros, in whose place the env's no-op is executed, as the spec says."""
 
     def __init__(self, section: NoopPolicy) -> None:
         self._spec = _spec("noop", section)
-        row = np.array([0.0] * (ACTION_DIM - 1) + [GRIPPER_OPEN], dtype=np.float32)
-        self._actions = np.tile(row, (section.chunk_len, 1))
+        self._actions = np.zeros((section.chunk_len, section.action_dim), np.float32)
 
     @property
     def spec(self) -> PolicySpec:
-        """Both images unless `images` is off; `batch_invariant`."""
+        """Every camera image unless `images` is off; `batch_invariant`."""
         return self._spec
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
@@ -43,14 +48,18 @@ class Noop:
 
 
 class Random:
-    """Uniform actions in [-1, 1), drawn from each request's noise seed."""
+    """Uniform actions within the bounds, drawn from each request's noise seed."""
 
     def __init__(self, section: RandomPolicy) -> None:
         self._spec = _spec("random", section)
+        limit = np.full(section.action_dim, UNBOUNDED)
+        low, high = (np.array(given) for given in (section.action_low or -limit, section.action_high or limit))
+        is_bounded = np.isfinite(low) & np.isfinite(high)
+        self._low, self._high = np.where(is_bounded, low, -limit), np.where(is_bounded, high, limit)
 
     @property
     def spec(self) -> PolicySpec:
-        """Both images unless `images` is off; `batch_invariant`."""
+        """Every camera image unless `images` is off; `batch_invariant`."""
         return self._spec
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
@@ -59,7 +68,8 @@ class Random:
 
     def _draw(self, noise_seed: int) -> Array:
         generator = np.random.Generator(np.random.Philox(noise_seed))
-        return generator.uniform(-1.0, 1.0, (self._spec.chunk_len, ACTION_DIM)).astype(np.float32)
+        size = (self._spec.chunk_len, self._spec.action_dim)
+        return generator.uniform(self._low, self._high, size).astype(np.float32)
 
 
 class Replay:
@@ -76,20 +86,21 @@ class Replay:
 
     @property
     def spec(self) -> PolicySpec:
-        """Both images unless `images` is off; `batch_invariant`."""
+        """Every camera image unless `images` is off; `batch_invariant`."""
         return self._spec
 
     def infer_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """One chunk per observation.
 
         Raises:
-            ContractError: an episode's file is missing, cannot be read or does not hold (T, 7) finite numbers.
+            ContractError: an episode's file is missing, cannot be read or does not hold (T, A) finite numbers.
         """
         return [ActionChunk(self._rows(o)) for o in observations]
 
     def _rows(self, observation: Observation) -> Array:
         o = observation
-        recorded = _recorded(self._folder / o.suite / str(o.task_id) / f"{o.init_state_id}.npy")
+        path = self._folder / o.suite / str(o.task_id) / f"{o.init_state_id}.npy"
+        recorded = _recorded(path, self._spec.action_dim)
         rows = np.arange(o.step, o.step + self._spec.chunk_len)
         return np.ascontiguousarray(recorded[np.minimum(rows, len(recorded) - 1)], dtype=np.float32)
 
@@ -112,9 +123,9 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _recorded(path: Path) -> Array:
-    """The (T, 7) actions of a file."""
-    expected = f"{path}: expected an .npy file of finite numbers, shape (T, {ACTION_DIM}) with T >= 1"
+def _recorded(path: Path, action_dim: int) -> Array:
+    """The (T, A) actions of a file."""
+    expected = f"{path}: expected an .npy file of finite numbers, shape (T, {action_dim}) with T >= 1"
     try:
         actions = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -123,7 +134,7 @@ def _recorded(path: Path) -> Array:
         raise ContractError(f"{expected}, got a file that NumPy cannot read ({e}); record it again") from e
     if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "fiu":
         raise ContractError(f"{expected}, got {getattr(actions, 'dtype', type(actions).__name__)}; record it again")
-    if actions.ndim != 2 or actions.shape[0] < 1 or actions.shape[1] != ACTION_DIM:
+    if actions.ndim != 2 or actions.shape[0] < 1 or actions.shape[1] != action_dim:
         raise ContractError(f"{expected}, got shape {actions.shape}; record it again")
     if not np.isfinite(actions).all():
         raise ContractError(f"{expected}, got NaN or infinity; record it again")

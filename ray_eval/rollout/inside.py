@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 
 from ray_eval.envs.actions import DELTA_SCALE_M, DELTA_SCALE_RAD
-from ray_eval.sections import Control
 from ray_eval.types import FloatArray, Inside, StepRecord
 
 TraceListener = Callable[[StepRecord], None]
@@ -18,9 +17,10 @@ TraceListener = Callable[[StepRecord], None]
 class InsideRecorder:
     """Gathers an episode's step records into its figures."""
 
-    def __init__(self, control: Control) -> None:
-        self._scale_m, self._scale_rad = (DELTA_SCALE_M, DELTA_SCALE_RAD) if control == "delta" else (1.0, 1.0)
-        self._is_delta = control == "delta"
+    def __init__(self, control: str) -> None:
+        """Takes `ActionSpec.control`: jumps are measured where an action is a pose or a pose delta, and 0 elsewhere."""
+        self._is_delta, self._is_pose = control == "delta_pose", control in ("delta_pose", "absolute_pose")
+        self._scale_m, self._scale_rad = (DELTA_SCALE_M, DELTA_SCALE_RAD) if self._is_delta else (1.0, 1.0)
         self._lengths: list[int] = []
         self._captured: list[int] = []
         self._filtered = 0
@@ -57,6 +57,8 @@ class InsideRecorder:
 
     def _jump(self, before: FloatArray, after: FloatArray) -> tuple[float, float]:
         """Distance (m) and angle (rad) between two commanded poses, or between two commanded pose deltas."""
+        if not self._is_pose:
+            return 0.0, 0.0
         old, new = (self._commanded(action) for action in (before, after))
         return float(np.linalg.norm(new[:3] - old[:3])), rotation_between(old[3:], new[3:])
 

@@ -12,9 +12,6 @@ from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import LatencySection, LognormalLatency, RecordedLatency, StepsLatency, UniformLatency
 from ray_eval.types import EpisodeSpec
 
-CONTROL_HZ = 20
-"""LIBERO's control rate. Source: LIBERO@8f1084e libero/libero/envs/env_wrapper.py."""
-
 SMALLEST_SHARE = 0.5 / 2.0**63
 """The smallest number at which a distribution's quantile is taken."""
 PURPOSE = "latency"
@@ -51,8 +48,9 @@ class EndlessLatency:
 class DrawnLatency:
     """Independent draws from a distribution of milliseconds, given by its quantile function."""
 
-    def __init__(self, quantile_ms: Callable[[float], float]) -> None:
+    def __init__(self, quantile_ms: Callable[[float], float], control_hz: float) -> None:
         self._quantile_ms = quantile_ms
+        self._control_hz = control_hz
 
     def draw(self, episode: EpisodeSpec, request_index: int) -> int:
         """The quantile at a uniform number in (0, 1) that is the request's own."""
@@ -60,14 +58,14 @@ class DrawnLatency:
 
     def at(self, share: float) -> int:
         """The quantile at a number in (0, 1), in control steps."""
-        return steps_of_ms(self._quantile_ms(share))
+        return steps_of_ms(self._quantile_ms(share), self._control_hz)
 
 
 class ReplayedLatency:
     """Recorded milliseconds, in their order and around again, from a place that is the episode's own."""
 
-    def __init__(self, values_ms: Sequence[float]) -> None:
-        self._steps = [steps_of_ms(value) for value in values_ms]
+    def __init__(self, values_ms: Sequence[float], control_hz: float) -> None:
+        self._steps = [steps_of_ms(value, control_hz) for value in values_ms]
 
     def draw(self, episode: EpisodeSpec, request_index: int) -> int:
         """The value behind the one of the request before: what is slow for a while stays so."""
@@ -75,17 +73,18 @@ class ReplayedLatency:
         return self._steps[(first + request_index) % len(self._steps)]
 
 
-def make_latency(section: LatencySection) -> LatencyModel:
-    """The model that a section describes."""
+def make_latency(section: LatencySection, control_hz: float) -> LatencyModel:
+    """The model that a section describes, in steps of an env of that rate."""
     if isinstance(section, StepsLatency):
         return FixedLatency(section.steps)
     if isinstance(section, RecordedLatency):
-        return ReplayedLatency(section.values_ms)
-    return _drawn(section)
+        return ReplayedLatency(section.values_ms, control_hz)
+    return _drawn(section, control_hz)
 
 
-def _drawn(section: UniformLatency | LognormalLatency) -> DrawnLatency:
-    return DrawnLatency(uniform_ms(section) if isinstance(section, UniformLatency) else lognormal_ms(section))
+def _drawn(section: UniformLatency | LognormalLatency, control_hz: float) -> DrawnLatency:
+    quantile_ms = uniform_ms(section) if isinstance(section, UniformLatency) else lognormal_ms(section)
+    return DrawnLatency(quantile_ms, control_hz)
 
 
 def uniform_ms(section: UniformLatency) -> Callable[[float], float]:
@@ -102,15 +101,15 @@ def lognormal_ms(section: LognormalLatency) -> Callable[[float], float]:
     return lambda share: round(section.median_ms * math.exp(sigma * normal.inv_cdf(share)), 6)
 
 
-def shortest_steps(section: LatencySection) -> int:
+def shortest_steps(section: LatencySection, control_hz: float) -> int:
     """The smallest latency that can be drawn, in control steps."""
     if isinstance(section, StepsLatency):
         return section.steps
     if isinstance(section, RecordedLatency):
-        return steps_of_ms(min(section.values_ms))
-    return _drawn(section).at(SMALLEST_SHARE)
+        return steps_of_ms(min(section.values_ms), control_hz)
+    return _drawn(section, control_hz).at(SMALLEST_SHARE)
 
 
-def steps_of_ms(latency_ms: float, control_hz: int = CONTROL_HZ) -> int:
+def steps_of_ms(latency_ms: float, control_hz: float) -> int:
     """Control steps that a latency in milliseconds covers: ceil(ms * hz / 1000)."""
     return math.ceil(latency_ms * control_hz / 1000)

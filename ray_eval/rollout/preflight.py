@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ray_eval.sections import Control
-from ray_eval.types import ACTION, IMAGE_KEYS, STATE, Array, Observation, PolicySpec, TrainingRange
+from ray_eval.types import ACTION, STATE, Array, Observation, PolicySpec, TrainingRange, is_image
 
 MARGIN = 0.1
 """How far outside the training range a state may be, in widths of that range: every data set is a sample."""
@@ -23,14 +22,14 @@ UNIT_RANGE_LIMIT = 1.5
 """Statistics beyond it are of images in [0, 255]."""
 
 
-def remarks(observation: Observation, actions: Array, spec: PolicySpec, control: Control) -> list[str]:
+def remarks(observation: Observation, actions: Array, spec: PolicySpec, control: str) -> list[str]:
     """Everything that looks wrong, a sentence each.
 
     Args:
         observation: The first of an episode.
         actions: (H, A), the answer to it.
         spec: The policy's.
-        control: Deltas of at most 1 and -1, or absolute poses.
+        control: `ActionSpec.control`: only deltas are held against their limits of 1 and -1.
     """
     ranges = {each.key: each for each in spec.ranges}
     return [
@@ -56,20 +55,20 @@ def _of_state(observation: Observation, trained: TrainingRange | None, spec: Pol
 
 
 def _of_images(observation: Observation, ranges: dict[str, TrainingRange]) -> Iterator[str]:
-    for key in IMAGE_KEYS:
+    for key in filter(is_image, observation.arrays):
         trained = ranges.get(key)
         if trained is not None and max(trained.high) > UNIT_RANGE_LIMIT:
             yield (
                 f"{key}: the checkpoint's statistics reach {max(trained.high):.3g}, as of images in [0, 255], while it "
                 "is fed images in [0, 1], as LeRobot feeds them"
             )
-        if key in observation.arrays and observation.arrays[key].mean() < BLACK:
+        if observation.arrays[key].mean() < BLACK:
             yield f"{key} is black at an episode's start"
 
 
-def _of_actions(actions: Array, trained: TrainingRange | None, control: Control) -> Iterator[str]:
+def _of_actions(actions: Array, trained: TrainingRange | None, control: str) -> Iterator[str]:
     arm = np.abs(actions[:, :-1])
-    if control == "delta":
+    if control == "delta_pose":
         share = float((arm >= 1).mean())
         if share >= SATURATED_SHARE:
             yield (

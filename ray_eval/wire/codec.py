@@ -26,6 +26,7 @@ from ray_eval.types import (
     Array,
     Observation,
     PolicySpec,
+    is_image,
 )
 from ray_eval.wire import open_inference_pb2 as pb
 from ray_eval.wire.shared_memory import BYTE_SIZE, OFFSET, REGION, Attached
@@ -102,7 +103,7 @@ class Region:
 
 def datatype_of(key: str) -> str:
     """The wire's data type of an observation key."""
-    return "UINT8" if key.startswith("observation.images.") else "FP32"
+    return "UINT8" if is_image(key) else "FP32"
 
 
 def check_observation(observation: Observation, spec: PolicySpec) -> None:

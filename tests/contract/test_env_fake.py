@@ -9,16 +9,17 @@ import ray_eval.envs.gym  # noqa: F401 -- registers the environment
 from ray_eval.envs import make_env
 from ray_eval.envs.contract import check_env_contract
 from ray_eval.envs.fake import FakeEnv
+from ray_eval.envs.libero.settings import LiberoSettings
 from ray_eval.errors import ConfigError, ContractError, EpisodeError
-from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
+from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe, SimulatorSection
 from ray_eval.types import IMAGE, OBSERVATION_KEYS, STATE, EpisodeSpec
 
 EPISODE = EpisodeSpec("fake", 1, 2, env_seed=7, max_steps=50)
 SMALL = ImageRecipe(render_size_px=16, image_size_px=16)
 
 
-def settings(**changes):
-    return EnvSettings(ObservationRecipe(OBSERVATION_KEYS, images=SMALL), **changes)
+def settings(task_text=None):
+    return EnvSettings(ObservationRecipe(OBSERVATION_KEYS, images=SMALL), task_text=task_text)
 
 
 @pytest.mark.parametrize("control", ["delta", "absolute"])
@@ -26,7 +27,9 @@ def settings(**changes):
 @pytest.mark.parametrize("keys", [OBSERVATION_KEYS, (STATE,)])
 def test_the_fake_env_keeps_the_contract(control, n_obs_steps, keys):
     recipe = ObservationRecipe(keys, n_obs_steps, images=SMALL)
-    check_env_contract(make_env("fake", 1, EnvSettings(recipe, control=control)), EPISODE)
+    check_env_contract(
+        make_env("fake", 1, EnvSettings(recipe, SimulatorSection(own=LiberoSettings(control=control)))), EPISODE
+    )
 
 
 def test_a_point_moved_straight_to_its_goal_succeeds():

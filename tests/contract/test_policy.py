@@ -73,7 +73,7 @@ class Crowded(Stubborn):
         (Stubborn(ActionChunk(np.full((2, 7), np.inf, np.float32))), "expected finite numbers"),
         (Stubborn(ActionChunk(np.zeros((2, 7), np.float32), b"x" * 65537)), "at most 65536 bytes, got 65537"),
         (Stubborn(ActionChunk(np.zeros((2, 7), np.float32), "text")), "expected bytes"),
-        (Stubborn(spec=PolicySpec("p", ("observation.image",), 2)), "spec.keys"),
+        (Stubborn(spec=PolicySpec("p", ("observation.picture",), 2)), "spec.keys"),
         (Stubborn(spec=PolicySpec("p", (), 0)), "spec.chunk_len: expected at least 1, got 0"),
         (Stubborn(spec=PolicySpec("p", (), 2, replan_steps=3)), "spec.replan_steps"),
         (Silent(), "infer_batch: expected a list of ActionChunk, got 'NoneType'"),

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from ray_eval.config import load_config
 from ray_eval.config import load_policy as load_preset
-from ray_eval.driver.resolve import told_state
+from ray_eval.driver.resolve import told_section
+from ray_eval.driver.simulators import simulator_of
 from ray_eval.errors import ContractError, SetupError
 from ray_eval.interfaces import StagedPolicy
 from ray_eval.policies import make_policy
@@ -218,7 +219,7 @@ def nothing():
     return 7
 
 class Unspecified:
-    spec = PolicySpec("u", ("observation.image",), 1)
+    spec = PolicySpec("u", ("observation.picture",), 1)
     def infer_batch(self, observations): ...
 """
 
@@ -361,5 +362,5 @@ def test_a_module_without_code_is_tried_with_as_many_state_numbers_as_the_protoc
     for protocol in ("libero", "openpi"):
         config = load_config(None, [f"protocol={protocol}", "suite=fake", "policy=torch", "policy.device=cpu", *words])
         with pytest.raises(SetupError, match="got RuntimeError") if protocol == "openpi" else contextlib.nullcontext():
-            policy, _ = load_policy(told_state(config), BatchingSection())
+            policy, _ = load_policy(told_section(config, simulator_of(config).spec("fake", 0)), BatchingSection())
             assert policy.spec.state_dim == 9

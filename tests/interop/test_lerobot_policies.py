@@ -10,10 +10,11 @@ import pytest
 from lerobot_environment import HERE, PYTHON, ROOT, lerobot_environment, run_in_lerobot
 from recorded import TASK, RecordedEnv, drifting
 
+from ray_eval.envs.libero.simulator import CONTROL_HZ
 from ray_eval.policies.contract import check_policy, continued, trial_observation
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode
-from ray_eval.rollout.latency import CONTROL_HZ, FixedLatency, ReplayedLatency
+from ray_eval.rollout.latency import FixedLatency, ReplayedLatency
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import ConnectSection, QueueRules
 from ray_eval.types import EpisodeSpec
@@ -58,7 +59,7 @@ SIZES_PX = {name: 256 if name == "act" or "smolvla" in name else 96 for name in 
 RTC = {"execution_horizon": 8, "max_guidance_weight": 5.0, "prefix_attention_schedule": "EXP"}
 """Settings of real-time chunking, none of them LeRobot's default."""
 THRESHOLD = 0.5
-LATENCY = ReplayedLatency([steps * 1000 / CONTROL_HZ for steps in (3, 1, 2, 4)])
+LATENCY = ReplayedLatency([steps * 1000 / CONTROL_HZ for steps in (3, 1, 2, 4)], CONTROL_HZ)
 """Of another number of control steps from request to request."""
 BATCHED = ("act", "diffusion_ddim", "smolvla", "smolvla_longest")
 """Policies whose forwards take several rows; the others have a forward for each row."""

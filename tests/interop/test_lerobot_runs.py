@@ -13,7 +13,7 @@ import pytest
 from lerobot_environment import PYTHON, run_in_lerobot
 from recorded import NAMES, RecordingEnv
 
-from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode
 from ray_eval.rollout.latency import FixedLatency

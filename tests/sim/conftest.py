@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.envs.gl import choose_backend, gl_environment
 
 
 @pytest.fixture(scope="session", autouse=True)

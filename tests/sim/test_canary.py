@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ray_eval.envs.libero.arithmetic import arithmetic_environment
-from ray_eval.envs.libero.gl import choose_backend, gl_environment
+from ray_eval.envs.arithmetic import arithmetic_environment
+from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.errors import SetupError
 from ray_eval.rollout.actor import RolloutSettings, Worker
 from ray_eval.sections import ConnectSection, EnvSettings, ObservationRecipe, QueueRules

@@ -11,6 +11,7 @@ import ray_eval.envs.gym  # noqa: F401 -- registers the environment
 from ray_eval.envs import make_env
 from ray_eval.envs.contract import check_env_contract
 from ray_eval.envs.libero.env import LiberoEnv
+from ray_eval.envs.libero.settings import libero
 from ray_eval.envs.libero.simulation import placed
 from ray_eval.errors import EpisodeError
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
@@ -22,7 +23,7 @@ SMALL = ImageRecipe(render_size_px=64, image_size_px=64)
 
 def build(keys=OBSERVATION_KEYS, n_obs_steps=1, **settings):
     recipe = ObservationRecipe(keys, n_obs_steps, images=SMALL)
-    return LiberoEnv(EPISODE.suite, EPISODE.task_id, EnvSettings(recipe, **({"settle_steps": 2} | settings)))
+    return LiberoEnv(EPISODE.suite, EPISODE.task_id, EnvSettings(recipe, libero(**({"settle_steps": 2} | settings))))
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +136,10 @@ def test_a_history_renders_each_step_once():
 
 
 def test_absolute_control_begins_after_settling_and_its_noop_keeps_the_pose():
-    recipe = ObservationRecipe((STATE,), state_format="controller_pose")
-    env = LiberoEnv(EPISODE.suite, EPISODE.task_id, EnvSettings(recipe, control="absolute"))
+    recipe = ObservationRecipe((STATE,))
+    env = LiberoEnv(
+        EPISODE.suite, EPISODE.task_id, EnvSettings(recipe, libero(control="absolute", state_format="controller_pose"))
+    )
     env.reset(EPISODE)
     settled = env.simulator_state()
     start = env.observe()[STATE]
@@ -158,7 +161,7 @@ def test_zeros_in_settling_leave_the_gripper_where_it_is():
 
 
 def test_a_libero_task_passes_gymnasiums_own_check():
-    settings = EnvSettings(ObservationRecipe((STATE,)), settle_steps=0)
+    settings = EnvSettings(ObservationRecipe((STATE,)), libero(settle_steps=0))
     env = gymnasium.make("ray_eval/Libero-v0", suite="libero_object", task_id=0, settings=settings)
     check_env(env.unwrapped, skip_render_check=True)
     assert env.unwrapped.render() is None

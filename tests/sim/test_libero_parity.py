@@ -5,6 +5,7 @@ import pytest
 from plain import INIT_STATE_ID, SEED, record, turn_on_stove
 
 from ray_eval.envs.libero.env import LiberoEnv
+from ray_eval.envs.libero.settings import libero
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
 from ray_eval.types import ENVIRONMENT_STATE, IMAGE, OBSERVATION_KEYS, STATE, WRIST_IMAGE, EpisodeSpec
 
@@ -25,7 +26,7 @@ UNTOUCHED = ImageRecipe(is_agentview_rotated=False, is_wrist_rotated=False)
 
 def build(suite, task_id, settle_steps=3, init_states="stored"):
     recipe = ObservationRecipe(OBSERVATION_KEYS, images=UNTOUCHED)
-    return LiberoEnv(suite, task_id, EnvSettings(recipe, settle_steps=settle_steps, init_states=init_states))
+    return LiberoEnv(suite, task_id, EnvSettings(recipe, libero(settle_steps=settle_steps, init_states=init_states)))
 
 
 def episode_of(recording, **changes):

@@ -6,8 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from ray_eval.envs import catalogue
+from ray_eval.envs.libero import suites as catalogue
 from ray_eval.envs.libero.env import CAMERAS, LiberoEnv
+from ray_eval.envs.libero.settings import libero
 from ray_eval.envs.libero.snapshot import take_snapshot
 from ray_eval.sections import EnvSettings, ObservationRecipe
 from ray_eval.types import STATE, EpisodeSpec
@@ -52,7 +53,7 @@ def plain_image(renderer, snapshot, camera):
 def check(suite, task_id, count):
     from ray_eval.envs.libero.culling import SceneBounds
 
-    env = LiberoEnv(suite, task_id, EnvSettings(ObservationRecipe((STATE,)), settle_steps=0))
+    env = LiberoEnv(suite, task_id, EnvSettings(ObservationRecipe((STATE,)), libero(settle_steps=0)))
     try:
         env.reset(EpisodeSpec(suite, task_id, 0, env_seed=7, max_steps=100))
         renderer, model, data = env._renderer, env._simulation.env.sim.model._model, env._simulation.env.sim.data._data

@@ -1,5 +1,6 @@
 """Which simulators a worker keeps."""
 
+from ray_eval.envs.libero.settings import libero
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.sections import EnvSettings, ObservationRecipe
 
@@ -70,7 +71,7 @@ def test_other_settings_are_another_env():
     memory = Memory()
     envs = BuiltEnvs(memory.build, memory.resident)
     envs.env_of("suite", 0, SETTINGS, 10 * GB)
-    envs.env_of("suite", 0, EnvSettings(ObservationRecipe(()), settle_steps=3), 10 * GB)
+    envs.env_of("suite", 0, EnvSettings(ObservationRecipe(()), libero(settle_steps=3)), 10 * GB)
     assert len(memory.built) == 2
 
 

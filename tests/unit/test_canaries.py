@@ -9,8 +9,8 @@ from ray_eval.config import load_config
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.folder import RunFolder, make_header
 from ray_eval.driver.plan import make_plan
-from ray_eval.envs.libero.arithmetic import arithmetic_environment
-from ray_eval.envs.libero.gl import gl_environment
+from ray_eval.envs.arithmetic import arithmetic_environment
+from ray_eval.envs.gl import gl_environment
 from ray_eval.errors import ConfigError
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.types import Canary, EpisodeResult, Outcome

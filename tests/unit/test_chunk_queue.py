@@ -268,7 +268,7 @@ def test_the_threshold_is_compared_by_division():
 
 
 def test_milliseconds_round_up_to_whole_control_steps():
-    assert [steps_of_ms(ms) for ms in (0, 1, 50, 50.1, 190, 200)] == [0, 1, 1, 2, 4, 4]
+    assert [steps_of_ms(ms, 20) for ms in (0, 1, 50, 50.1, 190, 200)] == [0, 1, 1, 2, 4, 4]
     assert steps_of_ms(100, control_hz=30) == math.ceil(3.0)
 
 

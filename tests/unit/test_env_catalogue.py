@@ -1,12 +1,16 @@
+import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from ray_eval.envs import catalogue
+from ray_eval.driver.simulators import installed_suites
 from ray_eval.envs.libero import suites
+from ray_eval.envs.libero import suites as catalogue
+from ray_eval.envs.registry import simulator_for, simulator_of_suite
 from ray_eval.errors import ConfigError
+from ray_eval.sections import SimulatorSection
 
 STANDARD = {"libero_spatial": 10, "libero_object": 10, "libero_goal": 10, "libero_10": 10, "libero_90": 90}
 
@@ -64,14 +68,19 @@ def test_init_states_cannot_be_written_to():
 
 
 def test_the_fake_suite_is_there_but_not_listed():
-    assert "fake" not in catalogue.suites()
-    assert len(catalogue.tasks("fake")) == 3
-    assert catalogue.init_state_count("fake", 2) == 5
+    fake = simulator_for(SimulatorSection(), "fake")
+    assert "fake" not in itertools.chain(*installed_suites().values())
+    assert len(fake.tasks("fake")) == 3
+    assert fake.start_state_count("fake", 2) == 5
+
+
+def test_a_suite_that_nobody_claims_is_asked_of_libero():
+    assert simulator_of_suite("libero_objct") == simulator_of_suite("nobodys") == "libero"
 
 
 def test_listing_prints_nothing_and_loads_no_simulator():
     code = (
-        "import sys; from ray_eval.envs import catalogue;"
+        "import sys; from ray_eval.envs.libero import suites as catalogue;"
         "catalogue.tasks('libero_object'); catalogue.init_state_count('libero_object', 0);"
         "assert not {'mujoco', 'robosuite', 'numba', 'torch'} & sys.modules.keys()"
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from ray_eval.envs.libero import gl
+from ray_eval.envs import gl
 from ray_eval.errors import SetupError
 
 

@@ -8,6 +8,7 @@ import pytest
 from ray_eval.bench import exactness
 from ray_eval.bench.exactness import Case, Reference, Script, random_actions
 from ray_eval.envs.fake import FakeEnv
+from ray_eval.envs.libero.settings import libero
 from ray_eval.sections import EnvSettings
 from ray_eval.types import IMAGE, STATE, WRIST_IMAGE
 
@@ -17,7 +18,7 @@ SCRIPT = Script(action_count=8, settle_steps=0, images_every=4)
 
 @pytest.fixture
 def env():
-    return FakeEnv(CASE.suite, CASE.task_id, EnvSettings(exactness._RECIPE, settle_steps=0))
+    return FakeEnv(CASE.suite, CASE.task_id, EnvSettings(exactness._RECIPE, libero(settle_steps=0)))
 
 
 @pytest.fixture

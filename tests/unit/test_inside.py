@@ -100,7 +100,7 @@ def record(step: int, action: list[float], source: int | None) -> StepRecord:
 
 
 def test_an_underrun_between_two_chunks_does_not_hide_their_seam():
-    recorder = InsideRecorder("delta")
+    recorder = InsideRecorder("delta_pose")
     recorder.note(record(0, [0, 0, 0, 0, 0, 0.2], 0))
     recorder.note(record(1, [0, 0, 0, 0, 0, 0.2], None))
     recorder.note(record(2, [0, 0, 0, 0, 0, -0.2], 1))
@@ -110,7 +110,7 @@ def test_an_underrun_between_two_chunks_does_not_hide_their_seam():
 
 
 def test_absolute_poses_are_metres_and_radians_already():
-    recorder = InsideRecorder("absolute")
+    recorder = InsideRecorder("absolute_pose")
     recorder.note(record(0, [0.1, 0, 1.0, 3.1, 0, 0], 0))
     recorder.note(record(1, [0.1, 0, 1.3, -3.1, 0, 0], 1))
     figures = recorder.figures()

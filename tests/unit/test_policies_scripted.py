@@ -18,9 +18,21 @@ def replayed(folder, actions, step=0, chunk_len=4):
     return make_policy(ReplayPolicy(chunk_len, path=str(folder))).infer_batch([asked(step)])[0].actions
 
 
-def test_noop_keeps_still_with_the_gripper_open():
-    (chunk,) = make_policy(NoopPolicy(chunk_len=2)).infer_batch([asked()])
-    assert chunk.actions.tolist() == [[0, 0, 0, 0, 0, 0, -1]] * 2
+def test_noop_has_the_envs_own_noop_executed():
+    policy = make_policy(NoopPolicy(chunk_len=2, action_low=(-1.0,) * 4))
+    (chunk,) = policy.infer_batch([asked()])
+    assert policy.spec.is_noop
+    assert chunk.actions.tolist() == [[0, 0, 0, 0]] * 2
+
+
+def test_random_stays_within_the_bounds_of_each_component():
+    low, high = (0.0, -1.0, float("-inf")), (512.0, 1.0, float("inf"))
+    policy = make_policy(RandomPolicy(chunk_len=200, action_low=low, action_high=high))
+    (chunk,) = policy.infer_batch([asked(noise_seed=3)])
+    assert chunk.actions.shape == (200, 3)
+    assert (chunk.actions >= (0, -1, -1)).all()
+    assert (chunk.actions <= (512, 1, 1)).all()
+    assert chunk.actions[:, 0].max() > 400
 
 
 def test_random_depends_on_the_noise_seed_alone():

@@ -21,7 +21,7 @@ def observation(state=0.5, pixel=120):
     return Observation({IMAGE: np.full((8, 8, 3), pixel, np.uint8), STATE: np.full(8, state, np.float32)}, "task")
 
 
-def said(observed=None, actions=GENTLE, spec=SPEC, control="delta"):
+def said(observed=None, actions=GENTLE, spec=SPEC, control="delta_pose"):
     return remarks(observed or observation(), actions, spec, control)
 
 
@@ -56,11 +56,11 @@ def test_a_black_image_is_said():
 def test_commands_at_their_limit_and_commands_that_do_nothing_are_said(actions, message):
     spec = dataclasses.replace(SPEC, ranges=())
     assert message in said(actions=np.full((4, 7), actions, np.float32), spec=spec)[0]
-    assert said(actions=np.full((4, 7), actions, np.float32), spec=spec, control="absolute") == []
+    assert said(actions=np.full((4, 7), actions, np.float32), spec=spec, control="absolute_pose") == []
 
 
 def test_actions_far_from_the_training_data_are_said():
-    (line,) = said(actions=np.full((4, 7), 6.0, np.float32), control="absolute")
+    (line,) = said(actions=np.full((4, 7), 6.0, np.float32), control="absolute_pose")
     assert line.startswith("action: components 0, 1, 2, 3, 4, 5, 6 ")
 
 

@@ -15,6 +15,7 @@ from ray_eval.envs.libero.environment_state import EnvironmentLayout
 from ray_eval.envs.libero.model_cache import ModelCache, default_folder
 from ray_eval.envs.libero.preprocessing import RgbImage, image_steps, preprocess
 from ray_eval.envs.libero.rendering import SceneRenderer
+from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, own_settings
 from ray_eval.envs.libero.simulation import Simulation
 from ray_eval.envs.libero.snapshot import PackedSnapshot
 from ray_eval.envs.libero.state import ControllerPose, RobotIndices, read_robot, rotation_axis_angle, state_vector
@@ -56,6 +57,7 @@ class LiberoEnv:
         self._suite = suite
         self._task = suites.task(suite, task_id)
         self._settings = settings
+        self._own = own_settings(settings)
         recipe = settings.recipe
         self._steps = {
             IMAGE: image_steps(recipe.images, is_rotated=recipe.images.is_agentview_rotated),
@@ -111,11 +113,11 @@ class LiberoEnv:
         Raises:
             ContractError: the shape is another, or a number is not finite.
         """
-        return actions.native_action(action, self._settings.gripper)
+        return actions.native_action(action, self._own.gripper)
 
     def noop_action(self) -> FloatArray:
         """Zeros with the gripper open; in absolute control the controller's goal pose, as zeros are a pose there."""
-        if self._settings.control == "delta":
+        if self._own.control == "delta":
             return np.array([0.0] * 6 + [actions.GRIPPER_OPEN])
         controller = self._simulation.controller
         return np.concatenate(
@@ -152,7 +154,7 @@ class LiberoEnv:
         self._layout = EnvironmentLayout.of(self._simulation.env)
 
     def _init_state(self, init_state_id: int) -> FloatArray | None:
-        if self._settings.init_states == "sampled":
+        if self._own.init_states == "sampled":
             return None
         states = suites.init_states(self._suite, self._task.task_id)
         if not 0 <= init_state_id < len(states):
@@ -165,10 +167,10 @@ class LiberoEnv:
 
     def _settle(self) -> None:
         """Lets objects come to rest under delta control; absolute control begins afterwards."""
-        gripper = actions.GRIPPER_OPEN if self._settings.settle_action == "gripper_open" else 0.0
-        for _ in range(self._settings.settle_steps):
+        gripper = actions.GRIPPER_OPEN if self._own.settle_action == "gripper_open" else 0.0
+        for _ in range(self._own.settle_steps):
             self._simulation.step(np.array([0.0] * 6 + [gripper]))
-        self._simulation.controller.use_delta = self._settings.control == "delta"
+        self._simulation.controller.use_delta = self._own.control == "delta"
 
     def _frame(self) -> _Frame:
         controller = self._simulation.controller
@@ -180,11 +182,11 @@ class LiberoEnv:
             return preprocess(self._raw_image(frame, key), self._steps[key])
         if key == STATE:
             reading = read_robot(frame.observed.snapshot, self._indices, frame.controller_pose)
-            return state_vector(reading, self._settings.recipe.state_format)
+            return state_vector(reading, self._own.state_format)
         return self._layout.read(frame.observed.snapshot)
 
     def _raw_image(self, frame: _Frame, key: str) -> RgbImage:
         if key not in frame.raw_images:
-            size_px = self._settings.recipe.images.render_size_px
+            size_px = self._settings.recipe.images.render_size_px or IMAGE_SIZE_PX
             frame.raw_images[key] = self._renderer.render(frame.observed.snapshot, CAMERAS[key], size_px)
         return frame.raw_images[key]

@@ -112,9 +112,9 @@ def image_steps(recipe: ImageRecipe, *, is_rotated: bool) -> tuple[ImageStep, ..
         steps.append(Rotate180())
     if recipe.jpeg_quality is not None:
         steps.append(JpegRoundTrip(recipe.jpeg_quality))
-    if recipe.resize == "pad_bilinear":
+    if recipe.resize == "pad_bilinear" and recipe.image_size_px is not None:
         steps.append(ResizeWithPad(recipe.image_size_px))
-    elif recipe.resize != "none":
+    elif recipe.resize != "none" and recipe.image_size_px is not None:
         steps.append(Resize(recipe.image_size_px, recipe.resize))
     if recipe.centre_crop_area is not None:
         steps.append(CentreCrop(recipe.centre_crop_area))

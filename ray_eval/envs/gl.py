@@ -1,6 +1,6 @@
 """How a worker renders without a display: its environment variables, and a proof that the renderer works.
 
-`python -m ray_eval.envs.libero.gl` is the proof's subprocess: it draws one small image and prints a JSON line.
+`python -m ray_eval.envs.gl` is the proof's subprocess: it draws one small image and prints a JSON line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ray_eval.envs.libero.arithmetic import arithmetic_environment
+from ray_eval.envs.arithmetic import arithmetic_environment
 from ray_eval.errors import SetupError
 from ray_eval.sections import GlBackend
 

@@ -1,0 +1,96 @@
+"""The simulator of a configuration, as the driver asks it: for its tasks, its spec and what its numbers hang on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray_eval.config import EvalConfig, simulator_section
+from ray_eval.envs.registry import simulator_for, simulator_names
+from ray_eval.errors import ConfigError, SetupError
+from ray_eval.interfaces import Simulator
+from ray_eval.sections import SimulatorSection
+from ray_eval.types import EnvSpec, EpisodeSpec, TaskEntry
+
+
+def simulator_of(config: EvalConfig) -> Simulator:
+    """The simulator that a configuration means, with its settings.
+
+    Raises:
+        ConfigError: there is none of that name, or the suites belong to several.
+        SetupError: it cannot be imported.
+    """
+    return simulator_for(simulator_section(config), config.suite[0])
+
+
+def simulator_named(name: str, python: str | None = None) -> Simulator:
+    """A simulator with its default settings.
+
+    Raises:
+        ConfigError: there is none of that name.
+        SetupError: it cannot be imported.
+    """
+    return simulator_for(SimulatorSection(name, python=python))
+
+
+def env_spec_of(config: EvalConfig, plan: tuple[EpisodeSpec, ...]) -> EnvSpec:
+    """What the envs of all planned tasks have in common.
+
+    Raises:
+        ConfigError: two tasks have other cameras, another state or another action, which no policy could serve.
+    """
+    simulator = simulator_of(config)
+    specs = {(spec.suite, spec.task_id): simulator.spec(spec.suite, spec.task_id) for spec in plan}
+    (first_task, first), *others = specs.items()
+    for task, other in others:
+        if other.identity() != first.identity():
+            raise ConfigError(
+                f"suite: expected tasks with the same observations and actions, got {first_task[0]}/{first_task[1]} "
+                f"and {task[0]}/{task[1]}, which differ; make a run of each"
+            )
+    return first
+
+
+def budget_of(config: EvalConfig, suite: str, task_id: int) -> int:
+    """A task's budget in control steps: the protocol's, else the simulator's own.
+
+    Raises:
+        ConfigError: neither says one, or it is longer than the simulator can run.
+    """
+    env = simulator_of(config).spec(suite, task_id)
+    budgets = config.protocol.max_steps
+    budget = env.max_steps if not budgets and env.max_steps is not None else budgets.of(suite)
+    if env.most_steps is not None and budget > env.most_steps:
+        raise ConfigError(
+            f"protocol.max_steps: expected at most {env.most_steps} for {suite}, where {env.simulator} ends by itself, "
+            f"got {budget}; write protocol.max_steps={env.most_steps}"
+        )
+    return budget
+
+
+def spec_identity(env: EnvSpec) -> dict[str, Any]:
+    """The part of a run's environment that says what its envs deliver and execute."""
+    return {"simulator.spec": env.identity()}
+
+
+def installed_suites() -> dict[str, tuple[str, ...]]:
+    """The suites of every simulator that is installed, by its name; the fake one's left out."""
+    found = {}
+    for name in simulator_names():
+        try:
+            suites = simulator_for(SimulatorSection(name)).suites()
+        except (SetupError, ConfigError):
+            continue
+        if name != "fake" and suites:
+            found[name] = suites
+    return found
+
+
+def instructions(suite: str) -> tuple[str, ...]:
+    """The tasks of a suite in words, by task id.
+
+    Raises:
+        ConfigError: the suite is not known.
+        SetupError: its simulator is not installed.
+    """
+    tasks: tuple[TaskEntry, ...] = simulator_for(SimulatorSection(), suite).tasks(suite)
+    return tuple(task.instruction for task in tasks)
