@@ -185,7 +185,7 @@ class MetaworldEnv:
     def _image(self, frame: _Frame, camera: str) -> RgbImage:
         if camera not in frame.images:
             self._render_count += 1
-            size_px = self._settings.recipe.images.render_size_px
+            size_px = self._settings.recipe.images.render_size_px or NATIVE_SIZE_PX
             raw = self._renderer.render(frame.poses, camera, size_px, size_px)
             is_turned = camera == UPSIDE_DOWN and self._own.is_corner2_turned
             frame.images[camera] = preprocess(raw, self._steps[is_turned])

@@ -132,4 +132,5 @@ class PushtEnv:
         if key == ENVIRONMENT_STATE:
             return frame.keypoints.astype(np.float32)
         self._render_count += 1
-        return preprocess(self._drawing.image(frame.strokes, self._settings.recipe.images.render_size_px), self._steps)
+        size_px = self._settings.recipe.images.render_size_px or IMAGE_SIZE_PX
+        return preprocess(self._drawing.image(frame.strokes, size_px), self._steps)
