@@ -62,7 +62,8 @@ class OwnContents:
             self._error = error
 
 
-_HELD: weakref.WeakValueDictionary[tuple[tuple[EpisodeSpec, ...], SimulatorSection], OwnContents] = weakref.WeakValueDictionary()
+_Key = tuple[tuple[EpisodeSpec, ...], SimulatorSection]
+_HELD: weakref.WeakValueDictionary[_Key, OwnContents] = weakref.WeakValueDictionary()
 
 
 def content_identity(contents: Contents) -> dict[str, Any]:

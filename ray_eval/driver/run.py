@@ -264,7 +264,7 @@ class Session:
         """
         self._parts = parts
         self._episodes = tuple(dict.fromkeys(spec for part in parts for spec in part.plan))
-        self._contents = OwnContents.of(self._episodes)
+        self._contents = OwnContents.of(self._episodes, simulator_section(self._config), simulator_of(self._config))
         self._scheduler = Scheduler(max_attempts=self._config.limits.max_attempts)
         self._view = RunView([spec for part in parts for spec in part.plan])
         self._set_up()

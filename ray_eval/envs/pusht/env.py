@@ -22,6 +22,8 @@ ACTION_DIM: Final = 2
 """Where the agent is to go, x and y."""
 KEYPOINT_NAMES: Final = tuple(f"corner_{corner}_{axis}" for corner in range(8) for axis in "xy")
 """Components of `observation.environment_state`: the block's corners, px."""
+NATIVE_SIZE_PX: Final = 96
+"""Height and width of an image where the protocol names none, as gym-pusht has it."""
 PICTURE_SIZE_PX: Final = 680
 """Height and width of gym-pusht's video."""
 
@@ -132,5 +134,5 @@ class PushtEnv:
         if key == ENVIRONMENT_STATE:
             return frame.keypoints.astype(np.float32)
         self._render_count += 1
-        size_px = self._settings.recipe.images.render_size_px or IMAGE_SIZE_PX
+        size_px = self._settings.recipe.images.render_size_px or NATIVE_SIZE_PX
         return preprocess(self._drawing.image(frame.strokes, size_px), self._steps)
