@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from importlib import metadata
 
@@ -34,6 +35,24 @@ def version_differences(reference: Mapping[str, str], consequences: Mapping[str,
     return "\n".join([*lines, f"Remedy: {install}"]) if lines else None
 
 
+def check_installed(module: str, install: str) -> None:
+    """Passes when a simulator's top module is there, without importing it.
+
+    Args:
+        module: Its name.
+        install: Command that installs it.
+
+    Raises:
+        SetupError: it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise SetupError(f"{module}: expected the simulator in this interpreter, found none; {_remedy(install)}")
+
+
+def _remedy(install: str) -> str:
+    return f"{install}, or name an interpreter that has it with simulator.python=PATH"
+
+
 def check_importable(module: str, install: str) -> None:
     """Passes once a simulator's module is imported.
 
@@ -48,6 +67,5 @@ def check_importable(module: str, install: str) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise SetupError(
-            f"{module}: expected the simulator in this interpreter, got {told(error)}; {install}, or name an "
-            "interpreter that has it with simulator.python=PATH"
+            f"{module}: expected the simulator in this interpreter, got {told(error)}; {_remedy(install)}"
         ) from error

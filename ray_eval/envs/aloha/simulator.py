@@ -11,7 +11,7 @@ from ray_eval.envs.aloha.settings import AlohaSettings
 from ray_eval.envs.aloha.tasks import CAMERAS, HEIGHT_PX, INSTRUCTIONS, JOINTS, MAX_STEPS, SUITE, WIDTH_PX
 from ray_eval.envs.canary import canary_of_env
 from ray_eval.envs.digests import FileDigests, memory_file
-from ray_eval.envs.installed import check_importable, version_differences
+from ray_eval.envs.installed import check_importable, check_installed, version_differences
 from ray_eval.envs.origins import origins
 from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
@@ -115,6 +115,14 @@ class AlohaSimulator:
     def origins(self) -> Mapping[str, Origin]:
         """Where the packages are imported from, and what is in them."""
         return origins(("gym_aloha", "mujoco", "dm_control"), FileDigests(memory_file()))
+
+    def check(self) -> None:
+        """Passes when the package is installed, without importing it.
+
+        Raises:
+            SetupError: it is not; what it needs besides is said when it is imported.
+        """
+        check_installed("gym_aloha", INSTALL)
 
     def version_warning(self) -> str | None:
         """What differs from the versions that the documented figures are of."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from ray_eval.envs.canary import canary_of_env
 from ray_eval.envs.digests import FileDigests, memory_file
-from ray_eval.envs.installed import check_importable, version_differences
+from ray_eval.envs.installed import check_importable, check_installed, version_differences
 from ray_eval.envs.origins import origins
 from ray_eval.envs.pusht.settings import PushtSettings
 from ray_eval.errors import ConfigError
@@ -120,6 +120,14 @@ class PushtSimulator:
     def origins(self) -> Mapping[str, Origin]:
         """Where the packages are imported from, and what is in them."""
         return origins(("gym_pusht", "pymunk"), FileDigests(memory_file()))
+
+    def check(self) -> None:
+        """Passes when the package is installed, without importing it.
+
+        Raises:
+            SetupError: it is not; what it needs besides is said when it is imported.
+        """
+        check_installed("gym_pusht", INSTALL)
 
     def version_warning(self) -> str | None:
         """What differs from the versions that the documented figures are of."""
