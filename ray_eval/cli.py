@@ -28,6 +28,7 @@ from ray_eval.config import (
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.install.command import EPILOG, add_words, install
 from ray_eval.messages import one_line, quoted
+from ray_eval.places import check_working_folder
 from ray_eval.report.metrics import error_groups
 from ray_eval.report.progress import ProgressView, result_table
 from ray_eval.report.requirements import read_requirements
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _commanded(parsed: argparse.Namespace) -> int:
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
+        if command not in (_list, _doctor):
+            check_working_folder()
         return command(parsed)
     except (ConfigError, SetupError, LedgerError) as error:
         return _complain(f"ray-eval: {error}", EXIT_USER_ERROR)

@@ -27,14 +27,18 @@ def told(error: BaseException) -> str:
     return f"{said} ({', called from '.join(reversed(places[-2:]))})" if places else said
 
 
-def told_with_traceback(error: BaseException) -> str:
+def told_with_traceback(error: BaseException, whole: BaseException | None = None) -> str:
     """As `told`, with the path of a file that has the whole traceback, where one can be written.
 
     What was raised on purpose, an exception of ray-eval's own, says enough by itself.
+
+    Args:
+        error: what is told of.
+        whole: what the traceback is of, where that is not the error itself: Ray's own of a remote one.
     """
     if isinstance(error, RayEvalError):
         return f"{type(error).__name__}: {error}"
-    path = _written(error)
+    path = _written(whole or error)
     return f"{told(error)}; the whole traceback is in {path}" if path else told(error)
 
 

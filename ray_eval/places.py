@@ -21,6 +21,20 @@ SYSTEM_TEMPORARY = Path("/tmp")  # noqa: S108 - the one short path that every Li
 """Where sockets go when the user's temporary folder is too long a path for them."""
 
 
+def check_working_folder() -> None:
+    """Passes where the working folder is there.
+
+    Raises:
+        SetupError: it was removed; Ray and its workers start in it.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise SetupError(
+            "working folder: expected one that is there, got one that was removed; cd to another and start again"
+        ) from error
+
+
 def home() -> Path | None:
     """The user's home, whether it is there or not; None where HOME is unset and the uid has no name."""
     try:

@@ -21,6 +21,7 @@ from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.starting import ray_folder, settle_token
 from ray_eval.errors import RayEvalError, SetupError
+from ray_eval.foreign import told_with_traceback
 from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection, SimulatorSection
 from ray_eval.serving.actor import PolicyActor
@@ -265,7 +266,10 @@ def _get(name: str, question: Any) -> Any:
     try:
         return ray.get(question)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, RayEvalError) else error from None
+        if isinstance(error.cause, RayEvalError):
+            raise error.cause from None
+        cause = error.cause or error
+        raise SetupError(f"{name}: expected an answer, got {told_with_traceback(cause, error)}") from error
     except ray.exceptions.RayError as error:
         raise SetupError(f"{name}: expected it to start, got {told_end(error)}") from error
 

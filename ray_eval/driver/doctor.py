@@ -1,36 +1,48 @@
-"""`ray-eval doctor`: whether this machine can evaluate, and what to mend where it cannot."""
+"""`ray-eval doctor`: whether this machine can evaluate, and what to mend where it cannot.
+
+What a run looks at before it starts is looked at here, by the same functions. At last a run is rehearsed, by the code
+of runs: Ray, policy actor, worker, simulator and one image, as this user and in this place.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from ray_eval.config import load_config
 from ray_eval.driver.simulators import simulator_named
 from ray_eval.envs.gl import choose_backend, probe
 from ray_eval.envs.registry import simulator_names
 from ray_eval.errors import RayEvalError, SetupError, require_eval_extra
+from ray_eval.foreign import told_with_traceback
+from ray_eval.report.progress import ProgressView
+from ray_eval.types import Outcome
 
 Verdict = Literal["ok", "warning", "failure"]
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
-_RAY_TIMEOUT_S = 90
-_RAY_CHECK = """
-import ray
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-         object_store_memory=100 * 1024**2, _node_ip_address="127.0.0.1")
-assert ray.get(ray.remote(lambda: 1).remote()) == 1
-ray.shutdown()
-"""
+REHEARSAL = (
+    "policy=noop",
+    "suite=libero_object",
+    "tasks=[0]",
+    "init_states=[0]",
+    "protocol.max_steps=1",
+    "workers=1",
+    "ray.dashboard=false",
+)
+"""The run that is rehearsed: whatever ends it at its start ends any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +62,48 @@ class Finding:
 def examine(console: Console) -> int:
     """Prints every finding; 1 if one of them is a failure, else 0."""
     findings: list[Finding] = []
-    # Without the evaluator's packages the other checks would say the same in other words.
-    checks = CHECKS if all(finding.verdict == "ok" for finding in _installation()) else (_python, _installation)
-    for check in checks:
-        for finding in _guarded(check):
-            findings.append(finding)
+    for check in CHECKS:
+        found = list(_guarded(check))
+        findings += found
+        for finding in found:
             verdict = (f"{finding.verdict:>8}", _STYLES[finding.verdict])
             console.print(Text.assemble(verdict, f"  {finding.what}: {finding.detail}"), soft_wrap=True)
+        if any(finding.verdict == "failure" for finding in found) and check in (_installation, _folders):
+            # Without these the other checks would say the same in other words.
+            break
+    else:
+        findings.append(_show_rehearsal(console, findings))
     _print_remedies(console, [finding for finding in findings if finding.remedy])
     return int(any(finding.verdict == "failure" for finding in findings))
 
 
 def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    what = check.__name__.strip("_").replace("_", " ")
     try:
         yield from check()
-    except (RayEvalError, OSError, ImportError, subprocess.SubprocessError) as error:
-        what = check.__name__.strip("_").replace("_", " ")
-        yield Finding(what, "failure", str(error), "make setup; then ray-eval doctor again")
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw is a finding too
+        yield failure(NAMES.get(what, what), error)
+
+
+def failure(what: str, error: Exception) -> Finding:
+    """The finding that an exception is; of ours, what stands behind the last semicolon is the remedy."""
+    if not isinstance(error, RayEvalError):
+        return Finding(
+            what, "failure", told_with_traceback(error), "make setup in a checkout; then ray-eval doctor again"
+        )
+    detail, _, remedy = str(error).rpartition("; ")
+    return Finding(what, "failure", detail or remedy, remedy)
 
 
 def _print_remedies(console: Console, findings: list[Finding]) -> None:
     if not findings:
         console.print("nothing to mend", style="green")
         return
-    table = Table("what", "remedy", title="to mend", title_justify="left")
+    console.print("to mend:")
     for finding in findings:
-        table.add_row(finding.what, Text(finding.remedy), style=_STYLES[finding.verdict])
-    console.print(table)
+        # In one line, however long, so that a command can be taken as it stands.
+        line = Text.assemble((f"  {finding.what}: ", _STYLES[finding.verdict]), finding.remedy)
+        console.print(line, soft_wrap=True)
 
 
 def _python() -> Iterator[Finding]:
@@ -84,22 +111,26 @@ def _python() -> Iterator[Finding]:
 
 
 def _installation() -> Iterator[Finding]:
-    try:
-        require_eval_extra()
-    except SetupError as error:
-        detail = str(error).removeprefix("installation: ")
-        yield Finding("installation", "failure", detail, "pip install 'ray-eval[eval]', or make setup in a checkout")
-    else:
-        yield Finding("installation", "ok", f"ray-eval {importlib.metadata.version('ray-eval')} with the evaluator")
+    require_eval_extra()
+    yield Finding("installation", "ok", f"ray-eval {importlib.metadata.version('ray-eval')} with the evaluator")
+
+
+def _folders() -> Iterator[Finding]:
+    from ray_eval.driver.readiness import folders
+
+    yield Finding("folders", "ok", folders())
 
 
 def _versions() -> Iterator[Finding]:
-    warning = simulator_named("libero").version_warning()
-    detail = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mujoco", "robosuite"))
+    libero = simulator_named("libero")
+    libero.check()
+    warning = libero.version_warning()
     if warning:
-        yield Finding("versions that change numbers", "warning", warning, "make setup installs the pinned versions")
+        *lines, remedy = warning.splitlines()
+        yield Finding(NAMES["versions"], "warning", "; ".join(lines), remedy.removeprefix("Remedy: "))
     else:
-        yield Finding("versions that change numbers", "ok", detail)
+        detail = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mujoco", "robosuite"))
+        yield Finding(NAMES["versions"], "ok", detail)
 
 
 def _libero() -> Iterator[Finding]:
@@ -126,13 +157,8 @@ def _simulators() -> Iterator[Finding]:
 
 
 def _gl() -> Iterator[Finding]:
-    try:
-        chosen = choose_backend("auto")
-    except SetupError as error:
-        *reasons, remedy = str(error).splitlines()
-        yield Finding("GL renders", "failure", "; ".join(reasons), f"make setup, or: {remedy.rpartition(': ')[2]}")
-        return
-    yield Finding("GL renders", "ok", f"{chosen.backend}: {chosen.renderer}")
+    chosen = choose_backend("auto")
+    yield Finding(NAMES["gl"], "ok", f"{chosen.backend}: {chosen.renderer}")
     for backend in ("egl", "osmesa"):
         if backend != chosen.backend:
             yield from _other_backend(backend)
@@ -142,24 +168,9 @@ def _other_backend(backend: Literal["egl", "osmesa"]) -> Iterator[Finding]:
     try:
         found = probe(backend)
     except RayEvalError as error:
-        first_line = str(error).splitlines()[0]
-        yield Finding(f"GL by {backend}", "ok", f"not usable, and not needed ({first_line})")
+        yield Finding(f"GL by {backend}", "ok", f"not usable, and not needed ({error})")
     else:
         yield Finding(f"GL by {backend}", "ok", f"also renders: {found.renderer}")
-
-
-def _ray() -> Iterator[Finding]:
-    command = [sys.executable, "-c", _RAY_CHECK]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_RAY_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        yield Finding("Ray starts", "failure", f"no answer in {_RAY_TIMEOUT_S} s", "see /tmp/ray/session_latest/logs")
-        return
-    if done.returncode:
-        last_line = done.stderr.strip().splitlines()[-1]
-        yield Finding("Ray starts", "failure", last_line, "see /tmp/ray/session_latest/logs")
-    else:
-        yield Finding("Ray starts", "ok", f"ray {importlib.metadata.version('ray')}, one task came back")
 
 
 def _gpu() -> Iterator[Finding]:
@@ -175,35 +186,63 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from ray_eval.driver.cluster import WORKER_MEMORY_BYTES, auto_workers
-    from ray_eval.driver.limits import cpu_limit, memory_limit
+    from ray_eval.driver.readiness import memory, memory_warning
 
-    cpus, memory = cpu_limit(), memory_limit()
-    free = memory.available_bytes
-    workers = auto_workers(cpus.count, free, 0)
-    found = f"{free / 1e9:.1f} GB free by {memory.source}, {cpus.count} CPUs by {cpus.source}"
-    detail = f"{found}: workers=auto starts {workers}"
-    if free < WORKER_MEMORY_BYTES:
-        remedy = f"free memory: one LIBERO simulator takes up to {WORKER_MEMORY_BYTES / 1e9:.1f} GB"
-        yield Finding("memory", "failure", detail, remedy)
+    warning = memory_warning()
+    if warning is None:
+        yield Finding("memory", "ok", memory())
     else:
-        yield Finding("memory", "ok", detail)
+        yield Finding("memory", "warning", memory(), warning.rpartition("; ")[2])
 
 
 def _shared_memory() -> Iterator[Finding]:
-    from ray_eval.driver.cluster import SMALLEST_OBJECT_STORE_BYTES
+    from ray_eval.driver.readiness import shared_memory
 
-    free = shutil.disk_usage("/dev/shm").free  # noqa: S108 - where Ray keeps its objects
-    detail = f"{free / 1024**2:.0f} MB free in /dev/shm"
-    if free * 0.9 < SMALLEST_OBJECT_STORE_BYTES:
-        yield Finding("shared memory", "failure", detail, "start the container with --shm-size=1g, or free some")
-    else:
-        yield Finding("shared memory", "ok", detail)
+    yield Finding("shared memory", "ok", shared_memory())
 
 
+def _show_rehearsal(console: Console, before: list[Finding]) -> Finding:
+    if any(finding.verdict == "failure" for finding in before):
+        return Finding(NAMES["rehearsal"], "warning", "not tried", "mend the above, then ray-eval doctor again")
+    with console.status("rehearsing a run") if console.is_terminal else contextlib.nullcontext():
+        finding = next(_guarded(_rehearsal))
+    verdict = (f"{finding.verdict:>8}", _STYLES[finding.verdict])
+    console.print(Text.assemble(verdict, f"  {finding.what}: {finding.detail}"), soft_wrap=True)
+    return finding
+
+
+def _rehearsal() -> Iterator[Finding]:
+    from ray_eval.driver.folder import RunFolder
+    from ray_eval.driver.plan import plan_of
+    from ray_eval.driver.run import Part, open_session
+
+    config = load_config(None, REHEARSAL)
+    with tempfile.TemporaryDirectory(prefix="ray_eval-doctor-") as scratch, contextlib.ExitStack() as stack:
+        folder = stack.enter_context(contextlib.closing(RunFolder(Path(scratch) / "run", is_resume=False)))
+        part = Part(config, plan_of(config), folder)
+        with open_session(config, 1, ProgressView(Console(quiet=True))) as session:
+            session.execute([part])
+            session.check_rendering()
+        (result,) = part.evaluation(is_interrupted=False).results
+    if result.outcome is Outcome.ERROR:
+        raise SetupError(f"rehearsal of {result.spec.episode_id}: expected an episode, got {result.error}")
+    detail = (
+        f"Ray {importlib.metadata.version('ray')}, a policy actor and a worker started; {result.spec.episode_id} ran"
+    )
+    yield Finding(NAMES["rehearsal"], "ok", f"{detail} and was drawn")
+
+
+NAMES = {
+    "versions": "versions that change numbers",
+    "gl": "GL renders",
+    "libero": "LIBERO",
+    "rehearsal": "a rehearsed run",
+}
+"""What checks are called where their functions' names do not say it well."""
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _python,
     _installation,
+    _folders,
     _versions,
     _libero,
     _simulators,
@@ -211,6 +250,5 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _shared_memory,
     _gpu,
     _gl,
-    _ray,
 )
-"""Every check, in the order shown."""
+"""Every check, in the order shown; a rehearsed run comes behind them."""

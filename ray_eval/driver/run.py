@@ -34,6 +34,7 @@ from ray_eval.driver.provenance import (
     preprocessing_identity,
     provenance,
 )
+from ray_eval.driver.readiness import folders, memory_warning
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
 from ray_eval.driver.resolve import (
     differences,
@@ -110,6 +111,7 @@ def run(config: EvalConfig, *, resume: Path | None = None, console: Console | No
 
 
 def _run(config: EvalConfig, resume: Path | None, console: Console | None) -> Evaluation:
+    folders()
     plan = plan_of(config)
     progress = ProgressView(console or Console(quiet=True))
     out = resume or (Path(config.out) if config.out else run_folder(config))
@@ -256,6 +258,14 @@ class Session:
     def workers(self) -> Mapping[str, ActorHandle[Any]]:
         """The workers that have answered, by name, once something was executed."""
         return self._workers
+
+    def check_rendering(self) -> None:
+        """Passes where the workers draw an image, whether the policy looks at any or not.
+
+        Raises:
+            SetupError: one does not.
+        """
+        self._check_canaries(self._cluster.canaries(self._workers, has_pixels=True))
 
     def execute(self, parts: Sequence[Part]) -> bool:
         """Runs parts that have one policy to their summaries; whether it was interrupted.
@@ -446,7 +456,11 @@ class Session:
         for newcomer in self._newcomers.values():
             self._cluster.end(newcomer.worker)
         self._newcomers.clear()
-        for _ in range(worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)):
+        count = worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)
+        shortage = memory_warning(count) if self._backend is not None and self._config.ray.address is None else None
+        if shortage:
+            self._progress.note(f"WARNING: {shortage}")
+        for _ in range(count):
             name, worker = self._start_worker()
             self._workers[name] = worker
 

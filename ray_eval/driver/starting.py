@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ray_eval import places
-from ray_eval.errors import SetupError
 
 UV_HOOK = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 """Environment variable, read by Ray at its import: whether workers get a copy of `uv run`'s project."""
@@ -35,20 +34,6 @@ def keep_this_interpreter() -> None:
     constants = sys.modules.get("ray._private.ray_constants")
     if constants is not None and os.environ[UV_HOOK].lower() not in ("1", "true"):
         constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # type: ignore[attr-defined]
-
-
-def check_working_folder() -> None:
-    """Passes where the working folder is there.
-
-    Raises:
-        SetupError: it was removed; Ray and its workers start in it.
-    """
-    try:
-        Path.cwd()
-    except OSError as error:
-        raise SetupError(
-            "working folder: expected one that is there, got one that was removed; cd to another and start again"
-        ) from error
 
 
 def ray_folder(environment: Mapping[str, str] = os.environ) -> Path:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import dataclasses
 import hashlib
 import json
@@ -14,11 +15,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from ray_eval.envs.arithmetic import arithmetic_environment
 from ray_eval.errors import SetupError
+from ray_eval.foreign import first_line
 from ray_eval.sections import GlBackend
 
 Backend = Literal["egl", "osmesa"]
@@ -28,6 +31,10 @@ APT_COMMANDS: Final[dict[Backend, str]] = {
     "osmesa": "apt-get install -y libosmesa6 libgl1 libglib2.0-0",
 }
 """What a bare Debian or Ubuntu lacks; libgl1 and libglib2.0-0 are for OpenCV, which robosuite imports."""
+
+_LIBRARIES: Final[dict[Backend, str]] = {"egl": "EGL", "osmesa": "OSMesa"}
+_OVERRIDES: Final = ("MESA_", "GALLIUM_", "LIBGL_", "EGL_", "__EGL_", "__GLX_")
+"""Begin the names of environment variables by which a user has Mesa and GLVND do otherwise than by themselves."""
 
 MOST_PROCESSES: Final = 16
 """Processes of one probe at most; 0.7 s of CPU each, and what hangs with more workers hangs with these."""
@@ -118,8 +125,15 @@ def choose_backend(wanted: GlBackend, processes: int = 1, timeout_s: float = 60.
             failures.append(str(error))
         else:
             return dataclasses.replace(found, passed_over=tuple(failures))
-    command = APT_COMMANDS["osmesa" if wanted == "auto" else backends[0]]
-    raise SetupError("; ".join([*failures, f"nothing renders here; on Debian or Ubuntu: {command}"]))
+    raise SetupError("; ".join([*failures, _remedy("osmesa" if wanted == "auto" else backends[0], backends)]))
+
+
+def _remedy(easiest: Backend, tried: Sequence[Backend]) -> str:
+    """What makes one of them render: to leave Mesa alone where its libraries are there, else to install them."""
+    overrides = sorted(name for name in os.environ if name.startswith(_OVERRIDES))
+    if overrides and all(ctypes.util.find_library(_LIBRARIES[backend]) for backend in tried):
+        return f"unset {' '.join(overrides)}"
+    return f"on Debian or Ubuntu: {APT_COMMANDS[easiest]}"
 
 
 def _start(environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -140,7 +154,9 @@ def _answer(process: subprocess.Popen[str], backend: Backend, deadline: float) -
     except subprocess.TimeoutExpired as error:
         raise SetupError(f"GL backend {backend}: expected an image, got none in time; it hangs here") from error
     if process.returncode != 0:
-        reason = err.strip().splitlines()[-1] if err.strip() else f"exit code {process.returncode}"
+        # Its own words, if it had any: behind them come those of what it leaves in ruins.
+        words = out.strip() or err.strip()
+        reason = words.splitlines()[-1] if words else f"exit code {process.returncode}"
         raise SetupError(f"GL backend {backend}: expected an image, got {reason}")
     answer = json.loads(out.splitlines()[-1])
     return answer["renderer"], answer["pixels_sha256"]
@@ -170,5 +186,16 @@ def _draw() -> dict[str, str]:
     return {"renderer": name, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
 
 
+def _main() -> None:
+    try:
+        answer = json.dumps(_draw())
+    except Exception as error:  # noqa: BLE001 - whatever a renderer raises is why it does not render
+        answer = f"{type(error).__name__}: {first_line(error)}"
+        print(answer, flush=True)
+        # Without what the renderer's half-made objects would say of their own end.
+        os._exit(1)
+    print(answer, flush=True)
+
+
 if __name__ == "__main__":
-    print(json.dumps(_draw()), flush=True)
+    _main()

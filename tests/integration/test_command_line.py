@@ -222,7 +222,8 @@ def test_the_doctor_examines_this_machine():
         "shared memory",
         "GPU",
         "GL renders",
-        "Ray starts",
+        "folders",
+        "a rehearsed run",
     ):
         assert f"{what}: " in done.stdout
 
@@ -236,13 +237,13 @@ def test_the_doctor_names_a_remedy_where_nothing_renders():
     done = ray_eval("doctor", **NO_GL)
     assert done.returncode == 1, done.stdout + done.stderr
     assert " failure  GL renders: " in done.stdout
-    assert "apt-get install -y libosmesa6" in done.stdout
+    assert "GL renders: unset GALLIUM_DRIVER __EGL_VENDOR_LIBRARY_FILENAMES" in done.stdout
 
 
 def test_a_run_where_nothing_renders_ends_before_it_begins(tmp_path):
     done = ray_eval("run", "first_light", "tasks=[0]", "ray.dashboard=false", "--out", tmp_path / "run", **NO_GL)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "apt-get install -y libosmesa6" in done.stderr
+    assert done.stderr.endswith("; unset GALLIUM_DRIVER __EGL_VENDOR_LIBRARY_FILENAMES\n")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
