@@ -43,12 +43,17 @@ def keep_order(first: Sequence[str] = ()) -> Callable[[], None]:
             def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
                 """What the kept order has; None leaves it to `sys.path`.
 
-                So it does a folder that is no package, but for one of those that installed distributions share.
+                So it does a folder that is no package, but for one of those that installed distributions share; and a
+                package that has put a folder of its own in front, as OpenCV does for the binary of its own name.
                 """
                 spec = PathFinder.find_spec(name, order, target) if path is None else None
-                if spec is None or spec.loader is not None:
-                    return spec
+                if spec is None:
+                    return None
                 places = list(spec.submodule_search_locations or ())
+                if any(folder not in order and folder.startswith(tuple(places)) for folder in sys.path if places):
+                    return None
+                if spec.loader is not None:
+                    return spec
                 return (
                     spec if any(f"{kind}-packages" in place for place in places for kind in ("site", "dist")) else None
                 )

@@ -68,3 +68,13 @@ def test_a_worker_that_keeps_the_order_imports_nothing_of_ours(tmp_path):
 def test_the_drivers_path_is_absolute():
     assert all(os.path.isabs(folder) for folder in driver_path())  # noqa: PTH117
     assert len(driver_path()) == len(sys.path)
+
+
+def test_a_package_that_puts_a_folder_of_its_own_in_front_finds_what_lies_there(tmp_path):
+    package = tmp_path / "site" / "vision"
+    binary = written(package / "binary", "vision")
+    (package / "__init__.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(package / 'binary')!r})\ndel sys.modules['vision']\nimport vision\n"
+    )
+    place, _ = imported_later(tmp_path, "vision", path=[tmp_path / "site"])
+    assert place == binary
