@@ -38,7 +38,7 @@ from ray_eval.bench.exactness import (
 )
 from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.interfaces import Env
-from ray_eval.rollout.actor import installed_versions
+from ray_eval.rollout.running import installed_versions
 
 EPISODES_PER_PROCESS = 8
 """After so many a process is replaced by a new one: LIBERO does not give back all of its memory."""

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray_eval.config import EvalConfig, load_config, user_path
 from ray_eval.errors import (
     ConfigError,
     ContractError,
@@ -27,6 +26,7 @@ from ray_eval.interfaces import Env, Policy
 from ray_eval.types import ActionChunk, EpisodeResult, EpisodeSpec, Observation, Outcome, PolicySpec
 
 if typing.TYPE_CHECKING:
+    from ray_eval.config import EvalConfig, load_config
     from ray_eval.driver.run import Evaluation
 
 try:
@@ -59,6 +59,13 @@ __all__ = [
 ]
 
 
+def __getattr__(name: str) -> Any:
+    """What a configuration is read by, loaded when it is first asked for: other interpreters need not have it."""
+    if name in ("EvalConfig", "load_config"):
+        return getattr(importlib.import_module("ray_eval.config"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def evaluate(
     config: EvalConfig | str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
@@ -78,6 +85,7 @@ def evaluate(
         LedgerError: the run's folder cannot be read or written.
     """
     require_eval_extra()
+    from ray_eval.config import EvalConfig, load_config, user_path
     from ray_eval.driver.run import run
 
     if isinstance(config, EvalConfig):

@@ -18,7 +18,7 @@ from ray_eval.bench.tasks import BenchTask
 from ray_eval.config import check_writable, user_path
 from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.report.terminal import output_console
-from ray_eval.rollout.actor import installed_versions
+from ray_eval.rollout.running import installed_versions
 
 _SIMULATING: Final = ("step", "reset", "build", "render", "memory", "e2e")
 """Benches that run LIBERO, whose variables must be there before NumPy is loaded."""

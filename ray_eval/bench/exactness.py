@@ -24,7 +24,7 @@ from ray_eval.envs.libero.env import LiberoEnv
 from ray_eval.envs.libero.reference import PlainEpisode, PlainLibero, PlainStep, plain_state_vector, play
 from ray_eval.envs.libero.settings import libero
 from ray_eval.interfaces import Env
-from ray_eval.rollout.actor import installed_versions
+from ray_eval.rollout.running import installed_versions
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
 from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, Array, EpisodeSpec
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ray_eval.errors import ConfigError
 from ray_eval.sections import (
     ADDRESS,
+    COMMAND,
     MAX_LATENCY_MS,
     PATH,
     POLICY_TYPES,
@@ -117,7 +118,7 @@ class SimulatorConfig:
 
     name: str | None = field(default=None, metadata=IDENTITY)
     """Name of the simulator; null is the one that the suites belong to."""
-    python: str | None = field(default=None, metadata=OPERATIONAL)
+    python: str | None = field(default=None, metadata={**OPERATIONAL, **COMMAND})
     """Interpreter that whole episodes run in, with the simulator installed; null takes the worker's own."""
     own: Kwargs = field(default_factory=Kwargs, metadata=IDENTITY)
     """The simulator's own keys, of those that `protocol` does not have, every value final."""

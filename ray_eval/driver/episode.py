@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray_eval.config import EvalConfig, check_writable, load_config
+from ray_eval.config import EvalConfig, check_writable, load_config, simulator_section
 from ray_eval.driver.latency import resolve_latency
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.resolve import env_settings, queue_rules, told_section
@@ -22,8 +22,9 @@ from ray_eval.interfaces import Env
 from ray_eval.report.ledger import read_ledger, result_of
 from ray_eval.report.trace import write_trace
 from ray_eval.report.video import video_writer
-from ray_eval.rollout.actor import Rollout, RolloutSettings
 from ray_eval.rollout.episode import StepListener
+from ray_eval.rollout.hosted import HostedRollout
+from ray_eval.rollout.running import Rollout, RolloutSettings
 from ray_eval.sections import ListenSection
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.credentials import new_token
@@ -64,7 +65,7 @@ def run_again(
         _listener(video, env_spec.control_hz) as on_step,
         _debugger(is_enabled=is_debugged),
     ):
-        result = rollout.episode(recorded.spec, 1, settings, on_step=on_step, on_record=records.append).run()
+        result = rollout.watched(recorded.spec, 1, settings, on_step=on_step, on_record=records.append)
     print(f"{episode_id}: {result.outcome}, {result.steps} steps, {result.wall_s:.1f} s")
     if video is not None:
         print(f"video: {video}")
@@ -86,7 +87,7 @@ def _enter_worker_environment(config: EvalConfig) -> None:
     # The video encoder is a child process; gRPC need not be told of the fork.
     fork_free = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
     is_drawn = simulator_of(config).gl is not None
-    backend = choose_backend(config.render.gl).backend if is_drawn else "osmesa"
+    backend = choose_backend(config.render.gl, python=config.simulator.python).backend if is_drawn else "osmesa"
     wanted = {**gl_environment(backend), **fork_free}
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         sys.stdout.flush()
@@ -96,7 +97,7 @@ def _enter_worker_environment(config: EvalConfig) -> None:
 @contextlib.contextmanager
 def _rollout(
     config: EvalConfig, identity: Mapping[str, Any], env_spec: EnvSpec
-) -> Iterator[tuple[Rollout, RolloutSettings]]:
+) -> Iterator[tuple[Rollout | HostedRollout, RolloutSettings]]:
     """A rollout whose policy is served by a thread of this process, and what it is to be given."""
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
@@ -114,7 +115,9 @@ def _rollout(
             latency.section,
             fps=config.execution.fps,
         )
-        rollout = Rollout(policy.connection)
+        section = simulator_section(config)
+        is_here = section.python is None
+        rollout = Rollout(policy.connection, section) if is_here else HostedRollout(section, policy.connection)
         stack.callback(rollout.close)
         yield rollout, settings
 

@@ -55,8 +55,8 @@ from ray_eval.foreign import first_line
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, rate_of
 from ray_eval.report.progress import ProgressView, RunView
-from ray_eval.rollout.actor import RolloutSettings
 from ray_eval.rollout.episode import error_result
+from ray_eval.rollout.running import RolloutSettings
 from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
@@ -443,7 +443,7 @@ class Session:
             choose = ray.remote(num_cpus=0)(choose_backend)
             count = worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)
             with self._progress.phase("probing the renderer"):
-                probe = choose.remote(self._config.render.gl, count)
+                probe = choose.remote(self._config.render.gl, count, python=self._config.simulator.python)
                 self._backend = self._cluster.ask("the GL probe", probe)
             for reason in self._backend.passed_over:
                 self._progress.note(f"warning: {reason}; rendering by {self._backend.backend}")

@@ -8,6 +8,7 @@ from ray_eval.config import EvalConfig, simulator_section
 from ray_eval.envs.registry import simulator_for, simulator_names
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.interfaces import Simulator
+from ray_eval.rollout.hosted import hosted_simulator
 from ray_eval.sections import SimulatorSection
 from ray_eval.types import EnvSpec, EpisodeSpec, TaskEntry
 
@@ -19,7 +20,7 @@ def simulator_of(config: EvalConfig) -> Simulator:
         ConfigError: there is none of that name, or the suites belong to several.
         SetupError: it cannot be imported.
     """
-    return simulator_for(simulator_section(config), config.suite[0])
+    return _opened(simulator_section(config))
 
 
 def simulator_named(name: str, python: str | None = None) -> Simulator:
@@ -29,7 +30,11 @@ def simulator_named(name: str, python: str | None = None) -> Simulator:
         ConfigError: there is none of that name.
         SetupError: it cannot be imported.
     """
-    return simulator_for(SimulatorSection(name, python=python))
+    return _opened(SimulatorSection(name, python=python))
+
+
+def _opened(section: SimulatorSection) -> Simulator:
+    return simulator_for(section) if section.python is None else hosted_simulator(section)
 
 
 def env_spec_of(config: EvalConfig, plan: tuple[EpisodeSpec, ...]) -> EnvSpec:

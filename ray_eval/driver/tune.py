@@ -32,7 +32,7 @@ from ray_eval.report.ledger import write_atomically
 from ray_eval.report.metrics import rate_of
 from ray_eval.report.progress import ProgressView
 from ray_eval.report.sweep import SweptPoint
-from ray_eval.rollout.actor import RolloutSettings
+from ray_eval.rollout.running import RolloutSettings
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome, PolicySpec
 
 DEFAULT_SPACE: Mapping[str, tuple[str, ...]] = {

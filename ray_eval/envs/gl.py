@@ -9,16 +9,20 @@ import contextlib
 import ctypes.util
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
+from ray_eval import interpreters
 from ray_eval.envs.arithmetic import arithmetic_environment
 from ray_eval.errors import SetupError
 from ray_eval.foreign import first_line
@@ -86,7 +90,13 @@ def gl_environment(backend: Backend, egl_device_id: int = 0, render_threads: int
     }
 
 
-def probe(backend: Backend, processes: int = 1, timeout_s: float = 60.0, egl_device_id: int = 0) -> GlProbe:
+def probe(
+    backend: Backend,
+    processes: int = 1,
+    timeout_s: float = 60.0,
+    egl_device_id: int = 0,
+    python: str | None = None,
+) -> GlProbe:
     """Renders one small image in each of several processes at once.
 
     Several at once because EGL on some GPUs hangs only then (mujoco#3444); at most `MOST_PROCESSES`.
@@ -94,21 +104,30 @@ def probe(backend: Backend, processes: int = 1, timeout_s: float = 60.0, egl_dev
     Raises:
         SetupError: a process failed, did not answer in time, or drew another image than the others.
     """
-    environment = {**os.environ, **gl_environment(backend, egl_device_id)}
+    variables = gl_environment(backend, egl_device_id)
     started = time.monotonic()
-    running = [_start(environment) for _ in range(min(processes, MOST_PROCESSES))]
-    try:
-        answers = [_answer(process, backend, started + timeout_s) for process in running]
-    finally:
-        for process in running:
-            _kill(process)
+    with tempfile.TemporaryDirectory(prefix="ray-eval-gl-") as folder:
+        other = {} if python is None else interpreters.environment(Path(folder))
+        command = [python or sys.executable, "-m", __spec__.name]
+        running = [_start(command, {**os.environ, **other, **variables}) for _ in range(min(processes, MOST_PROCESSES))]
+        try:
+            answers = [_answer(process, backend, started + timeout_s) for process in running]
+        finally:
+            for process in running:
+                _kill(process)
     if any(answer != answers[0] for answer in answers):
         raise SetupError(f"GL backend {backend}: expected the same image from {len(answers)} processes, got {answers}")
     renderer, pixels_sha256 = answers[0]
     return GlProbe(backend, renderer, pixels_sha256, time.monotonic() - started)
 
 
-def choose_backend(wanted: GlBackend, processes: int = 1, timeout_s: float = 60.0, egl_device_id: int = 0) -> GlProbe:
+def choose_backend(
+    wanted: GlBackend,
+    processes: int = 1,
+    timeout_s: float = 60.0,
+    egl_device_id: int = 0,
+    python: str | None = None,
+) -> GlProbe:
     """The first backend that renders: the wanted one, or EGL before OSMesa where that is `auto`.
 
     Both draw the same pixels at the same speed on a machine without GPU; EGL also knows GPUs.
@@ -120,7 +139,7 @@ def choose_backend(wanted: GlBackend, processes: int = 1, timeout_s: float = 60.
     failures: list[str] = []
     for backend in backends:
         try:
-            found = probe(backend, processes, timeout_s, egl_device_id)
+            found = probe(backend, processes, timeout_s, egl_device_id, python)
         except SetupError as error:
             failures.append(str(error))
         else:
@@ -136,9 +155,9 @@ def _remedy(easiest: Backend, tried: Sequence[Backend]) -> str:
     return f"on Debian or Ubuntu: {APT_COMMANDS[easiest]}"
 
 
-def _start(environment: dict[str, str]) -> subprocess.Popen[str]:
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", __spec__.name],
+        command,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -172,10 +191,12 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def _draw() -> dict[str, str]:
     """The renderer's name and the hash of one image drawn by it."""
-    import cv2  # noqa: F401 -- robosuite imports it, and it wants shared libraries of its own
     import mujoco
     from OpenGL import GL  # type: ignore[import-untyped]
 
+    with contextlib.suppress(ModuleNotFoundError):
+        # Where it is, robosuite imports it, and it wants shared libraries of its own.
+        importlib.import_module("cv2")
     model = mujoco.MjModel.from_xml_string(_SCENE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

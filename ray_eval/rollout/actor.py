@@ -3,156 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import platform
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from ray_eval.envs import make_env
 from ray_eval.envs.contents import look
-from ray_eval.envs.registry import simulator_for
-from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
-from ray_eval.rollout.built_envs import BuiltEnvs
-from ray_eval.rollout.client import PolicyClient
-from ray_eval.rollout.episode import Episode, StepListener, error_result
-from ray_eval.rollout.inside import TraceListener
-from ray_eval.rollout.latency import EndlessLatency, make_latency
-from ray_eval.rollout.pacing import Pacer
-from ray_eval.rollout.preflight import remarks
+from ray_eval.errors import SetupError
+from ray_eval.rollout.hosted import HostedRollout
+from ray_eval.rollout.running import Rollout, RolloutSettings
 from ray_eval.sections import (
     ConnectSection,
-    EnvSettings,
-    LatencySection,
-    QueueRules,
     SimulatorSection,
-    StepsLatency,
 )
-from ray_eval.types import Canary, Contents, EnvSpec, EpisodeResult, EpisodeSpec, PolicySpec, is_image
-
-_LIBERO = SimulatorSection("libero")
-BASE_DISTRIBUTIONS = ("ray-eval", "numpy", "pillow")
-"""Packages that a worker reports whatever it simulates; those of them that are there."""
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutSettings:
-    """What a worker is given with each episode of a run."""
-
-    run_id: str
-    """Names the run in request ids."""
-    env: EnvSettings
-    """What an env must know."""
-    rules: QueueRules
-    """The chunk queue's rules."""
-    latency: LatencySection = field(default_factory=StepsLatency)
-    """Virtual latency of inference."""
-    fps: int | None = None
-    """Control steps per second of wall-clock time, with the latency that inference really has; None in virtual time."""
-    memory_bytes: int = 2_500_000_000
-    """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
-    canaries: tuple[str, ...] = ()
-    """Digests of the machines that may take part; empty admits any."""
-    policy: PolicySpec | None = None
-    """The policy that the run began with, by whose version it is asked; None takes whichever is served."""
-
-    @property
-    def has_images(self) -> bool:
-        """Whether the policy looks through a camera."""
-        return any(is_image(key) for key in self.env.recipe.keys)
-
-
-class Rollout:
-    """Runs episodes one after the other, keeping the simulators it has built; usable without Ray.
-
-    One simulator at a time is in use: the process's global random numbers have one owner.
-    """
-
-    def __init__(self, connect: Callable[[], ConnectSection]) -> None:
-        self._connect = connect
-        self._open_client: PolicyClient | None = None
-        self._envs = BuiltEnvs(make_env)
-
-    def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
-        """Asks another policy from now on; the simulators stay."""
-        self._hang_up()
-        self._connect = connect
-
-    def _client(self, policy: PolicySpec | None) -> PolicyClient:
-        """The way to the policy, opened when it is first needed: the policy may still be loading before."""
-        if self._open_client is None:
-            self._open_client = PolicyClient(self._connect, policy)
-        return self._open_client
-
-    def _hang_up(self) -> None:
-        client, self._open_client = self._open_client, None
-        if client is not None:
-            client.close()
-
-    def run(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings) -> EpisodeResult:
-        """The result of one attempt; whatever breaks in it is its outcome.
-
-        Raises:
-            PolicyChanged: the server serves another policy, which would break the next attempt as well.
-        """
-        started = time.perf_counter()
-        try:
-            return self.episode(spec, attempt, settings).run()
-        except PolicyChanged:
-            raise
-        except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
-            self._envs.discard(spec.suite, spec.task_id, settings.env)
-            return error_result(spec, error, time.perf_counter() - started)
-
-    def episode(
-        self,
-        spec: EpisodeSpec,
-        attempt: int,
-        settings: RolloutSettings,
-        *,
-        on_step: StepListener | None = None,
-        on_record: TraceListener | None = None,
-    ) -> Episode:
-        """One attempt, ready to run; what breaks in it is raised by its `run`."""
-        env_spec = _env_spec(spec, settings)
-        return Episode(
-            self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes),
-            self._client(settings.policy),
-            spec,
-            settings.rules,
-            make_latency(settings.latency, env_spec.control_hz) if settings.fps is None else EndlessLatency(),
-            request_prefix=f"{settings.run_id}/{spec.episode_id}/{attempt}",
-            control=env_spec.action.control,
-            is_noop=settings.policy is not None and settings.policy.is_noop,
-            pacer=None if settings.fps is None else Pacer(settings.fps),
-            on_step=on_step,
-            on_record=on_record,
-        )
-
-    def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
-        """What looks wrong in an episode's first observation and the policy's answer to it.
-
-        Raises:
-            SetupError: the policy cannot answer a real observation.
-            EpisodeError: the simulator or the policy server broke.
-        """
-        episode = self.episode(spec, 0, settings)
-        try:
-            observation, actions = episode.first_answer()
-        except ContractError as error:
-            raise SetupError(f"preflight, one real observation of {spec.episode_id}: {error}") from error
-        except EpisodeError:
-            self._envs.discard(spec.suite, spec.task_id, settings.env)
-            raise
-        control = _env_spec(spec, settings).action.control
-        return remarks(observation, actions, self._client(settings.policy).spec(), control)
-
-    def close(self) -> None:
-        """Frees the simulators and hangs up."""
-        self._envs.close()
-        self._hang_up()
+from ray_eval.types import Canary, Contents, EpisodeResult, EpisodeSpec
 
 
 class Worker:
@@ -160,9 +24,8 @@ class Worker:
 
     def __init__(self, name: str, connect: Callable[[], ConnectSection], simulator: SimulatorSection) -> None:
         self._name = name
-        self._section = simulator
-        self._simulator = simulator_for(simulator)
-        self._rollout = Rollout(connect)
+        self._rollout = Rollout(connect, simulator) if simulator.python is None else HostedRollout(simulator, connect)
+        self._simulator = self._rollout.simulator
         self._canaries: dict[bool, Canary | None] = {}
 
     def __repr__(self) -> str:
@@ -171,7 +34,7 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """Where this worker runs, and with which versions."""
-        return {"pid": os.getpid(), "host": platform.node(), "versions": installed_versions(self._section)}
+        return {"pid": os.getpid(), "host": platform.node(), "versions": self._rollout.versions()}
 
     def look(self, episodes: Sequence[EpisodeSpec]) -> Contents:
         """What this worker would make these episodes of.
@@ -232,18 +95,3 @@ class Worker:
     def close(self) -> None:
         """Frees what the worker holds, before it is ended."""
         self._rollout.close()
-
-
-def installed_versions(simulator: SimulatorSection = _LIBERO) -> dict[str, str]:
-    """Versions of the distributions that matter to a simulator's results, and of Python."""
-    versions = {"python": platform.python_version()}
-    for name in (*BASE_DISTRIBUTIONS, *simulator_for(simulator).distributions):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _env_spec(spec: EpisodeSpec, settings: RolloutSettings) -> EnvSpec:
-    return simulator_for(settings.env.simulator, spec.suite).spec(spec.suite, spec.task_id)

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import shutil
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from typing import IO, Any
 
 import grpc
 
+from ray_eval import interpreters
 from ray_eval.errors import EpisodeError, SetupError
 from ray_eval.install.recipes import POLICY_SIDE
 from ray_eval.sections import POLICY_TYPES, BatchingSection, ConnectSection, ListenSection, PolicySection
@@ -48,7 +48,6 @@ LONGEST_PAUSE_S = 30.0
 """Longest pause before a child that died is started again; the first is a second, doubled each time."""
 STEADY_S = 60.0
 """A child that lived this long died of something else than its start: the next pause is the first one again."""
-_PACKAGE = Path(__file__).resolve().parents[1]
 KEPT_LINES = 60
 """Lines of the child's output that an error message can draw on."""
 
@@ -160,7 +159,7 @@ class HostedServer:
             stdin=subprocess.PIPE,  # the child ends when this end of the pipe is closed, however this process ends
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(self._folder),
+            env=interpreters.environment(self._folder),
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl+C is for this process, which ends the child in its own time
@@ -263,12 +262,7 @@ def interpreter_of(section: PolicySection) -> str | None:
 
 
 def _interpreter(section: PolicySection) -> str:
-    python = interpreter_of(section) or sys.executable
-    if shutil.which(python) is None:
-        raise SetupError(
-            f"policy.python={python}: expected a Python interpreter, found none; write ENVIRONMENT/bin/python"
-        )
-    return python
+    return interpreters.found(interpreter_of(section) or sys.executable, "policy.python")
 
 
 def _settled(address: str) -> str:
@@ -310,14 +304,3 @@ def _written(path: Path, text: str) -> str:
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
     return str(path)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """This process's variables, with ray-eval, and nothing else of this interpreter's packages, to be imported."""
-    sources = folder / "python"
-    if not sources.exists():
-        sources.mkdir()
-        (sources / "ray_eval").symlink_to(_PACKAGE)
-    own = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONPATH")}
-    path = os.pathsep.join([str(sources), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**own, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

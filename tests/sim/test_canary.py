@@ -11,7 +11,8 @@ import pytest
 from ray_eval.envs.arithmetic import arithmetic_environment
 from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.errors import SetupError
-from ray_eval.rollout.actor import RolloutSettings, Worker
+from ray_eval.rollout.actor import Worker
+from ray_eval.rollout.running import RolloutSettings
 from ray_eval.sections import ConnectSection, EnvSettings, ObservationRecipe, QueueRules
 from ray_eval.types import STATE, Canary, EpisodeSpec
 

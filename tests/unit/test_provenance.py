@@ -9,7 +9,7 @@ import pytest
 
 from ray_eval.driver.provenance import aggregation_identity, check_versions, preprocessing_identity, source_commit
 from ray_eval.errors import SetupError
-from ray_eval.rollout.actor import installed_versions
+from ray_eval.rollout.running import installed_versions
 from ray_eval.sections import BatchingSection, FakePolicySection, ImageRecipe, ListenSection, ObservationRecipe
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.types import IMAGE_KEYS, STATE
