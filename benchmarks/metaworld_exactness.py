@@ -115,25 +115,11 @@ def _plain(task: str, goal: int, steps: int, images_at: tuple[int, ...]) -> tupl
         told.steps.append(_bytes(env, observation, *((reward, info["success"]) if step else (0.0, 0.0))))
         if step in images_at:
             told.images[step] = [_plain_image(env, camera) for camera in CAMERAS]
-            if not step:
-                told.images[0] = _settled(task, goal, env, told.images[0])
     env.close()
     return actions, told
 
 
 _benchmarks: dict[str, Any] = {}
-
-
-def _settled(task: str, goal: int, env: Any, lagging: list[Array]) -> list[Array]:
-    """The first images with everything where the model has it; said where the package's own show something else."""
-    import mujoco
-
-    mujoco.mj_kinematics(env.model, env.data)
-    images = [_plain_image(env, camera) for camera in CAMERAS]
-    pixels = [int((one != other).any(-1).sum()) for one, other in zip(lagging, images, strict=True)]
-    if any(pixels):
-        print(f"{task} goal {goal}: the package's own first images lag behind in {pixels} pixels of {CAMERAS}")
-    return images
 
 
 def _plain_image(env: Any, camera: str) -> Array:

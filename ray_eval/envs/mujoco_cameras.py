@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,39 @@ from numpy.typing import NDArray
 _open_renderers: weakref.WeakSet[CameraRenderer] = weakref.WeakSet()
 
 
+POSE_FIELDS: Final = (
+    "xpos",
+    "xquat",
+    "xmat",
+    "geom_xpos",
+    "geom_xmat",
+    "site_xpos",
+    "site_xmat",
+    "cam_xpos",
+    "cam_xmat",
+    "light_xpos",
+    "light_xdir",
+)
+"""Fields of mjData that decide what is drawn of models without tendons, skins and flexible bodies."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Poses:
-    """What the images of one step depend on besides the model; copies."""
+    """What the images of one step depend on besides the model; copies of the fields of `POSE_FIELDS`, in order."""
 
-    qpos: NDArray[np.float64]
-    """Joint positions."""
-    mocap_pos: NDArray[np.float64]
-    """(M, 3) positions of the bodies that are led from outside, m; none in most models."""
-    mocap_quat: NDArray[np.float64]
-    """(M, 4) orientations of these."""
+    fields: tuple[NDArray[np.float64], ...]
+    """As the simulation has them, behind its positions or not."""
 
     @classmethod
     def of(cls, data: Any) -> Poses:
         """The present ones of an mjData."""
-        return cls(data.qpos.copy(), data.mocap_pos.copy(), data.mocap_quat.copy())
+        return cls(tuple(getattr(data, name).copy() for name in POSE_FIELDS))
 
 
 class CameraRenderer:
     """Draws poses as MuJoCo's own renderer draws them; builds its GL context at the first drawing.
 
-    The poses are put into mjData of the renderer's own and computed forward there, so that nothing that is drawn
-    touches the simulation.
+    The poses are put into mjData of the renderer's own, so that nothing that is drawn touches the simulation.
     """
 
     def __init__(self, model: Any) -> None:
@@ -49,11 +60,10 @@ class CameraRenderer:
 
         if self._data is None:
             self._data = mujoco.MjData(self._model)
-        data = self._data
-        data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = poses.qpos, poses.mocap_pos, poses.mocap_quat
-        mujoco.mj_forward(self._model, data)
+        for name, values in zip(POSE_FIELDS, poses.fields, strict=True):
+            getattr(self._data, name)[:] = values
         renderer = self._renderer(height_px, width_px)
-        renderer.update_scene(data, camera=camera)
+        renderer.update_scene(self._data, camera=camera)
         return np.array(renderer.render())
 
     def close(self) -> None:

@@ -12,14 +12,17 @@ from ray_eval.types import FloatArray, StepResult
 
 LEROBOT_CORNER2_M: Final = (0.75, 0.075, 0.7)
 """Where LeRobot puts the camera `corner2`. Source: lerobot@7427f31 src/lerobot/envs/metaworld.py."""
+MODEL_FIELDS: Final = ("body_pos", "site_pos")
+"""Fields of the mjModel that an episode's reset writes to: where objects, walls and goals are."""
 
 
 class Simulation:
     """A Meta-World environment that draws nothing.
 
-    A used one gives the bits of a fresh one because `reset` builds the scene twice with `mj_resetData` between, so
-    the whole of it is called each time. Nothing besides the env's own steps computes in its mjData: an `mj_forward`
-    there would move the solver's warm start, and with it every later state.
+    A used one gives the bits of a fresh one: Meta-World's own `reset` builds the scene twice with `mj_resetData`
+    between, so that only places of the first pass are left over, in the first image; before it model and mjData are
+    put back as they were built. Between reset and step nothing computes in the mjData: an `mj_forward` there would
+    move the solver's warm start, and with it every later state.
 
     Args:
         task: Meta-World's name.
@@ -34,6 +37,7 @@ class Simulation:
         self._task, self._is_goal_hidden = task, is_goal_hidden
         self.env: Any = ALL_V3_ENVIRONMENTS[task]()
         """Meta-World's environment, without a renderer."""
+        self._built = {name: getattr(self.model, name).copy() for name in MODEL_FIELDS}
         self._warnings = self._warning_counts()
 
     @property
@@ -95,6 +99,12 @@ class Simulation:
         env.set_task(Task(self._task, pickle.dumps(data)))
 
     def _reset(self) -> FloatArray:
+        import mujoco
+
+        for name, values in self._built.items():
+            getattr(self.model, name)[:] = values
+        mujoco.mj_resetData(self.model, self.env.data)
+        mujoco.mj_forward(self.model, self.env.data)
         observation, _ = self.env.reset()
         self._warnings = self._warning_counts()
         return np.array(observation, dtype=np.float64)
