@@ -229,7 +229,7 @@ class ScriptedPolicy:
     images: bool = True
     """Whether it asks for the camera images, unseen, so that a run costs what a vision policy's would."""
     cameras: tuple[str, ...] | None = None
-    """Observation keys of those cameras; null takes all that the simulator has."""
+    """Observation keys of those cameras; null takes those that are usual there."""
     action_low: tuple[float, ...] | None = None
     """Smallest value of each component of an action, infinite where there is none; null takes the simulator's."""
     action_high: tuple[float, ...] | None = None

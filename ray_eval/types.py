@@ -294,6 +294,8 @@ class CameraSpec:
     """Which way up the delivered array is, in words: `upright`, `rotated by 180 degrees, as in the training data`."""
     is_resizable: bool = True
     """Whether it is rendered at whatever size is asked for; else images of another size are resized from its own."""
+    is_usual: bool = True
+    """Whether policies that look at nothing in particular ask for it; not for the further ones of many cameras."""
 
 
 @dataclass(frozen=True, slots=True)

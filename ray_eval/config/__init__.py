@@ -13,9 +13,11 @@ from ray_eval.config.paths import settled, user_path
 from ray_eval.config.presets import (
     configs_folder,
     load_preset,
+    load_protocol,
     merged,
     nested,
     preset_names,
+    protocol_names,
     read_file,
     read_json,
     to_yaml,
@@ -58,6 +60,7 @@ __all__ = [
     "load_config",
     "load_policy",
     "preset_names",
+    "protocol_names",
     "simulator_section",
     "to_yaml",
     "user_path",
@@ -110,7 +113,7 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
         _check_sections(layer)
     suites = _expand_suites(_named_suite(merged(base, said.values)))
     simulator = named_simulator(merged(base, said.values).get("simulator"), suites)
-    opened = _open_presets({**base, **said.presets}, simulator_type(simulator).default_protocol)
+    opened = _open_presets({**base, **said.presets}, simulator)
     values = _layered(opened, said.values)
     values["suite"] = suites
     values["protocol"], values["execution"] = _resolve_mode(values, {} if is_ours else base, said.values)
@@ -238,22 +241,23 @@ def _named_suite(values: Mapping[str, Any]) -> Any:
     return name if suite in (None, "", "null", []) and name not in (None, "", "null") else suite
 
 
-def _open_presets(values: Mapping[str, Any], default_protocol: str) -> dict[str, Any]:
+def _open_presets(values: Mapping[str, Any], simulator: str) -> dict[str, Any]:
     """The values with the sections that name a preset laid open."""
     opened = dict(values)
-    opened["protocol"] = _open_protocol(values.get("protocol", default_protocol), default_protocol)
+    opened["protocol"] = _open_protocol(values.get("protocol", {}), simulator)
     opened["execution"] = merged({}, values.get("execution", {}))
     if isinstance(values.get("policy"), str):
         opened["policy"] = load_preset("policies", values["policy"])
     return opened
 
 
-def _open_protocol(section: Any, default_name: str) -> dict[str, Any]:
-    """A preset by its name; a mapping goes on top of the preset that its `name` names."""
+def _open_protocol(section: Any, simulator: str) -> dict[str, Any]:
+    """A preset by its name; a mapping goes on top of the one that its `name` names, else of the simulator's default."""
     if isinstance(section, str):
-        return {"name": section, **load_preset("protocols", section)}
-    name = section.get("name", default_name) if isinstance(section, Mapping) else default_name
-    preset = load_preset("protocols", name) if name in preset_names("protocols") else {}
+        return {"name": section, **load_protocol(simulator, section)}
+    default = simulator_type(simulator).default_protocol
+    name = section.get("name", default) if isinstance(section, Mapping) else default
+    preset = load_protocol(simulator, name) if name in protocol_names(simulator) else {}
     return _layered({"protocol": {"name": name, **preset}}, {"protocol": section})["protocol"]  # type: ignore[no-any-return]
 
 

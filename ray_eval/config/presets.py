@@ -82,6 +82,25 @@ def preset_names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (configs_folder() / kind).glob("*.yaml")))
 
 
+def protocol_names(simulator: str) -> tuple[str, ...]:
+    """Names of a simulator's protocols: those of its own folder, else those beside the folders, which are LIBERO's."""
+    return preset_names(_protocols(simulator))
+
+
+def load_protocol(simulator: str, name: str) -> dict[str, Any]:
+    """A protocol's mapping, its scalars as text; the same name may stand for one of each simulator.
+
+    Raises:
+        ConfigError: the simulator has no such protocol.
+    """
+    return load_preset(_protocols(simulator), name)
+
+
+def _protocols(simulator: str) -> str:
+    own = f"protocols/{simulator}"
+    return own if (configs_folder() / own).is_dir() else "protocols"
+
+
 def load_preset(kind: str, name: str) -> dict[str, Any]:
     """A preset's mapping, its scalars as text.
 
@@ -90,8 +109,12 @@ def load_preset(kind: str, name: str) -> dict[str, Any]:
     """
     known = preset_names(kind)
     if name not in known:
-        what = {"protocols": "protocol", "policies": "policy", "suites": "suite group"}.get(kind, "evaluation")
-        raise ConfigError(f"{what}: expected one of {', '.join(known)}, got {name!r}.{did_you_mean(name, known)}")
+        folder, _, simulator = kind.partition("/")
+        what = {"protocols": "protocol", "policies": "policy", "suites": "suite group"}.get(folder, "evaluation")
+        whose = f" for the simulator {simulator}" if simulator else ""
+        raise ConfigError(
+            f"{what}: expected one of {', '.join(known)}{whose}, got {name!r}.{did_you_mean(name, known)}"
+        )
     return read_file(configs_folder() / kind / f"{name}.yaml")
 
 

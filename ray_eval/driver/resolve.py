@@ -55,11 +55,15 @@ def told_section(config: EvalConfig, env: EnvSpec) -> PolicySection:
     if isinstance(section, ScriptedPolicy):
         return dataclasses.replace(
             section,
-            cameras=tuple(camera.key for camera in env.cameras) if section.cameras is None else section.cameras,
+            cameras=_usual_cameras(env) if section.cameras is None else section.cameras,
             action_low=env.action.low if section.action_low is None else section.action_low,
             action_high=env.action.high if section.action_high is None else section.action_high,
         )
     return section
+
+
+def _usual_cameras(env: EnvSpec) -> tuple[str, ...]:
+    return tuple(camera.key for camera in env.cameras if camera.is_usual)
 
 
 def _images(images: ImageRecipe, spec: PolicySpec) -> ImageRecipe:

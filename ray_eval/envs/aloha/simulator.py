@@ -45,7 +45,7 @@ class AlohaSimulator:
 
     name: ClassVar[str] = "aloha"
     settings_type: ClassVar[type] = AlohaSettings
-    default_protocol: ClassVar[str] = "aloha"
+    default_protocol: ClassVar[str] = "lerobot"
     gl: ClassVar[str | None] = "mujoco"
     distributions: ClassVar[tuple[str, ...]] = ("gym-aloha", "mujoco", "dm-control", "numpy")
 
@@ -90,7 +90,12 @@ class AlohaSimulator:
         angle = math.inf
         return EnvSpec(
             simulator=self.name,
-            cameras=tuple(CameraSpec(f"{IMAGE_PREFIX}{name}", name, HEIGHT_PX, WIDTH_PX) for name in CAMERAS),
+            cameras=tuple(
+                CameraSpec(
+                    f"{IMAGE_PREFIX}{name}", name, HEIGHT_PX, WIDTH_PX, is_resizable=False, is_usual=name == CAMERAS[0]
+                )
+                for name in CAMERAS
+            ),
             state=VectorSpec(JOINTS, "rad; grippers 0 closed to 1 open"),
             action=ActionSpec(
                 names=JOINTS,

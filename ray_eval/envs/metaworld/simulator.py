@@ -35,6 +35,8 @@ REFERENCE: Final = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
 """Versions that the figures of docs/simulators.md are of; metaworld 3.1.1 asks for exactly this MuJoCo itself."""
 CAMERAS: Final = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
 """Meta-World's cameras, the same in every task. Source: metaworld@3.1.1 assets."""
+SIZE_PX: Final = 480
+"""Height and width of Meta-World's own images."""
 INSTALL: Final = "pip install metaworld==3.1.1 packaging"
 """What installs it; gymnasium's MuJoCo part needs `packaging`, which nobody asks for."""
 
@@ -94,7 +96,10 @@ class MetaworldSimulator:
         keys = {SINGLE_IMAGE: self._settings.camera, **{f"{IMAGE_PREFIX}{name}": name for name in CAMERAS}}
         return EnvSpec(
             simulator=self.name,
-            cameras=tuple(CameraSpec(key, name, 480, 480, self._orientation(name)) for key, name in keys.items()),
+            cameras=tuple(
+                CameraSpec(key, name, SIZE_PX, SIZE_PX, self._orientation(name), is_usual=key == SINGLE_IMAGE)
+                for key, name in keys.items()
+            ),
             state=VectorSpec(("hand_x", "hand_y", "hand_z", "gripper_open"), "m; 0 closed to 1 open"),
             action=ActionSpec(
                 names=("x", "y", "z", "gripper"),

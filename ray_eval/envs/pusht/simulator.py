@@ -52,7 +52,7 @@ class PushtSimulator:
 
     name: ClassVar[str] = "pusht"
     settings_type: ClassVar[type] = PushtSettings
-    default_protocol: ClassVar[str] = "pusht"
+    default_protocol: ClassVar[str] = "lerobot"
     gl: ClassVar[str | None] = None
     distributions: ClassVar[tuple[str, ...]] = ("gym-pusht", "pymunk", "pygame", "opencv-python", "numpy")
 
