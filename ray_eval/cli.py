@@ -22,7 +22,6 @@ from ray_eval.config import (
     load_config,
     load_policy,
     preset_names,
-    protocol_names,
     to_yaml,
     user_path,
 )
@@ -520,17 +519,11 @@ def _names(what: str) -> tuple[str, ...]:
         suites = [suite for names in installed_suites().values() for suite in names]
         return (*suites, *(f"{group} (group)" for group in preset_names("suites")))
     if what == "protocols":
-        return (*preset_names(what), *_protocols_elsewhere())
+        from ray_eval.driver.simulators import own_protocols
+
+        owned = [f"{name} ({simulator})" for simulator, names in own_protocols().items() for name in names]
+        return (*preset_names(what), *owned)
     return preset_names({"evaluations": "."}.get(what, what))
-
-
-def _protocols_elsewhere() -> list[str]:
-    """Protocols that are a simulator's own, with its name behind each."""
-    from ray_eval.envs.registry import simulator_names
-
-    libero = protocol_names("libero")
-    own = {name: protocol_names(name) for name in simulator_names()}
-    return [f"{name} ({simulator})" for simulator, names in own.items() if names != libero for name in names]
 
 
 def _list_tasks(suite: str | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray_eval.config import EvalConfig, simulator_section
+from ray_eval.config import EvalConfig, preset_names, protocol_names, simulator_section
 from ray_eval.envs.registry import simulator_for, simulator_names
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.interfaces import Simulator
@@ -88,6 +88,13 @@ def installed_suites() -> dict[str, tuple[str, ...]]:
         if name != "fake" and suites:
             found[name] = suites
     return found
+
+
+def own_protocols() -> dict[str, tuple[str, ...]]:
+    """Names of the protocols of each simulator that has a folder of its own for them."""
+    shared = preset_names("protocols")
+    found = {name: protocol_names(name) for name in simulator_names()}
+    return {name: names for name, names in found.items() if names != shared}
 
 
 def instructions(suite: str) -> tuple[str, ...]:
