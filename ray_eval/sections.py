@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ray_eval.errors import ConfigError
 from ray_eval.messages import array_named, without_arrays
@@ -402,9 +402,34 @@ class LeRobotPolicySection:
         require(bool(self.path), "policy.path", "a checkpoint's folder or an id on the hub", self.path)
 
 
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
+
+
+def _require_address(address: str, schemes: tuple[str, ...]) -> None:
+    """Refuses what is no address of such a server, with what to write."""
+    scheme = _SCHEME.fullmatch(address)
+    if scheme is not None and scheme[1].lower() not in schemes:
+        plain = scheme[2].split("/", 1)[0]
+        others = f", {' or '.join(f'{each}://' for each in schemes)} before it at most" if schemes else ""
+        raise ConfigError(
+            f"policy.addresses: expected host:port each{others}, got {address!r}; write {plain or 'host:port'}"
+        )
+    if scheme is None and address.startswith("unix:/") and "unix" in schemes:
+        return
+    authority = (scheme[2] if scheme else address).split("/", 1)[0]
+    port = re.fullmatch(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s/\[\]:]+):(\d{1,5})", authority)
+    # A URL has its scheme's port where it names none.
+    has_default = scheme is not None and scheme[1].lower() in ("ws", "wss", "http", "https") and ":" not in authority
+    is_right = has_default or (port is not None and 1 <= int(port[1]) <= 65535)
+    require(is_right and " " not in address, "policy.addresses", "host:port each", address)
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteSection:
     """What every policy on another server is told."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ()
+    """What may stand before an address, `://` behind it."""
 
     addresses: tuple[str, ...] = field(default=(), metadata=ADDRESS)
     """Servers that answer alike, `host:port` each; the least loaded is asked."""
@@ -422,25 +447,33 @@ class RemoteSection:
     """Height and width of the images sent; null takes the protocol's."""
     state_dim: int | None = None
     """Components of `observation.state` that the policy reads; null takes the protocol's."""
+    first_timeout_s: float = 600.0
+    """Longest wait for the first answer of a server that has just started, which may load weights and compile."""
+    ignore_metadata: tuple[str, ...] = ()
+    """Keys of what a server says of itself that may change while its policy stays the same."""
 
     def __post_init__(self) -> None:
         require(
             bool(self.addresses), "policy.addresses", "one or several, for instance [127.0.0.1:8000]", self.addresses
         )
         for address in self.addresses:
-            has_port = address.startswith(("unix:", "ws://", "wss://")) or re.fullmatch(r".+:\d+", address) is not None
-            require(has_port, "policy.addresses", "host:port each", address)
+            _require_address(address, self.SCHEMES)
         require(0 < self.timeout_s <= 3600, "policy.timeout_s", "above 0, to 3600", self.timeout_s)
+        first_s = self.first_timeout_s
+        require(0 < first_s <= 86_400, "policy.first_timeout_s", "above 0, to 86400", first_s)
         require(1 <= self.connections <= 4096, "policy.connections", "1 to 4096", self.connections)
         rows = self.chunk_len
         require(rows is None or 1 <= rows <= 1000, "policy.chunk_len", "null or 1 to 1000", rows)
+        require(1 <= self.action_dim <= 1000, "policy.action_dim", "1 to 1000", self.action_dim)
         dim = self.state_dim
         require(dim is None or 1 <= dim <= 1000, "policy.state_dim", "null or 1 to 1000", dim)
 
 
 @dataclass(frozen=True, slots=True)
 class KservePolicySection(RemoteSection):
-    """A server of the Open Inference Protocol over gRPC: ours, or Triton."""
+    """A server of the Open Inference Protocol over gRPC: ours, Triton, KServe, MLServer."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ("grpc", "unix")
 
     connections: int = 16
     """Most requests under way at one address."""
@@ -452,21 +485,84 @@ class KservePolicySection(RemoteSection):
     """Observation keys that the model reads, where the server does not say it itself."""
     rename: Names = field(default_factory=Names)
     """The model's names of tensors, by ours (observation keys, `task`, `action`)."""
+    datatypes: Names = field(default_factory=Names)
+    """Datatypes of inputs (FP16, BF16 ...) by our names, where the server declares none."""
+    texts: Names = field(default_factory=Names)
+    """Constant texts for further BYTES inputs, by the model's names."""
+    contents: Literal["raw", "typed"] | None = None
+    """How numbers are sent: as bytes or in typed fields; null sends bytes, and typed fields to whom refuses them."""
+    batch_axis: bool | None = None
+    """Whether inputs have a batch axis before the observation's own; null takes what the server declares, else true."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenpiPolicySection(RemoteSection):
     """openpi's websocket server, `serve_policy.py` as it stands."""
 
+    SCHEMES: ClassVar[tuple[str, ...]] = ("ws", "wss")
+
     keys: tuple[str, ...] = ("observation.images.image", "observation.images.image2", "observation.state")
     """Observation keys that are sent."""
     rename: Names = field(default_factory=Names)
-    """The server's names, by ours, where they are not those of openpi's LIBERO configurations."""
+    """The server's names, by ours (observation keys, `task`, `action`), where they are not those of openpi's LIBERO
+    configurations; `action` may be a way within envelopes, `data.actions`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StarVlaServerSection(RemoteSection):
+    """starVLA's websocket server, `deployment/model_server/server_policy.py` as it stands."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ("ws", "wss")
+
+    keys: tuple[str, ...] = ("observation.images.image", "observation.images.image2")
+    """Observation keys that are sent: cameras in the order of the training, and the state if it is read."""
+    rename: Names = field(default_factory=Names)
+    """Where the actions are, by `action`, if they are not in `data.actions`."""
+    unnorm_key: str | None = None
+    """Data set whose statistics bring the actions back; null takes the server's."""
+    num_ddim_steps: int = 10
+    """Denoising steps; heads that do not denoise leave it out."""
+
+    def __post_init__(self) -> None:
+        super(StarVlaServerSection, self).__post_init__()
+        require(1 <= self.num_ddim_steps <= 1000, "policy.num_ddim_steps", "1 to 1000", self.num_ddim_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class GrootServerSection(RemoteSection):
+    """GR00T's ZeroMQ server, `run_gr00t_server.py` as it stands."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ("tcp",)
+
+    layout: Literal["flat", "nested", "n1_5"] | None = None
+    """How observations are laid out: `flat` for a server with --use-sim-policy-wrapper, `nested` for one without,
+    `n1_5` for GR00T N1.5's; null tries them."""
+    rename: Names = field(default_factory=Names)
+    """The server's names, by ours (cameras, `task`), where they are not those of GR00T's LIBERO configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class XvlaServerSection(RemoteSection):
+    """X-VLA's HTTP server, `deploy.py` as it stands."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ("http", "https")
+
+    domain_id: int = 3
+    """Embodiment; 3 is LIBERO's."""
+    denoising_steps: int = 10
+    """Steps of the flow from noise to actions."""
+
+    def __post_init__(self) -> None:
+        super(XvlaServerSection, self).__post_init__()
+        require(0 <= self.domain_id <= 1000, "policy.domain_id", "0 to 1000", self.domain_id)
+        require(1 <= self.denoising_steps <= 1000, "policy.denoising_steps", "1 to 1000", self.denoising_steps)
 
 
 @dataclass(frozen=True, slots=True)
 class VlaEvalPolicySection(RemoteSection):
     """A model server of vla-eval, as it stands."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ("ws", "wss")
 
     connections: int = 256
     """Most episodes under way; each has a connection of its own."""
@@ -477,6 +573,8 @@ class VlaEvalPolicySection(RemoteSection):
 @dataclass(frozen=True, slots=True)
 class LeRobotServerPolicySection(RemoteSection):
     """LeRobot's `async_inference.policy_server`, unchanged; it unpickles what it is sent."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ("grpc",)
 
     trust: bool = False
     """Whether pickles may be exchanged with the servers: whoever reaches such a server can run code in it."""
@@ -508,6 +606,9 @@ PolicySection = (
     | OpenpiPolicySection
     | VlaEvalPolicySection
     | LeRobotServerPolicySection
+    | StarVlaServerSection
+    | GrootServerSection
+    | XvlaServerSection
 )
 """Every policy type's own settings."""
 
@@ -524,6 +625,9 @@ POLICY_TYPES: Mapping[str, type[PolicySection]] = MappingProxyType(
         "openpi": OpenpiPolicySection,
         "vla_eval": VlaEvalPolicySection,
         "lerobot_server": LeRobotServerPolicySection,
+        "starvla_server": StarVlaServerSection,
+        "groot_server": GrootServerSection,
+        "xvla_server": XvlaServerSection,
     }
 )
 """Policy settings by `policy.type`."""

@@ -50,6 +50,8 @@ OPERATIONAL_POLICY_KEYS = (
     "policy.python",
     "policy.addresses",
     "policy.timeout_s",
+    "policy.first_timeout_s",
+    "policy.ignore_metadata",
     "policy.connections",
     "policy.token_file",
     "policy.certificate",

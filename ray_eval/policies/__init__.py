@@ -8,14 +8,18 @@ from ray_eval.interfaces import Policy
 from ray_eval.policies.fake import FakePolicy
 from ray_eval.policies.lerobot import LeRobotPolicy
 from ray_eval.policies.oracle import Oracle
+from ray_eval.policies.remote.groot import GrootPolicy
 from ray_eval.policies.remote.kserve import KservePolicy
 from ray_eval.policies.remote.lerobot_server import LeRobotServerPolicy
 from ray_eval.policies.remote.openpi import OpenpiPolicy
+from ray_eval.policies.remote.starvla import StarVlaPolicy
 from ray_eval.policies.remote.vla_eval import VlaEvalPolicy
+from ray_eval.policies.remote.xvla import XvlaPolicy
 from ray_eval.policies.scripted import Noop, Random, Replay
 from ray_eval.policies.torch_module import load_torch
 from ray_eval.sections import (
     FakePolicySection,
+    GrootServerSection,
     KservePolicySection,
     LeRobotPolicySection,
     LeRobotServerPolicySection,
@@ -25,8 +29,10 @@ from ray_eval.sections import (
     PolicySection,
     RandomPolicy,
     ReplayPolicy,
+    StarVlaServerSection,
     TorchPolicySection,
     VlaEvalPolicySection,
+    XvlaServerSection,
 )
 
 __all__ = ["make_policy"]
@@ -45,6 +51,9 @@ _MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyTyp
         OpenpiPolicySection: OpenpiPolicy,
         VlaEvalPolicySection: VlaEvalPolicy,
         LeRobotServerPolicySection: LeRobotServerPolicy,
+        StarVlaServerSection: StarVlaPolicy,
+        GrootServerSection: GrootPolicy,
+        XvlaServerSection: XvlaPolicy,
     }
 )
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.policies.contract import trial_observation
+from ray_eval.policies.remote.endpoint import host_and_port
+from ray_eval.policies.remote.kserve import told_failure
 from ray_eval.policies.remote.lerobot_wire import (
     SERVICE,
     actions_data,
@@ -18,15 +20,14 @@ from ray_eval.policies.remote.lerobot_wire import (
     policy_setup,
     read_actions,
 )
-from ray_eval.policies.remote.policy import RemotePolicy, host_and_port, spec_by_asking
-from ray_eval.policies.remote.pool import BadAnswerError, LinkBrokenError, Pool
+from ray_eval.policies.remote.policy import RemotePolicy, patience_of, spec_by_asking
+from ray_eval.policies.remote.pool import BadAnswerError, Pool
 from ray_eval.sections import ConnectSection, LeRobotServerPolicySection
 from ray_eval.types import STATE, Array, Observation, PolicySpec, is_image
 from ray_eval.wire.channel import open_channel
 
 ANY_CHUNK_LEN = 1000
 """Actions asked for where the section does not say how many; the server cuts it to what the policy has."""
-_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 class LeRobotServerLink:
@@ -87,10 +88,7 @@ class LeRobotServerLink:
         try:
             answer: bytes = method(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            code, details = error.code(), error.details()
-            if code in _BROKEN:
-                raise LinkBrokenError(f"{code.name}: {details}") from error
-            raise EpisodeError(f"policy server at {self.address}: {code.name}: {details}") from error
+            raise told_failure(error, self.address) from error
         return answer
 
 
@@ -131,7 +129,7 @@ class LeRobotServerPolicy(RemotePolicy):
             section.addresses,
             lambda address, timeout_s: LeRobotServerLink(address, timeout_s, setup),
             1,
-            section.timeout_s,
+            patience_of(section),
         )
         self._spec = spec_by_asking(self, spec, section)
 

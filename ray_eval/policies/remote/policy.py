@@ -1,19 +1,20 @@
-"""What the adapters of all remote protocols share: the spec, the reading of actions, the answers row by row."""
+"""What the adapters of all remote protocols share: the spec, who answers, the answers row by row."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from ray_eval.errors import EpisodeError, PolicyChanged, SetupError
 from ray_eval.policies.contract import trial_observation
-from ray_eval.policies.remote.pool import BadAnswerError, Pool
+from ray_eval.policies.remote.answers import actions_of
+from ray_eval.policies.remote.identity import Path as KeyPath
+from ray_eval.policies.remote.identity import difference, plain, told, unsteady
+from ray_eval.policies.remote.pool import Patience, Pool
 from ray_eval.sections import RemoteSection
-from ray_eval.types import ActionChunk, Array, Observation, PolicySpec
+from ray_eval.types import ActionChunk, Observation, PolicySpec
 
 Answer = TypeVar("Answer")
 
@@ -64,33 +65,81 @@ class RemotePolicy:
         return chunk
 
     def _asking(self, observation: Observation) -> Any:
-        return lambda link, timeout_s: self._chunk(self._ask(link, observation, timeout_s), link.address)
+        return lambda link, timeout_s: self._chunk(self._ask(link, observation, timeout_s), observation, link.address)
 
     def _ask(self, link: Any, observation: Observation, timeout_s: float) -> Any:
         """The server's actions for the observation, as it sent them."""
         raise NotImplementedError
 
-    def _chunk(self, actions: Any, address: str) -> ActionChunk:
+    def _chunk(self, actions: Any, observation: Observation, address: str) -> ActionChunk:
+        del observation
         return ActionChunk(actions_of(actions, (self._spec.chunk_len, self._spec.action_dim), address))
 
 
-def actions_of(actions: Any, shape: tuple[int, int] | None, address: str) -> Array:
-    """The server's actions as (H, A) float32; one row may come without its leading axis.
+class Greeting:
+    """What each server of a policy said of itself at the start, held against what it says when it is met again.
 
-    Raises:
-        BadAnswerError: they are no finite numbers of that shape.
+    Args:
+        section: The addresses, and the keys that the user takes for nothing.
+        link_to: A connection to an address within a time; its `metadata` is what the server says of itself.
     """
-    where = f"policy server at {address}"
-    try:
-        array = np.atleast_2d(np.asarray(actions, dtype=np.float32))
-    except (TypeError, ValueError) as error:
-        raise BadAnswerError(f"{where}: expected actions, got {type(actions).__name__} ({error})") from error
-    if array.ndim != 2 or (shape is not None and array.shape != shape):
-        expected = shape or "(chunk_len, action_dim)"
-        raise BadAnswerError(f"{where}: expected actions of shape {expected}, got {np.shape(actions)}")
-    if not np.isfinite(array).all():
-        raise BadAnswerError(f"{where}: expected finite actions, got NaN or infinity")
-    return np.ascontiguousarray(array)
+
+    def __init__(self, section: RemoteSection, link_to: Callable[[str, float], Any]) -> None:
+        self._section = section
+        self._link_to = link_to
+        self._dropped: set[KeyPath] = set()
+        self._known: str | None = None
+        self.first: Any = None
+        """What the first server says of itself, in JSON's types."""
+
+    @property
+    def known(self) -> str:
+        """What all servers say of their policy, as JSON; empty before they were asked."""
+        return self._known or ""
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing that a server says could tell one policy from another."""
+        return self._known in (None, "{}", "null", "[]", '""')
+
+    def ask(self, pool: Pool[Any]) -> None:
+        """Asks every server twice, over connections of their own.
+
+        Raises:
+            SetupError: a server is not there, or they say different things of their policy.
+        """
+        try:
+            firsts = pool.ask_each(lambda link, _: plain(link.metadata), is_answer=False)
+            pool.hang_up()  # a server may take one client at a time
+            seconds = pool.ask_each(lambda link, _: plain(link.metadata), is_answer=False)
+        except EpisodeError as error:
+            raise SetupError(str(error)) from error
+        for address, first in firsts.items():
+            self._dropped |= unsteady(first, seconds[address])
+        self.first = firsts[self._section.addresses[0]]
+        self._known = the_same({address: self._told(each) for address, each in firsts.items()}, "the metadata")
+
+    def opened(self, address: str, timeout_s: float) -> Any:
+        """A connection to a server that says of its policy what was said at the start.
+
+        Raises:
+            PolicyChanged: it says something else.
+        """
+        link = self._link_to(address, timeout_s)
+        if self._known is None:
+            return link
+        try:
+            got = self._told(plain(link.metadata))
+        except BaseException:
+            link.close()
+            raise
+        if got != self._known:
+            link.close()
+            raise changed(address, self._known, got, difference(self._known, got))
+        return link
+
+    def _told(self, value: Any) -> str:
+        return told(value, self._dropped, self._section.ignore_metadata)
 
 
 def spec_by_asking(policy: RemotePolicy, spec: PolicySpec, section: RemoteSection) -> PolicySpec:
@@ -104,12 +153,18 @@ def spec_by_asking(policy: RemotePolicy, spec: PolicySpec, section: RemoteSectio
     row = trial_observation(spec, 0)
     try:
         answers = policy._pool.ask_each(  # noqa: SLF001 - the policy is being made
-            lambda link, timeout_s: actions_of(policy._ask(link, row, timeout_s), None, link.address).shape  # noqa: SLF001
+            lambda link, timeout_s: actions_of(policy._ask(link, row, timeout_s), None, link.address).shape,  # noqa: SLF001
+            is_answer=True,
         )
     except EpisodeError as error:
         raise SetupError(str(error)) from error
     chunk_len, action_dim = the_same(answers, "actions of shape")
     return dataclasses.replace(spec, chunk_len=chunk_len, action_dim=action_dim)
+
+
+def patience_of(section: RemoteSection) -> Patience:
+    """How long the section's servers are waited for."""
+    return Patience(section.timeout_s, max(section.timeout_s, section.first_timeout_s))
 
 
 def the_same(answers: Mapping[str, Answer], what: str) -> Answer:
@@ -128,11 +183,31 @@ def the_same(answers: Mapping[str, Answer], what: str) -> Answer:
     return expected
 
 
-def changed(address: str, expected: object, got: object) -> PolicyChanged:
-    """The error of a server that tells something else of itself than at the run's start."""
+def changed(address: str, expected: object, got: object, key: str = "") -> PolicyChanged:
+    """The error of a server that tells something else of itself than at the run's start.
+
+    Args:
+        address: Of the server.
+        expected: What it said at the start.
+        got: What it says now.
+        key: Where in its metadata that is, if it is known.
+    """
+    aside = (
+        f" ({key!r} differs; policy.ignore_metadata=[{key.rsplit('.', 1)[-1]}] if it is not the policy's)"
+        if key
+        else ""
+    )
     return PolicyChanged(
-        f"policy server at {address}: expected what the run began with, {expected}, got {got}; start the same server "
-        "again and go on with --resume, or start another run"
+        f"policy server at {address}: expected what the run began with, {expected}, got {got}{aside}; start the same "
+        "server again and go on with --resume, or start another run"
+    )
+
+
+def unnoticed(name: str) -> str:
+    """The remark of a server whose checkpoint could be exchanged unnoticed."""
+    return (
+        f"policy {name}: its server says nothing of its checkpoint: another one of the same shape in its place is not "
+        "noticed"
     )
 
 
@@ -148,8 +223,3 @@ def token_of(section: RemoteSection) -> str | None:
         return Path(section.token_file).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SetupError(f"policy.token_file {section.token_file}: expected a readable file, got {error}") from error
-
-
-def host_and_port(address: str) -> str:
-    """The address without a scheme, for sockets that have none."""
-    return address.split("://", 1)[-1]

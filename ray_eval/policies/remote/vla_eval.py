@@ -9,7 +9,6 @@ the episode itself can tell which of the two it is.
 from __future__ import annotations
 
 import dataclasses
-import json
 import secrets
 import threading
 import time
@@ -19,9 +18,12 @@ from typing import Any
 
 from ray_eval.errors import EpisodeError, PolicyChanged, PolicyUnavailable, SetupError
 from ray_eval.policies.contract import trial_observation
-from ray_eval.policies.remote.policy import RemotePolicy, actions_of, changed, the_same, token_of
-from ray_eval.policies.remote.pool import FIRST_PAUSE_S, BadAnswerError, LinkBrokenError
-from ray_eval.policies.remote.websocket import WebSocketLink, pack, unpack
+from ray_eval.policies.remote.answers import actions_in, actions_of
+from ray_eval.policies.remote.identity import plain, told
+from ray_eval.policies.remote.packing import pack, unpack
+from ray_eval.policies.remote.policy import RemotePolicy, changed, patience_of, the_same, token_of, unnoticed
+from ray_eval.policies.remote.pool import FIRST_PAUSE_S, BadAnswerError, LinkBrokenError, NoAnswerError
+from ray_eval.policies.remote.websocket import WebSocketLink
 from ray_eval.sections import VlaEvalPolicySection
 from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, ActionChunk, Observation, PolicySpec
 
@@ -52,22 +54,19 @@ class VlaEvalLink(WebSocketLink):
         """Sends a message and returns its number."""
         self._sequence += 1
         message = {"type": kind, "payload": payload, "seq": self._sequence, "timestamp": time.time()}
-        self.send(pack(message, is_key_bytes=False))
+        self.send(pack(message, "text_keys"))
         return self._sequence
 
     @property
     def told(self) -> str:
         """What the server says of itself, as JSON."""
-        told = {key: self.server.get(key) for key in ("model_server", "observation_params", "action_spec")}
-        return json.dumps(told, sort_keys=True, default=str)
+        said = {key: self.server.get(key) for key in ("model_server", "observation_params", "action_spec")}
+        return told(plain(said))
 
     def act(self, payload: dict[str, Any], timeout_s: float) -> Any:
         """The actions for an observation."""
         answer = self._answer("action", self.tell("observation", payload), timeout_s)
-        for key in ("actions", "action"):
-            if key in answer:
-                return answer[key]
-        raise BadAnswerError(f"policy server at {self.address}: expected `actions`, got {sorted(map(str, answer))}")
+        return actions_in(answer, None, self.address)
 
     def _answer(self, kind: str, number: int, timeout_s: float) -> dict[str, Any]:
         message = unpack(self.receive(timeout_s), self.address)
@@ -96,6 +95,8 @@ class VlaEvalPolicy(RemotePolicy):
         self._token = token_of(section)
         self._sessions: OrderedDict[bytes, VlaEvalLink] = OrderedDict()
         self._known: str | None = None
+        self._patience = patience_of(section)
+        self._has_answered = False
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
         try:
@@ -131,8 +132,8 @@ class VlaEvalPolicy(RemotePolicy):
             session = self._session(name, observation)
             try:
                 with session.lock:
-                    actions = session.act(self._payload(observation), self._section.timeout_s)
-                return dataclasses.replace(self._chunk(actions, session.address), policy_state=name)
+                    actions = self._acted(session, observation)
+                return dataclasses.replace(self._chunk(actions, observation, session.address), policy_state=name)
             except BaseException:
                 self._forget(name, session)
                 raise
@@ -142,6 +143,14 @@ class VlaEvalPolicy(RemotePolicy):
             return error
         except (EpisodeError, SetupError) as error:
             return EpisodeError(str(error))
+
+    def _acted(self, session: VlaEvalLink, observation: Observation) -> Any:
+        """The actions for an observation; those of a server that has made none yet are waited for longer."""
+        patience = self._patience
+        timeout_s = patience.answer_s if self._has_answered else patience.first_answer_s
+        actions = session.act(self._payload(observation), timeout_s)
+        self._has_answered = True
+        return actions
 
     def _session(self, name: bytes, observation: Observation) -> VlaEvalLink:
         """The episode's session, begun at its first step.
@@ -196,7 +205,9 @@ class VlaEvalPolicy(RemotePolicy):
             PolicyChanged: the server says something else of itself than at the start.
         """
         addresses = addresses or self._section.addresses
-        deadline = time.monotonic() + self._section.timeout_s
+        patience, began = self._patience, time.monotonic()
+        trying_s = patience.answer_s if self._has_answered else min(patience.dead_s, patience.answer_s)
+        greeting_s = patience.answer_s if self._has_answered else patience.first_answer_s
         failed: dict[str, str] = {}
         while True:
             with self._lock:
@@ -204,16 +215,17 @@ class VlaEvalPolicy(RemotePolicy):
                 address = min(left, key=lambda each: self._held[each])
                 self._held[address] += 1
             try:
-                return self._greeted(address, max(0.001, deadline - time.monotonic()))
+                return self._greeted(address, max(0.001, began + greeting_s - time.monotonic()))
             except BaseException as error:
                 self._let_go(address)
                 if not isinstance(error, LinkBrokenError):
                     raise
                 failed[address] = str(error)
-            if time.monotonic() >= deadline:
+                waited_s = greeting_s if isinstance(error, NoAnswerError) else trying_s
+            if time.monotonic() >= began + waited_s:
                 raise PolicyUnavailable(
-                    f"policy server at {address}: expected one within {self._section.timeout_s:g} s, got "
-                    f"{failed[address]}; start it, or mend policy.addresses"
+                    f"policy server at {address}: expected one within {waited_s:g} s, got {failed[address]}; start it, "
+                    "or mend policy.addresses"
                 )
             if len(failed) == len(addresses):
                 failed.clear()
@@ -278,7 +290,7 @@ class VlaEvalPolicy(RemotePolicy):
             )
             row = trial_observation(spec, 0)
             session.tell("episode_start", {"task": {"name": row.task, "suite": row.suite, "task_id": row.task_id}})
-            answer = actions_of(session.act(self._payload(row), self._section.timeout_s), None, session.address)
+            answer = actions_of(self._acted(session, row), None, session.address)
             session.tell("episode_end", {})
         except LinkBrokenError as error:
             raise PolicyUnavailable(f"policy server at {session.address}: {error}") from error
@@ -292,4 +304,4 @@ def _remarks(wanted: dict[str, Any]) -> tuple[str, ...]:
     others = {key: value for key, value in wanted.items() if key not in ("send_wrist_image", "send_state")}
     if others:
         said.append(f"policy vla_eval: the server asks for {others}; see that the protocol does so (protocol.*)")
-    return tuple(said)
+    return (*said, unnoticed("vla_eval"))

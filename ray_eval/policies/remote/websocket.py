@@ -1,23 +1,22 @@
-"""A websocket with deadlines, and NumPy arrays in msgpack as openpi and vla-eval write them."""
+"""A websocket with deadlines, in the policy actor."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import math
+import socket
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from ray_eval.policies.remote.endpoint import connect_tcp, import_from_extra, speaks_first
+from ray_eval.policies.remote.packing import MESSAGE_LIMIT_BYTES
+from ray_eval.policies.remote.pool import DEAD_S, LinkBrokenError, NoAnswerError, WrongServerError
 
-from ray_eval.errors import SetupError
-from ray_eval.policies.remote.pool import BadAnswerError, LinkBrokenError
-
-MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
-"""Largest message taken from a server."""
 CLOSE_TIMEOUT_S = 0.5
 """How long a server is given to say goodbye."""
-_NUMERIC_KINDS = "biuf"
+GREETING_S = 1.0
+"""How long somebody is listened to who may be no websocket server."""
+_NOT_UP_YET = (502, 503, 504)
+"""HTTP statuses of a proxy whose server is not up yet."""
 
 
 class WebSocketLink:
@@ -27,29 +26,69 @@ class WebSocketLink:
         """Connects.
 
         Raises:
-            LinkBrokenError: nobody answers there, or not as a websocket server.
+            LinkBrokenError: nobody listens there, or nobody shakes hands in time.
+            WrongServerError: it is no websocket server.
         """
         self.address = address
-        self._exceptions = import_from_extra("websockets.exceptions", "websockets")
-        client = import_from_extra("websockets.sync.client", "websockets")
-        uri = address if address.startswith(("ws://", "wss://")) else f"ws://{address}"
+        self._exceptions = import_from_extra("websockets.exceptions", "websockets", "openpi")
+        self._uri = address if address.startswith(("ws://", "wss://")) else f"ws://{address}"
         self._stack = contextlib.ExitStack()
+        soon_s = min(timeout_s, DEAD_S)
+        try:
+            self._socket = self._connected(soon_s, headers or {})
+        except NoAnswerError:
+            # Busy, or one that waits for us to go on in its own protocol.
+            if speaks_first(self._dialled(soon_s), GREETING_S):
+                raise self._wrong("it speaks first") from None
+            if soon_s == timeout_s:
+                raise
+            self._socket = self._connected(timeout_s - soon_s, headers or {})
+
+    def _connected(self, timeout_s: float, headers: Mapping[str, str]) -> Any:
+        client = import_from_extra("websockets.sync.client", "websockets", "openpi")
+        connected = self._dialled(timeout_s)
         try:
             connecting = client.connect(
-                uri,
+                self._uri,
+                sock=connected,
                 compression=None,
                 max_size=MESSAGE_LIMIT_BYTES,
                 open_timeout=timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
-                additional_headers=dict(headers or {}),
+                additional_headers=dict(headers),
                 # A server that compiles answers no pings; the deadline of each request is what ends a wait.
                 ping_interval=None,
                 proxy=None,
             )
             # The one way to connect that every version of websockets from 15 on takes without a warning.
-            self._socket = self._stack.enter_context(connecting)
+            return self._stack.enter_context(connecting)
         except (OSError, TimeoutError, self._exceptions.WebSocketException) as error:
-            raise LinkBrokenError(f"no websocket server ({type(error).__name__}: {error})") from error
+            connected.close()
+            raise self._refusal(error) from error
+
+    def _dialled(self, timeout_s: float) -> socket.socket:
+        return connect_tcp(self._uri, 443 if self._uri.startswith("wss:") else 80, timeout_s)
+
+    def _refusal(self, error: Exception) -> Exception:
+        """What it means that no hands were shaken."""
+        if isinstance(error, TimeoutError):
+            return NoAnswerError("a connection, but no handshake")
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, self._exceptions.InvalidStatus) and status is not None:
+            if status in _NOT_UP_YET:
+                return LinkBrokenError(f"HTTP status {status} instead of a handshake")
+            return self._wrong(f"HTTP status {status}")
+        if isinstance(error, self._exceptions.InvalidMessage) and isinstance(error.__cause__, EOFError):
+            return LinkBrokenError("a connection that was closed during the handshake: is it a websocket server?")
+        if isinstance(error, self._exceptions.InvalidHandshake):
+            return self._wrong(str(error.__cause__ or error)[:100])
+        return LinkBrokenError(f"no websocket ({type(error).__name__}: {error})")
+
+    def _wrong(self, got: str) -> WrongServerError:
+        return WrongServerError(
+            f"policy server at {self.address}: expected a websocket server, got another one ({got}); mend "
+            "policy.addresses, or name the policy type that it speaks"
+        )
 
     def exchange(self, message: bytes, timeout_s: float) -> bytes | str:
         """The server's next message after ours.
@@ -80,7 +119,7 @@ class WebSocketLink:
         try:
             message: bytes | str = self._socket.recv(timeout=timeout_s)
         except TimeoutError:
-            raise LinkBrokenError(f"no answer within {timeout_s:.1f} s") from None
+            raise NoAnswerError(f"no answer within {timeout_s:.1f} s") from None
         except (OSError, self._exceptions.WebSocketException) as error:
             raise LinkBrokenError(f"the connection broke: {error}") from error
         return message
@@ -89,71 +128,3 @@ class WebSocketLink:
         """Hangs up."""
         with contextlib.suppress(OSError, self._exceptions.WebSocketException):
             self._stack.close()
-
-
-def import_from_extra(module: str, package: str) -> Any:
-    """A module of a package that only some policies need.
-
-    Raises:
-        SetupError: the package is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise SetupError(f"policy: expected the package {package}, got none; pip install 'ray-eval[openpi]'") from error
-
-
-def pack(value: Any, *, is_key_bytes: bool) -> bytes:
-    """A value as msgpack, arrays as a mapping of their bytes, dtype and shape.
-
-    Args:
-        value: Mappings, lists, texts, numbers and arrays.
-        is_key_bytes: Whether that mapping's keys are bytes, as openpi writes them, or texts, as vla-eval does.
-    """
-    msgpack = import_from_extra("msgpack", "msgpack")
-
-    def default(each: Any) -> Any:
-        if isinstance(each, np.generic):
-            return each.item()
-        if not isinstance(each, np.ndarray) or each.dtype.kind not in _NUMERIC_KINDS:
-            raise TypeError(f"expected arrays of numbers, got {type(each).__name__}")
-        parts = {"__ndarray__": True, "data": each.tobytes(), "dtype": each.dtype.str, "shape": list(each.shape)}
-        return {key.encode(): part for key, part in parts.items()} if is_key_bytes else parts
-
-    packed: bytes = msgpack.packb(value, default=default)
-    return packed
-
-
-def unpack(message: bytes | str, address: str) -> Any:
-    """The value in a msgpack message of either convention; arrays are made only of numbers and of their exact size.
-
-    Raises:
-        BadAnswerError: the message is something else.
-    """
-    msgpack = import_from_extra("msgpack", "msgpack")
-    where = f"policy server at {address}"
-    if isinstance(message, str):
-        raise BadAnswerError(f"{where}: expected msgpack, got the text {message[:200]!r}")
-    try:
-        return msgpack.unpackb(message, object_hook=_array_or_mapping)
-    except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException) as error:
-        text = f"{type(error).__name__}: {error}"
-        raise BadAnswerError(f"{where}: expected msgpack, got {len(message)} bytes that are none ({text})") from error
-
-
-def _array_or_mapping(mapping: dict[Any, Any]) -> Any:
-    for mark, key_of in ((b"__ndarray__", str.encode), ("__ndarray__", str)):
-        if mark in mapping:
-            return _array(*(mapping[key_of(key)] for key in ("data", "dtype", "shape")))
-    if b"__npgeneric__" in mapping:
-        return mapping[b"data"]
-    return mapping
-
-
-def _array(data: bytes, dtype_text: str, shape: Any) -> Any:
-    dtype = np.dtype(dtype_text)
-    if dtype.kind not in _NUMERIC_KINDS:
-        raise ValueError(f"expected an array of numbers, got {dtype}")
-    if len(data) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"expected {math.prod(shape) * dtype.itemsize} bytes, got {len(data)}")
-    return np.frombuffer(data, dtype).reshape(shape)
