@@ -62,8 +62,8 @@ class Replicas:
     ) -> None:
         self._cluster = cluster
         self._infer_timeout_s = config.serving.infer_timeout_s
-        # What is there at once is only placed.
-        self._load_timeout_s = config.serving.load_timeout_s if hasattr(config.policy, "path") else None
+        self._load_timeout_s = _load_timeout_s(config)
+        self._remote = config.policy if isinstance(config.policy, RemoteSection) else None
         gpus = gpu_share(config.policy, len(names), ray.cluster_resources().get("GPU", 0.0))
         self._actors: dict[str, ActorHandle[Any]] = {
             name: cluster.start_policy(name, section, listen(name), config.serving.batching(), gpus) for name in names
@@ -76,6 +76,15 @@ class Replicas:
     def names(self) -> str:
         """The actors' names, for a person."""
         return ", ".join(self._actors)
+
+    @property
+    def loading(self) -> str:
+        """What is waited for until the spec is known, for a person."""
+        text = f"loading {self.names}"
+        if self._remote is None:
+            return text
+        longest_s = self._remote.first_timeout_s
+        return f"{text}: a first answer of {', '.join(self._remote.addresses)}, which may take up to {longest_s:g} s"
 
     def spec(self) -> PolicySpec:
         """What the policy needs and answers, asked once: an actor that is started again is to load the same.
@@ -125,6 +134,14 @@ class Replicas:
         """Ends the actors at once."""
         for actor in self._actors.values():
             self._cluster.end(actor)
+
+
+def _load_timeout_s(config: EvalConfig) -> float | None:
+    """How long a policy may take to be there; None for what is there at once and is only placed."""
+    if isinstance(config.policy, RemoteSection):
+        firsts_s = config.policy.first_timeout_s * len(config.policy.addresses)
+        return max(firsts_s, config.policy.timeout_s) + config.ray.placement_timeout_s
+    return config.serving.load_timeout_s if hasattr(config.policy, "path") else None
 
 
 def summed(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -299,7 +299,7 @@ class Session:
         if not self._workers:
             self._start_workers()
         looked = {name: worker.look.remote(self._episodes) for name, worker in self._workers.items()}
-        with self._phase(f"loading {self._policies.names}", is_told=is_new):
+        with self._phase(self._policies.loading, is_told=is_new):
             spec = self._policies.spec()
             about_policy = self._policies.describe()
         self.policy_spec = spec

@@ -1,6 +1,7 @@
 """GR00T's, X-VLA's and starVLA's servers as remote policies, over real sockets; and what is said of a wrong address."""
 
 import dataclasses
+import gc
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +29,12 @@ from ray_eval.types import IMAGE, STATE, WRIST_IMAGE
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 QUICK_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    yield
+    gc.collect()
 
 
 def policy_of(section, server, **settings):

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -118,6 +119,8 @@ class Pool(Generic[LinkType]):
         self._changed = threading.Condition()
         self._has_answered = False
         self._threads = ThreadPoolExecutor(connections * len(addresses), thread_name_prefix="remote")
+        # Of a policy that was refused after all nothing stays open.
+        self._hanging_up = weakref.finalize(self, _hang_up, self._servers)
 
     def ask_all(self, asks: Sequence[Callable[[LinkType, float], Answer]]) -> list[Answer | Exception]:
         """Each request's answer, or what came of it; as many at once as there may be connections."""
@@ -155,9 +158,7 @@ class Pool(Generic[LinkType]):
 
     def hang_up(self) -> None:
         """Closes the connections that are idle; the next requests open others."""
-        for server in self._servers:
-            while server.idle:
-                server.idle.pop().close()
+        _hang_up(self._servers)
 
     def _answer(
         self, ask: Callable[[LinkType, float], Answer], servers: Sequence[_Server], *, is_answer: bool
@@ -259,8 +260,7 @@ class Pool(Generic[LinkType]):
         server.closed_until = self._clock() + pause_s
         if is_gone:  # who comes back in its place has everything before it that comes before a first answer
             server.has_answered = False
-        while server.idle:  # they lead to the same process, which is gone
-            server.idle.pop().close()
+        _hang_up([server])  # they lead to the same process, which is gone
 
     @contextlib.contextmanager
     def _server_of(self, servers: Sequence[_Server], trial: _Trial) -> Iterator[_Server | None]:
@@ -288,3 +288,9 @@ class Pool(Generic[LinkType]):
                     continue
             self._sleep(max(0.0, min(end, *(each.closed_until for each in free)) - now))
         return None
+
+
+def _hang_up(servers: Sequence[_Server]) -> None:
+    for server in servers:
+        while server.idle:
+            server.idle.pop().close()
