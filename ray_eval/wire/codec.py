@@ -1,9 +1,9 @@
 """Observations and chunks as messages; the one place where shapes, dtypes and byte counts are checked, on both ends.
 
 A request has one tensor per observation key, with the batch as its leading dimension; images are UINT8, everything
-else FP32. Beside them: `task` and `policy_state` (BYTES [B, 1]), the names of the privileged state (BYTES [B, 1], a
-JSON list each) and, with B > 1, the noise seeds (INT64 [B]). Decoded arrays are read-only views of the message's
-bytes, or of a copy of what the request names in shared memory instead.
+else FP32, but for a privileged state that its env has in FP64. Beside them: `task` and `policy_state` (BYTES [B, 1]),
+the names of the privileged state (BYTES [B, 1], a JSON list each) and, with B > 1, the noise seeds (INT64 [B]). Decoded
+arrays are read-only views of the message's bytes, or of a copy of what the request names in shared memory instead.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ MAX_TEXT_BYTES = 64 * 1024
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
     "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
     "INT64": np.dtype("<i8"),
 }
 _BYTES = "BYTES"
@@ -102,8 +103,15 @@ class Region:
 
 
 def datatype_of(key: str) -> str:
-    """The wire's data type of an observation key."""
-    return "UINT8" if is_image(key) else "FP32"
+    """The wire's usual data type of an observation key."""
+    return datatypes_of(key)[0]
+
+
+def datatypes_of(key: str) -> tuple[str, ...]:
+    """The wire's data types of an observation key: the privileged state may come as exact as its env has it."""
+    if is_image(key):
+        return ("UINT8",)
+    return ("FP32", "FP64") if key == ENVIRONMENT_STATE else ("FP32",)
 
 
 def check_observation(observation: Observation, spec: PolicySpec) -> None:
@@ -115,9 +123,10 @@ def check_observation(observation: Observation, spec: PolicySpec) -> None:
     if set(observation.arrays) != set(spec.keys):
         raise CodecError(f"observation: expected the keys {sorted(spec.keys)}, got {sorted(observation.arrays)}")
     for key, array in observation.arrays.items():
-        dtype = _DTYPES[datatype_of(key)]
-        if array.dtype != dtype:
-            raise CodecError(f"observation {key!r}: expected {dtype.name}, got {array.dtype}")
+        dtypes = [_DTYPES[name] for name in datatypes_of(key)]
+        if array.dtype not in dtypes:
+            expected = " or ".join(dtype.name for dtype in dtypes)
+            raise CodecError(f"observation {key!r}: expected {expected}, got {array.dtype}")
         _check_row_shape(key, array.shape, spec)
 
 
@@ -210,12 +219,25 @@ def _draft(
     draft = _Draft(head, [], region)
     _put_parameters(draft.head, observations, spec)
     for key in spec.keys:
-        _put_array(draft, key, datatype_of(key), [observation.arrays[key] for observation in observations])
+        rows = [observation.arrays[key] for observation in observations]
+        _put_array(draft, key, _sent_as(key, rows), rows)
     _put_texts(draft, observations)
     _put_prefixes(draft, observations, spec)
     if len(observations) > 1:
         _put_array(draft, NOISE_SEED, "INT64", [np.int64(row.noise_seed) for row in observations])
     return draft
+
+
+def _sent_as(key: str, rows: Sequence[Array]) -> str:
+    """The one data type of all rows.
+
+    Raises:
+        CodecError: they differ.
+    """
+    found = {name for row in rows for name in datatypes_of(key) if row.dtype == _DTYPES[name]}
+    if len(found) > 1:
+        raise CodecError(f"tensor {key!r}: expected rows of one data type, got {sorted(found)}; send them one by one")
+    return found.pop()
 
 
 def _varint(value: int) -> bytes:
@@ -423,7 +445,8 @@ def _view(tensor: _Tensor, datatype: str) -> Array:
 
 def _rows(tensor: _Tensor, row_count: int, spec: PolicySpec) -> list[Array]:
     _check_row_shape(tensor.name, tensor.shape[1:], spec)
-    array = _view(tensor, datatype_of(tensor.name))
+    known = datatypes_of(tensor.name)
+    array = _view(tensor, tensor.datatype if tensor.datatype in known else known[0])
     return [array[i] for i in range(row_count)]
 
 

@@ -32,6 +32,20 @@ def observation(**changes):
     return dataclasses.replace(Observation(arrays=arrays, task="pick it up", suite="s", noise_seed=7), **changes)
 
 
+def test_a_privileged_state_in_double_precision_comes_out_as_it_went_in():
+    exact = np.array([0.1, 1 / 3, -np.pi])
+    row = Observation({ENVIRONMENT_STATE: exact}, "t")
+    (decoded,) = codec.decode_request(codec.encode_request([row], PRIVILEGED), PRIVILEGED)
+    assert decoded.arrays[ENVIRONMENT_STATE].dtype == np.float64
+    assert decoded.arrays[ENVIRONMENT_STATE].tobytes() == exact.tobytes()
+
+
+def test_rows_of_one_request_have_a_privileged_state_of_one_precision():
+    rows = [Observation({ENVIRONMENT_STATE: np.zeros(7, dtype)}, "t") for dtype in (np.float32, np.float64)]
+    with pytest.raises(CodecError, match="rows of one data type"):
+        codec.encode_request(rows, PRIVILEGED)
+
+
 def request(**changes):
     return codec.encode_request([observation(**changes)], SPEC, "run/s/0/0/1/0")
 
@@ -260,7 +274,8 @@ def many(message):
         (shape(STATE, [2, 4]), "batch dimension"),
         (shape(IMAGE, [1, 2**31, 2**31, 3]), "bytes for shape"),
         (shape(IMAGE, [1, 4, 3, 4]), "any, any, 3"),
-        (datatype(STATE, "FP64"), "one of UINT8, FP32"),
+        (datatype(STATE, "FP16"), "one of UINT8, FP32"),
+        (datatype(STATE, "FP64"), "expected FP32, got FP64"),
         (datatype(STATE, "INT64"), "expected FP32, got INT64"),
         (datatype("task", "FP32"), r"BYTES \[1, 1\]"),
         (content("task", b"\x01"), "4-byte length"),
