@@ -253,6 +253,25 @@ class OraclePolicy(ScriptedPolicy):
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertPolicy(ScriptedPolicy):
+    """The scripted experts that the simulator's own package brings along."""
+
+    chunk_len: int = 1
+    """Rows of an answer: they look at every step."""
+    images: bool = False
+    """Whether it asks for the camera images, unseen."""
+    simulator: str | None = None
+    """The simulator; null takes the run's."""
+    python: str | None = field(default=None, metadata=COMMAND)
+    """Interpreter that the experts run in, with the simulator's package; null takes `simulator.python`."""
+
+    def __post_init__(self) -> None:
+        # The two-argument form: a class with slots is made anew, and the short one would name the old one.
+        super(ExpertPolicy, self).__post_init__()
+        require(self.chunk_len == 1, "policy.chunk_len", "1, as an expert looks at every step", self.chunk_len)
+
+
+@dataclass(frozen=True, slots=True)
 class NoopPolicy(ScriptedPolicy):
     """The env's own no-op, at every step."""
 
@@ -596,6 +615,7 @@ class LeRobotServerPolicySection(RemoteSection):
 
 PolicySection = (
     OraclePolicy
+    | ExpertPolicy
     | NoopPolicy
     | RandomPolicy
     | FakePolicySection
@@ -615,6 +635,7 @@ PolicySection = (
 POLICY_TYPES: Mapping[str, type[PolicySection]] = MappingProxyType(
     {
         "oracle": OraclePolicy,
+        "expert": ExpertPolicy,
         "noop": NoopPolicy,
         "random": RandomPolicy,
         "replay": ReplayPolicy,

@@ -59,7 +59,7 @@ OWNERS = {
     "numba": ("envs/",),
     "llvmlite": ("envs/",),
     "gymnasium": ("envs/",),
-    "metaworld": ("envs/metaworld/",),
+    "metaworld": ("envs/metaworld/", "policies/experts/metaworld"),
     "gym_aloha": ("envs/aloha/",),
     "dm_control": ("envs/aloha/",),
     "gym_pusht": ("envs/pusht/",),

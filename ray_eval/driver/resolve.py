@@ -12,6 +12,7 @@ from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.rollout.latency import shortest_steps
 from ray_eval.sections import (
     EnvSettings,
+    ExpertPolicy,
     ImageRecipe,
     LatencySection,
     ObservationRecipe,
@@ -52,6 +53,12 @@ def told_section(config: EvalConfig, env: EnvSpec) -> PolicySection:
     section = config.policy
     if isinstance(section, (TorchPolicySection, RemoteSection)) and section.state_dim is None and env.state is not None:
         return dataclasses.replace(section, state_dim=len(env.state.names))
+    if isinstance(section, ExpertPolicy):
+        section = dataclasses.replace(
+            section,
+            simulator=section.simulator or env.simulator,
+            python=section.python or config.simulator.python,
+        )
     if isinstance(section, ScriptedPolicy):
         return dataclasses.replace(
             section,

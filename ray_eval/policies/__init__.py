@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ray_eval.interfaces import Policy
+from ray_eval.policies.experts import make_expert
 from ray_eval.policies.fake import FakePolicy
 from ray_eval.policies.lerobot import LeRobotPolicy
 from ray_eval.policies.oracle import Oracle
@@ -18,6 +19,7 @@ from ray_eval.policies.remote.xvla import XvlaPolicy
 from ray_eval.policies.scripted import Noop, Random, Replay
 from ray_eval.policies.torch_module import load_torch
 from ray_eval.sections import (
+    ExpertPolicy,
     FakePolicySection,
     GrootServerSection,
     KservePolicySection,
@@ -41,6 +43,7 @@ __all__ = ["make_policy"]
 _MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyType(
     {
         OraclePolicy: Oracle,
+        ExpertPolicy: make_expert,
         NoopPolicy: Noop,
         RandomPolicy: Random,
         ReplayPolicy: Replay,
