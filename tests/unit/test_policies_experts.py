@@ -28,5 +28,5 @@ def test_experts_without_their_package_say_where_to_run_them():
 
 
 def test_an_expert_looks_at_every_step():
-    with pytest.raises(ConfigError, match="policy.chunk_len: expected 1"):
+    with pytest.raises(ConfigError, match=r"policy\.chunk_len: expected 1"):
         load_config(None, ["policy=expert", "suite=metaworld_mt10", "policy.chunk_len=5"])
