@@ -1,7 +1,6 @@
 """GR00T's, X-VLA's and starVLA's servers as remote policies, over real sockets; and what is said of a wrong address."""
 
 import dataclasses
-import gc
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,14 +30,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 QUICK_S = 10.0
 
 
+MADE = []
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_open():
     yield
-    gc.collect()
+    while MADE:
+        MADE.pop()._pool.close()
 
 
 def policy_of(section, server, **settings):
-    return make_policy(section(addresses=(server.address,), **{"timeout_s": QUICK_S, **settings}))
+    MADE.append(make_policy(section(addresses=(server.address,), **{"timeout_s": QUICK_S, **settings})))
+    return MADE[-1]
 
 
 def groot_expected(row, steps):

@@ -90,6 +90,7 @@ class OpenpiServer:
         self.loop, self.port = loop, port
         self.seen, self.connections, self.gate = [], 0, threading.Event()
         self.model = "pi05"
+        self.metadata, self.answers = None, None
         self.gate.set()
 
     def __enter__(self):
@@ -110,7 +111,8 @@ class OpenpiServer:
 
     async def _handle(self, socket):
         self.connections += 1
-        await socket.send(openpi_codec.packb({"model": self.model, "action_horizon": 10}))
+        metadata = {"model": self.model, "action_horizon": 10} if self.metadata is None else self.metadata
+        await socket.send(openpi_codec.packb(metadata))
         async for message in socket:
             seen = openpi_codec.unpackb(message)
             self.seen.append(seen)
@@ -121,6 +123,8 @@ class OpenpiServer:
                 await socket.close(1011, "Internal server error")
 
     def answer(self, seen):
+        if self.answers is not None:
+            return self.answers
         wrong = {
             "raise": "Traceback (most recent call last):\n  ...\nKeyError: 'observation/image'\n",
             "garbage": b"\xc1\x00 what?",
@@ -248,6 +252,47 @@ def test_an_openpi_server_that_comes_back_as_another_ends_the_run(openpi):
     openpi.__enter__()
     with pytest.raises(PolicyChanged, match=r"expected what the run began with, .*pi05.*, got .*pi0"):
         policy.infer_batch([observation()])
+
+
+def test_a_time_stamp_in_the_metadata_is_no_other_policy_and_what_the_user_names_is_none_either(openpi):
+    openpi.metadata = {b"model": "pi05", "started_at": 1.0, "gpu": "a"}
+    policy, strict = openpi_policy(openpi, ignore_metadata=("gpu",)), openpi_policy(openpi)
+    openpi.__exit__()
+    openpi.metadata = {b"model": "pi05", "started_at": 2.0, "gpu": "b"}
+    openpi.__enter__()
+    assert len(policy.infer_batch([observation()])) == 1
+    with pytest.raises(
+        PolicyChanged, match=r"'gpu' differs; policy\.ignore_metadata=\[gpu\] if it is not the policy's"
+    ):
+        strict.infer_batch([observation()])
+
+
+@pytest.mark.parametrize(
+    ("answer", "rename"),
+    [
+        ({"actions": np.ones((1, 10, 7))}, {}),
+        ({"action": np.ones((10, 7))}, {}),
+        ({"data": {"actions": np.ones((1, 10, 7), np.float32)}, "status": "ok"}, {}),
+        ({"chunk": np.ones((10, 7)), "actions": np.zeros((10, 7))}, {"action": "chunk"}),
+        ({"a": {"x": np.ones((10, 7))}, "b": {"x": np.zeros((10, 7))}}, {"action": "a.x"}),
+    ],
+)
+def test_servers_like_openpis_answer_under_other_keys_in_envelopes_and_with_a_batch_axis(openpi, answer, rename):
+    openpi.answers = openpi_codec.packb(answer)
+    policy = openpi_policy(openpi, rename=Names(rename))
+    assert np.array_equal(policy.infer_batch([observation()])[0].actions, np.ones((10, 7)))
+
+
+@pytest.mark.parametrize("shape", [(100_000, 7), (2, 10, 7), (10, 1, 7)])
+def test_what_is_no_chunk_is_refused_at_the_start(openpi, shape):
+    openpi.answers = openpi_codec.packb({"actions": np.zeros(shape, np.float32)})
+    with pytest.raises(SetupError, match=rf"got \({shape[0]}, "):
+        openpi_policy(openpi)
+
+
+def test_a_server_that_says_nothing_of_its_checkpoint_is_remarked_on(openpi):
+    openpi.metadata = {}
+    assert "says nothing of its checkpoint" in openpi_policy(openpi).spec.remarks[-1]
 
 
 def test_a_slow_server_is_given_up_in_time_and_its_late_answer_is_nobody_elses(openpi):

@@ -106,23 +106,24 @@ class GrootPolicy(RemotePolicy):
         token = token_of(section)
         greeting = Greeting(section, lambda address, timeout_s: GrootLink(address, timeout_s, token))
         self._pool = Pool(section.addresses, greeting.opened, section.connections, patience_of(section))
-        greeting.ask(self._pool)
-        self._read_modalities(greeting.first)
-        self._layout: Layout | None = section.layout
-        cameras = tuple(self._cameras.values())
-        spec = PolicySpec(
-            "groot_server",
-            (*cameras, STATE) if self._state else cameras,
-            chunk_len=1,
-            n_obs_steps=self._spec_steps,
-            image_size_px=section.image_size_px,
-            state_dim=section.state_dim,
-            batch_invariant=True,
-            is_reproducible=False,
-            runtime={"server": "groot", "server_metadata": greeting.known},
-            remarks=("policy groot_server: the server draws its own noise", unnoticed("groot_server")),
-        )
-        self._spec = spec_by_asking(self, spec, section)
+        with self._pool.closed_on_failure():
+            greeting.ask(self._pool)
+            self._read_modalities(greeting.first)
+            self._layout: Layout | None = section.layout
+            cameras = tuple(self._cameras.values())
+            spec = PolicySpec(
+                "groot_server",
+                (*cameras, STATE) if self._state else cameras,
+                chunk_len=1,
+                n_obs_steps=self._spec_steps,
+                image_size_px=section.image_size_px,
+                state_dim=section.state_dim,
+                batch_invariant=True,
+                is_reproducible=False,
+                runtime={"server": "groot", "server_metadata": greeting.known},
+                remarks=("policy groot_server: the server draws its own noise", unnoticed("groot_server")),
+            )
+            self._spec = spec_by_asking(self, spec, section)
 
     def _read_modalities(self, told: Any) -> None:
         """What is sent and read by which name.

@@ -111,15 +111,16 @@ class KservePolicy(RemotePolicy):
         self._section: KservePolicySection = section
         self._known: str | None = None
         self._pool = Pool(section.addresses, self._opened, section.connections, patience_of(section))
-        metadata = self._metadata(section)
-        self._theirs = codec.decode_metadata(metadata) if codec.SPEC_PROPERTY in metadata.properties else None
-        if self._theirs is not None:
-            # Its name is the model's, by which requests are addressed; our batches do not reach it as batches.
-            self._spec = dataclasses.replace(self._theirs, batch_invariant=True)
-            return
-        self._known = _told(metadata)
-        self._model = _ForeignModel(section, metadata)
-        self._spec = spec_by_asking(self, self._model.spec(), section)
+        with self._pool.closed_on_failure():
+            metadata = self._metadata(section)
+            self._theirs = codec.decode_metadata(metadata) if codec.SPEC_PROPERTY in metadata.properties else None
+            if self._theirs is not None:
+                # Its name is the model's, by which requests are addressed; our batches do not reach it as batches.
+                self._spec = dataclasses.replace(self._theirs, batch_invariant=True)
+                return
+            self._known = _told(metadata)
+            self._model = _ForeignModel(section, metadata)
+            self._spec = spec_by_asking(self, self._model.spec(), section)
 
     def _opened(self, address: str, timeout_s: float) -> KserveLink:
         """A connection to a server that says of its model what was said at the start.

@@ -131,7 +131,8 @@ class LeRobotServerPolicy(RemotePolicy):
             1,
             patience_of(section),
         )
-        self._spec = spec_by_asking(self, spec, section)
+        with self._pool.closed_on_failure():
+            self._spec = spec_by_asking(self, spec, section)
 
     def _instructions(self, section: LeRobotServerPolicySection, spec: PolicySpec) -> dict[str, Any]:
         row = trial_observation(spec, 0)

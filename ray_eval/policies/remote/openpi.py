@@ -73,20 +73,21 @@ class OpenpiPolicy(RemotePolicy):
         self._keys = section.keys
         greeting = Greeting(section, lambda address, timeout_s: OpenpiLink(address, timeout_s, token))
         self._pool = Pool(section.addresses, greeting.opened, section.connections, patience_of(section))
-        greeting.ask(self._pool)
-        remark = "policy openpi: the server draws its own noise: the same run again may give other episodes"
-        spec = PolicySpec(
-            "openpi",
-            section.keys,
-            chunk_len=1,
-            image_size_px=section.image_size_px,
-            state_dim=section.state_dim,
-            batch_invariant=True,
-            is_reproducible=False,
-            runtime={"server": "openpi", "server_metadata": greeting.known},
-            remarks=(remark, unnoticed("openpi")) if greeting.says_nothing else (remark,),
-        )
-        self._spec = spec_by_asking(self, spec, section)
+        with self._pool.closed_on_failure():
+            greeting.ask(self._pool)
+            remark = "policy openpi: the server draws its own noise: the same run again may give other episodes"
+            spec = PolicySpec(
+                "openpi",
+                section.keys,
+                chunk_len=1,
+                image_size_px=section.image_size_px,
+                state_dim=section.state_dim,
+                batch_invariant=True,
+                is_reproducible=False,
+                runtime={"server": "openpi", "server_metadata": greeting.known},
+                remarks=(remark, unnoticed("openpi")) if greeting.says_nothing else (remark,),
+            )
+            self._spec = spec_by_asking(self, spec, section)
 
     def _ask(self, link: OpenpiLink, observation: Observation, timeout_s: float) -> Any:
         request: dict[str, Any] = {self._names[key]: observation.arrays[key] for key in self._keys}

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -119,8 +118,6 @@ class Pool(Generic[LinkType]):
         self._changed = threading.Condition()
         self._has_answered = False
         self._threads = ThreadPoolExecutor(connections * len(addresses), thread_name_prefix="remote")
-        # Of a policy that was refused after all nothing stays open.
-        self._hanging_up = weakref.finalize(self, _hang_up, self._servers)
 
     def ask_all(self, asks: Sequence[Callable[[LinkType, float], Answer]]) -> list[Answer | Exception]:
         """Each request's answer, or what came of it; as many at once as there may be connections."""
@@ -155,6 +152,15 @@ class Pool(Generic[LinkType]):
         """Hangs up everywhere."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.hang_up()
+
+    @contextlib.contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """Within, what is raised closes the pool first: of a policy that is refused nothing stays open."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def hang_up(self) -> None:
         """Closes the connections that are idle; the next requests open others."""

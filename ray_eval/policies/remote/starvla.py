@@ -49,19 +49,20 @@ class StarVlaPolicy(RemotePolicy):
         self._action = section.rename.get(ACTION)
         greeting = Greeting(section, lambda address, timeout_s: OpenpiLink(address, timeout_s, token))
         self._pool = Pool(section.addresses, greeting.opened, section.connections, patience_of(section))
-        greeting.ask(self._pool)
-        spec = PolicySpec(
-            "starvla_server",
-            section.keys,
-            chunk_len=1,
-            image_size_px=section.image_size_px,
-            state_dim=section.state_dim,
-            batch_invariant=True,
-            is_reproducible=False,
-            runtime={"server": "starvla", "server_metadata": greeting.known},
-            remarks=_remarks(greeting),
-        )
-        self._spec = spec_by_asking(self, spec, section)
+        with self._pool.closed_on_failure():
+            greeting.ask(self._pool)
+            spec = PolicySpec(
+                "starvla_server",
+                section.keys,
+                chunk_len=1,
+                image_size_px=section.image_size_px,
+                state_dim=section.state_dim,
+                batch_invariant=True,
+                is_reproducible=False,
+                runtime={"server": "starvla", "server_metadata": greeting.known},
+                remarks=_remarks(greeting),
+            )
+            self._spec = spec_by_asking(self, spec, section)
 
     def _ask(self, link: OpenpiLink, observation: Observation, timeout_s: float) -> Any:
         request = {

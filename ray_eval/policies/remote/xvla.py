@@ -159,7 +159,8 @@ class XvlaPolicy(RemotePolicy):
             runtime={"server": "xvla"},
             remarks=("policy xvla_server: the server draws its own noise", unnoticed("xvla_server")),
         )
-        self._spec = spec_by_asking(self, spec, section)
+        with self._pool.closed_on_failure():
+            self._spec = spec_by_asking(self, spec, section)
 
     def _ask(self, link: XvlaLink, observation: Observation, timeout_s: float) -> Any:
         payload = {
