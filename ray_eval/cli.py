@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_eval import __version__
-from ray_eval.cli_decide import add_compare, add_power, judge, list_published
+from ray_eval.cli_decide import add_compare, add_duel, add_power, judge, list_published, show_until
 from ray_eval.config import (
     AUTO_ADDRESS,
     EvalConfig,
@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(commands)
     add_compare(commands)
     add_power(commands)
+    add_duel(commands)
     _add_episode(commands)
     _add_serve(commands)
     _add_list(commands)
@@ -176,6 +177,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--out", metavar="DIR", type=_path, help="folder of the results; must not exist (default: under runs/)"
     )
     run.add_argument("--resume", metavar="DIR", type=_path, help="go on with the run in DIR")
+    run.add_argument(
+        "--until", metavar="RULE", help="stop as soon as it is known well enough: halfwidth<=0.02, valid at every look"
+    )
     run.add_argument(
         "--require",
         action="append",
@@ -280,6 +284,11 @@ def _run(parsed: argparse.Namespace) -> int:
     with sigterm_interrupts():
         with ProgressView(console).phase("loading"):
             from ray_eval.driver.run import run
+            from ray_eval.driver.until import chosen_rule, run_until
+        rule = chosen_rule(parsed.until, parsed.resume, has_demands=bool(requirements))
+        if rule is not None:
+            found = run_until(config, rule, resume=parsed.resume, console=console)
+            return max(_show_result(console, config, found.evaluation), show_until(found, rule))
         evaluation = run(config, resume=parsed.resume, console=console)
     code = _show_result(console, config, evaluation)
     return judge(requirements, evaluation.results) if requirements and code == EXIT_COMPLETE else code

@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ray_eval.config import check_writable
+from ray_eval.config import check_writable, is_file, load_config, user_path
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.published import PREFIX, published_row, published_rows
 from ray_eval.report.comparison import Verdict
 from ray_eval.report.comparison_output import Report, comparison_table, flip_lines, written
 from ray_eval.report.requirements import Requirement, answer_lines, answers
 from ray_eval.report.terminal import output_console
-from ray_eval.report.wording import difference_lines, power_lines
+from ray_eval.report.wording import difference_lines, duel_sentence, power_lines, refusal_lines, until_sentence
 from ray_eval.stats.power import ALPHA, Pilot, independent_discordance
 from ray_eval.types import EpisodeResult
 
 if typing.TYPE_CHECKING:
     from ray_eval.driver.compare import Asked, Refusal
+    from ray_eval.driver.duel import DuelPlan
+    from ray_eval.driver.until import UntilResult
 
 EXIT_AS_GOOD, EXIT_WORSE, EXIT_MISTAKE, EXIT_CANNOT_TELL, EXIT_NOT_COMPARABLE = 0, 1, 2, 3, 4
 """Exit codes of a comparison: B is as good or better; worse; the user can mend it; cannot tell; no question."""
@@ -35,12 +37,28 @@ With three or more, each is compared with the first; the worst answer counts. Ex
   ray-eval compare runs/mujoco-3.2 runs/mujoco-3.17 --unpaired
   ray-eval compare runs/pi05 published:pi05_libero      # ray-eval list published
 """
+EXIT_INTERRUPTED = 130
+"""Exit code of what a signal ended."""
+_DUEL_EPILOG = """\
+Both run the same episodes, in an order that is written down first; after every pair it is asked whether that decides.
+exit codes: 0 B is better; 1 A is; 2 your mistake; 3 cannot tell; 4 no question; 130 interrupted. Examples:
+  ray-eval duel pi0.yaml pi05.yaml
+  ray-eval duel latency episodes_per_task=50 --a execution.aggregate=average --b execution.aggregate=latest_only
+"""
 _POWER_EPILOG = """\
 Points are percentage points. Examples:
   ray-eval power runs/pilot --difference 5              # as if the two outcomes of an episode were independent
   ray-eval power runs/sync runs/latency-4               # from the pairs of two pilot runs
   ray-eval power --rate 90 --discordant 10 --difference 4 --episodes 500
 """
+
+
+def _path(text: str) -> Path:
+    """An option's path, `~` expanded and absolute."""
+    try:
+        return user_path(text, "path")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("path: ")) from error
 
 
 def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,7 +80,7 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     compare.add_argument("--alpha", type=float, default=ALPHA, help="level of the tests (default: %(default)s)")
     for kind in ("json", "csv", "html"):
-        compare.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the result as {kind.upper()} too")
+        compare.add_argument(f"--{kind}", type=_path, metavar="FILE", help=f"write the result as {kind.upper()} too")
     compare.set_defaults(command=run_compare, parser=compare)
 
 
@@ -159,6 +177,89 @@ def judge(requirements: Sequence[Requirement], results: Sequence[EpisodeResult])
     if "missed" in verdicts:
         return EXIT_WORSE
     return EXIT_CANNOT_TELL if "cannot_tell" in verdicts else EXIT_AS_GOOD
+
+
+def show_until(found: UntilResult, rule: str) -> int:
+    """Says where a run stopped; 1 where an episode that broke stands in its way."""
+    rate = found.evaluation.rate
+    n = len(found.evaluation.plan) if found.is_met else rate.n
+    print(until_sentence(rule, rate.successes, rate.n, found.planned, is_met=found.is_met and n == rate.n))
+    return EXIT_AS_GOOD if found.broken is None else EXIT_WORSE
+
+
+# --- duel ---
+
+
+def add_duel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The parser of `duel`."""
+    duel = commands.add_parser(
+        "duel",
+        help="A or B? runs both in pairs, and stops as soon as it is decided",
+        epilog=_DUEL_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    duel.add_argument(
+        "words", nargs="*", metavar="A [B] key=value", help="one configuration or two, and overrides of both"
+    )
+    for side in ("a", "b"):
+        text = f"an override of {side.upper()} alone; may be repeated"
+        duel.add_argument(f"--{side}", action="append", default=[], metavar="KEY=VALUE", help=text)
+    duel.add_argument("--alpha", type=float, default=ALPHA, help="chance of a wrong winner (default: %(default)s)")
+    duel.add_argument("--out", type=_path, metavar="DIR", help="folder of the results (default: under runs/)")
+    duel.add_argument("--resume", type=_path, metavar="DIR", help="go on with the duel in DIR")
+    duel.add_argument("--dry-run", action="store_true", help="print the order; run nothing")
+    duel.set_defaults(command=run_duel_command, parser=duel)
+
+
+def run_duel_command(parsed: argparse.Namespace) -> int:
+    """Runs a duel, prints what it showed, and returns the exit code that says it."""
+    require_eval_extra()
+    from ray_eval.driver.duel import create_duel, read_duel, run_duel
+    from ray_eval.driver.fresh import sweep_folder
+
+    if parsed.resume is not None:
+        plan, out = read_duel(parsed.resume, parsed.words), parsed.resume
+    else:
+        found = _new_duel(parsed)
+        if isinstance(found, int):
+            return found
+        plan, out = found, parsed.out or sweep_folder(found.configs[0], "duel")
+    if parsed.dry_run:
+        print("\n".join(plan.ids))
+        return EXIT_AS_GOOD
+    if parsed.resume is None:
+        create_duel(plan, out)
+    console = output_console()
+    result = run_duel(plan, out, console)
+    said = duel_sentence(result.outcome, *plan.names, len(plan.order), plan.alpha)
+    for line in (f"results: {out}", said):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if result.outcome.is_over:
+        return {"second": EXIT_AS_GOOD, "first": EXIT_WORSE, None: EXIT_CANNOT_TELL}[result.outcome.winner]
+    reason = "interrupted" if result.broken is None else f"{result.broken} ended in an error"
+    console.print(f"{reason}; go on with: ray-eval duel --resume {out}", highlight=False, soft_wrap=True)
+    return EXIT_INTERRUPTED if result.is_interrupted else EXIT_MISTAKE
+
+
+def _new_duel(parsed: argparse.Namespace) -> DuelPlan | int:
+    """The duel of the words, or the exit code of one that is no question."""
+    from ray_eval.driver.duel import no_question, plan_duel
+
+    if not 0 < parsed.alpha <= 0.5:
+        raise ConfigError(f"--alpha: expected above 0, to 0.5, got {parsed.alpha:g}")
+    sources = [word for word in parsed.words[:2] if "=" not in word or is_file(Path(word))]
+    if not parsed.words:
+        raise ConfigError("duel: expected a configuration or two, got none; write ray-eval duel A.yaml B.yaml")
+    words = parsed.words[len(sources) :]
+    first, second = (sources[0], sources[-1]) if sources else (None, None)
+    one, other = load_config(first, [*words, *parsed.a]), load_config(second, [*words, *parsed.b])
+    stems = [Path(source).stem for source in sources]
+    names = (stems[0], stems[1]) if len(set(stems)) == 2 else ("A", "B")
+    refused = no_question((one, other))
+    if refused:
+        print("\n".join(refusal_lines(names[0], names[1], refused, is_paired=True)[:-1]), file=sys.stderr)
+        return EXIT_NOT_COMPARABLE
+    return plan_duel((one, other), (names[0], names[1]), parsed.alpha)
 
 
 # --- power ---

@@ -177,13 +177,22 @@ class RunFolder:
         """The results that count, by episode id."""
         return {key: result_of(record) for key, record in self._records.items()}
 
+    def outcome_of(self, episode_id: str) -> Outcome | None:
+        """Outcome of an episode's record that counts; None where it has none."""
+        record = self._records.get(episode_id)
+        return None if record is None else Outcome(record["outcome"])
+
     def write_summary(
-        self, header: Mapping[str, Any], plan: Sequence[EpisodeSpec], interval: IntervalMethod = DEFAULT_METHOD
+        self,
+        header: Mapping[str, Any],
+        plan: Sequence[EpisodeSpec],
+        interval: IntervalMethod = DEFAULT_METHOD,
+        stopped_by: str | None = None,
     ) -> None:
         """Writes `summary.json` and `episodes.csv` from what the ledger holds, where anything can be written."""
         if self.is_read_only:
             return
-        text = summary_text(header, plan, self.results(), self._sessions, interval)
+        text = summary_text(header, plan, self.results(), self._sessions, interval, stopped_by=stopped_by)
         write_atomically(self.path / "summary.json", text)
         write_atomically(self.path / "episodes.csv", csv_text(plan, self._records))
 

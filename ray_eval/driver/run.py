@@ -7,7 +7,7 @@ import dataclasses
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ray_eval.driver.folder import RunFolder, make_header, utc_now
 from ray_eval.driver.fresh import run_folder
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
+from ray_eval.driver.ordered import OrderedScheduler
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.provenance import (
     aggregation_identity,
@@ -210,10 +211,10 @@ class Part:
         """Results that need not be had again, by episode id."""
         return {key: result for key, result in self.folder.results().items() if key in self.folder.finished}
 
-    def write_summary(self) -> None:
-        """Writes `summary.json` and `episodes.csv`."""
+    def write_summary(self, stopped_by: str | None = None) -> None:
+        """Writes `summary.json` and `episodes.csv`, and the rule by which the run stopped of itself if there is one."""
         if self._header is not None:
-            self.folder.write_summary(self._header, self.plan, self.config.interval)
+            self.folder.write_summary(self._header, self.plan, self.config.interval, stopped_by)
 
     def evaluation(self, *, is_interrupted: bool) -> Evaluation:
         """The results that count."""
@@ -267,15 +268,28 @@ class Session:
         """
         self._check_canaries(self._cluster.canaries(self._workers, has_pixels=True))
 
-    def execute(self, parts: Sequence[Part]) -> bool:
+    def execute(
+        self,
+        parts: Sequence[Part],
+        *,
+        order: Sequence[str] | None = None,
+        is_enough: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Runs parts that have one policy to their summaries; whether it was interrupted.
 
         A worker runs a task's episodes of all parts before it builds the next task's simulator.
+
+        Args:
+            parts: the parts.
+            order: episode ids in the order in which they are to be run, as far as simulators allow; None: in any.
+            is_enough: asked after every result; what still runs when it says so is let go, and the session is to end.
         """
         self._parts = parts
         self._episodes = tuple(dict.fromkeys(spec for part in parts for spec in part.plan))
         self._contents = OwnContents.of(self._episodes, simulator_section(self._config), simulator_of(self._config))
-        self._scheduler = Scheduler(max_attempts=self._config.limits.max_attempts)
+        most = self._config.limits.max_attempts
+        self._scheduler = Scheduler(max_attempts=most) if order is None else OrderedScheduler(order, most)
+        self._is_enough = is_enough
         self._view = RunView([spec for part in parts for spec in part.plan])
         self._set_up()
         try:
@@ -286,7 +300,7 @@ class Session:
             self._progress.stop()
             for part in parts:
                 part.write_summary()
-        return not self._scheduler.is_done
+        return not (self._scheduler.is_done or is_enough())
 
     # --- set-up ---
 
@@ -522,7 +536,7 @@ class Session:
 
     def _run_episodes(self, stop: StopSignal) -> None:
         self._progress.start(self._view)
-        while not self._scheduler.is_done and not stop.is_over(holding=bool(self._held)):
+        while not self._scheduler.is_done and not stop.is_over(holding=bool(self._held)) and not self._is_enough():
             if not stop.is_set:
                 self._lease_all()
             for answer in self._next_answers():

@@ -136,6 +136,8 @@ def summary_text(
     results: Mapping[str, EpisodeResult],
     sessions: Sequence[Mapping[str, Any]] = (),
     interval: IntervalMethod = DEFAULT_METHOD,
+    *,
+    stopped_by: str | None = None,
 ) -> str:
     """`summary.json`: byte-identical for any two runs of the same identity in which the same episodes ended.
 
@@ -145,6 +147,8 @@ def summary_text(
         results: the result that counts, by episode id.
         sessions: provenance of each session that ran some of them, of which versions are used where they differ.
         interval: how intervals are made.
+        stopped_by: rule by which the run stopped of itself, after which its intervals are no longer those of a fixed
+            number of episodes.
     """
     ordered = [results[spec.episode_id] for spec in plan if spec.episode_id in results]
     overall = rate_of(ordered)
@@ -161,6 +165,7 @@ def summary_text(
         "version_changes": version_changes(sessions),
         "is_starved": header.get("is_starved", False),
         "interval": interval,
+        **({} if stopped_by is None else {"stopped_by": stopped_by}),
         "overall": group_values(ordered, interval),
         "suites": {suite: group_values(group, interval) for suite, group in by_suite(ordered).items()},
         "tasks": {

@@ -1,0 +1,147 @@
+"""A run that stops as soon as its rate is known well enough, at a place that its outcomes alone decide."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ray_eval.config import EvalConfig
+from ray_eval.driver.folder import RunFolder
+from ray_eval.driver.fresh import run_folder
+from ray_eval.driver.interrupt import sigterm_interrupts
+from ray_eval.driver.ordered import CompletePrefix, shuffled
+from ray_eval.driver.plan import plan_of
+from ray_eval.driver.run import Evaluation, Part, open_session
+from ray_eval.errors import ConfigError, LedgerError
+from ray_eval.report.ledger import write_atomically
+from ray_eval.report.progress import ProgressView
+from ray_eval.stats.sequential import rate_sequence
+
+UNTIL_NAME = "until.json"
+"""File that says, before the first episode, in which order a run goes and when it stops."""
+_FORM = re.compile(r"half-?width\s*<=\s*([0-9.]+)\s*(%?)")
+
+
+@dataclass(frozen=True, slots=True)
+class UntilResult:
+    """Where a run stopped."""
+
+    evaluation: Evaluation
+    """The run up to there."""
+    planned: int
+    """Episodes of the whole order."""
+    is_met: bool
+    """Whether the rule was reached."""
+    broken: str | None
+    """The episode that broke and stands in the way; None where none does."""
+
+
+def read_rule(text: str) -> float:
+    """The half-width of `halfwidth<=0.02`, as a share.
+
+    Raises:
+        ConfigError: it is another rule.
+    """
+    found = _FORM.fullmatch(text.strip())
+    try:
+        value = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value < 0.5:
+        raise ConfigError(f"--until {text}: expected halfwidth<=X with X from 0.001 to below 0.5, got another rule")
+    return value
+
+
+def recorded_rule(folder: Path) -> str | None:
+    """The rule of a run that stops of itself; None for one that does not.
+
+    Raises:
+        ConfigError: it is one side of a duel.
+    """
+    path = folder / UNTIL_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kind, rule = values["kind"], str(values["rule"])
+    except (OSError, ValueError, KeyError) as error:
+        raise LedgerError(f"{path}: expected a rule to stop by, got {error}; take the file from a copy") from error
+    if kind == "duel":
+        raise ConfigError(f"{folder}: expected a run, got one side of a duel; ray-eval duel --resume {folder.parent}")
+    return rule
+
+
+def chosen_rule(said: str | None, resume: Path | None, *, has_demands: bool) -> str | None:
+    """The rule that a run is to stop by: as the user says, or as the run that is resumed has it.
+
+    Raises:
+        ConfigError: they differ, the run that is resumed has none, or there are demands beside it.
+    """
+    recorded = None if resume is None else recorded_rule(resume)
+    if said is not None:
+        read_rule(said)
+        if resume is not None and recorded != said:
+            raise ConfigError(
+                f"--until {said}: expected the rule that {resume} began with ({recorded}), got another; leave it out, "
+                "or start a new run, as order and rule are written down before the first episode"
+            )
+    rule = said or recorded
+    if rule is not None and has_demands:
+        raise ConfigError(
+            "--require: expected a run of a fixed size, got one that stops by --until; leave one of them out"
+        )
+    return rule
+
+
+def until_text(kind: str, rule: str, order: Sequence[str], counted: int | None) -> str:
+    """`until.json`: the rule, the order, and how much of it counts, once that is known."""
+    values = {"schema_version": 1, "kind": kind, "rule": rule, "order": list(order), "counted": counted}
+    return json.dumps(values, indent=1) + "\n"
+
+
+def run_until(config: EvalConfig, rule: str, *, resume: Path | None, console: Console | None) -> UntilResult:
+    """Runs a configuration in shuffled order until the confidence sequence of its rate is narrow enough.
+
+    Raises:
+        ConfigError: the configuration cannot be run as written.
+        SetupError: the machine cannot run it.
+        LedgerError: the folder cannot be read or written.
+    """
+    half_width, plan = read_rule(rule), shuffled(plan_of(config), config.seed)
+    order = [spec.episode_id for spec in plan]
+    progress = ProgressView(console or Console(quiet=True))
+    out = resume or (Path(config.out) if config.out else run_folder(config))
+    with sigterm_interrupts(), contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
+        if resume is None:
+            write_atomically(out / UNTIL_NAME, until_text("until", rule, order, None))
+        prefix = CompletePrefix(order, [folder], lambda outcomes: _is_narrow(outcomes, half_width))
+        part = Part(config, plan, folder)
+        is_interrupted = False
+        if not part.is_finished and not (prefix.is_enough() and prefix.broken is None):
+            with open_session(config, part.waiting_count, progress) as session:
+                is_interrupted = session.execute([part], order=order, is_enough=prefix.is_enough)
+        return _settled(part, prefix, rule, half_width, is_interrupted=is_interrupted)
+
+
+def _is_narrow(outcomes: Sequence[tuple[bool, ...]], half_width: float) -> bool:
+    successes = sum(success for (success,) in outcomes)
+    return rate_sequence(successes, len(outcomes)).half_width <= half_width
+
+
+def _settled(part: Part, prefix: CompletePrefix, rule: str, half_width: float, *, is_interrupted: bool) -> UntilResult:
+    counted = len(prefix.outcomes)
+    planned, broken = len(part.plan), prefix.broken
+    is_met = bool(counted) and _is_narrow(prefix.outcomes, half_width)
+    if is_met or counted == planned:
+        order = [spec.episode_id for spec in part.plan]
+        write_atomically(part.folder.path / UNTIL_NAME, until_text("until", rule, order, counted))
+        part.plan = part.plan[:counted]
+        part.write_summary(stopped_by=rule)
+        is_interrupted = False
+    return UntilResult(part.evaluation(is_interrupted=is_interrupted), planned, is_met, broken)
