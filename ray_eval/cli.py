@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_eval import __version__
-from ray_eval.cli_decide import add_compare, add_duel, add_power, judge, list_published, show_until
+from ray_eval.cli_decide import add_compare, add_duel, add_export, add_power, judge, list_published, show_until
 from ray_eval.config import (
     AUTO_ADDRESS,
     EvalConfig,
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add_compare(commands)
     add_power(commands)
     add_duel(commands)
+    add_export(commands)
     _add_episode(commands)
     _add_serve(commands)
     _add_list(commands)

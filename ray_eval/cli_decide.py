@@ -16,7 +16,7 @@ from ray_eval.report.comparison import Verdict
 from ray_eval.report.comparison_output import Report, comparison_table, flip_lines, written
 from ray_eval.report.requirements import Requirement, answer_lines, answers
 from ray_eval.report.terminal import output_console
-from ray_eval.report.wording import difference_lines, duel_sentence, power_lines, refusal_lines, until_sentence
+from ray_eval.report.wording import difference_lines, duel_sentence, many, power_lines, refusal_lines, until_sentence
 from ray_eval.stats.power import ALPHA, Pilot, independent_discordance
 from ray_eval.types import EpisodeResult
 
@@ -260,6 +260,37 @@ def _new_duel(parsed: argparse.Namespace) -> DuelPlan | int:
         print("\n".join(refusal_lines(names[0], names[1], refused, is_paired=True)[:-1]), file=sys.stderr)
         return EXIT_NOT_COMPARABLE
     return plan_duel((one, other), (names[0], names[1]), parsed.alpha)
+
+
+# --- export ---
+
+
+def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The parser of `export`."""
+    export = commands.add_parser("export", help="write runs in the formats of other tools")
+    export.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or sweeps")
+    formats = "eval_info, robostats, verdikt, fieldtrial, arisole, csv or parquet"
+    export.add_argument("--to", required=True, metavar="FORMAT", help=formats)
+    export.add_argument("--out", type=_path, metavar="DIR", help="folder of the files (default: RUN/export/FORMAT)")
+    export.set_defaults(command=run_export, parser=export)
+
+
+def run_export(parsed: argparse.Namespace) -> int:
+    """Writes runs in a format, and says what was left out."""
+    require_eval_extra()
+    from ray_eval.driver.compare import folders_of
+    from ray_eval.driver.exporting import export
+
+    found = export(folders_of(parsed.runs), parsed.to, parsed.out)
+    for path in found.files:
+        print(path)
+    left = [
+        f"{many(count, 'episode')} {what}"
+        for count, what in ((found.errors, "ended in errors, which are no outcome"), (found.missing, "not run yet"))
+        if count
+    ]
+    print("; ".join([many(found.episodes, "episode"), *left]))
+    return EXIT_AS_GOOD
 
 
 # --- power ---

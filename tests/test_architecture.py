@@ -68,7 +68,7 @@ OWNERS = {
     "torch": ("policies/", "serving/"),
     "scipy": ("stats/",),
     "matplotlib": ("report/figures",),
-    "pyarrow": ("report/trace",),
+    "pyarrow": ("report/trace", "driver/exporting"),
     "rich": ("report/", "cli", "driver/", "bench/"),
 }
 MAY_KNOW_OF_ENVS = {
