@@ -15,7 +15,15 @@ import ray
 from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
-from ray_eval.driver.endings import MOST_KILLS, KillWatch, lateness, logs_folder, told_end
+from ray_eval.driver.endings import (
+    ANSWER_TIMEOUT_S,
+    MOST_KILLS,
+    KillWatch,
+    lateness,
+    logs_folder,
+    placed_actors,
+    told_end,
+)
 from ray_eval.driver.imports import driver_path, keep_order
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
@@ -140,21 +148,25 @@ class Cluster:
         return {name: canary for name, canary in self.ask_all(asked).items() if canary is not None}
 
     def ask_all(self, questions: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
-        """The answer to each question by its name, within `timeout_s` or the time that a placement may take.
+        """The answer to each question by its name.
+
+        Without a `timeout_s` an actor that is not placed is waited for as long as a placement may take, and one that
+        is there `ANSWER_TIMEOUT_S`: the first process of a new user compiles for minutes on a busy machine.
 
         Raises:
             SetupError: some did not come in time.
         """
-        timeout_s = timeout_s or self.config.placement_timeout_s
-        watch = KillWatch(logs_folder())
-        deadline, waiting = time.monotonic() + timeout_s, list(questions.values())
+        watch, started, waiting = KillWatch(logs_folder()), time.monotonic(), list(questions.values())
+        limit_s = timeout_s or self.config.placement_timeout_s
         while waiting:
-            slice_s = min(LOOK_S, max(0.0, deadline - time.monotonic()))
+            slice_s = min(LOOK_S, max(0.1, started + limit_s - time.monotonic()))
             _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=slice_s)
             late = [name for name, question in questions.items() if question in waiting]
             kills = watch.kills() if late else []
-            if late and (time.monotonic() >= deadline or len(kills) >= MOST_KILLS):
-                raise SetupError(lateness(late, timeout_s, kills))
+            if late and timeout_s is None and set(late) <= placed_actors():
+                limit_s = max(limit_s, ANSWER_TIMEOUT_S)
+            if late and (time.monotonic() - started >= limit_s or len(kills) >= MOST_KILLS):
+                raise SetupError(lateness(late, limit_s, kills))
         return {name: _get(name, question) for name, question in questions.items()}
 
     def end(self, actor: ActorHandle[Any]) -> None:

@@ -15,6 +15,8 @@ from ray_eval.foreign import first_line, text_of
 
 MOST_KILLS = 3
 """So many times may Ray's memory monitor kill while something is waited for; it would go on for ever."""
+ANSWER_TIMEOUT_S = 600.0
+"""Longest wait for an answer of an actor that has its place: it imports, and compiles where nothing is cached yet."""
 _TAIL_BYTES = 200_000
 _USED_OF_LIMIT = re.compile(r"was ([\d.]+)GB used / ([\d.]+)GB limit")
 _OF_IT = re.compile(r"actual memory used=([\d.]+)GB")
@@ -143,6 +145,13 @@ def _tail(path: Path) -> str:
         return ""
 
 
+def placed_actors() -> set[str]:
+    """Names of the actors that have a place and have begun."""
+    # Ray's public list of names has those as well that wait for a place.
+    rows = ray._private.state.actors().values()  # noqa: SLF001
+    return {str(row["Name"]) for row in rows if row["State"] == "ALIVE"}
+
+
 def lateness(names: Sequence[str], timeout_s: float, kills: Sequence[str] = ()) -> str:
     """What is to be said of actors and tasks that gave no answer in time: no room, no memory, or slow.
 
@@ -156,6 +165,8 @@ def lateness(names: Sequence[str], timeout_s: float, kills: Sequence[str] = ()) 
     if kills:
         count = f"{len(kills)} time{'s'[: len(kills) > 1]}"
         return f"ray: expected {', '.join(names)} to start, got it killed by Ray {count}: {told_shortage(kills[-1])}"
+    if set(names) <= placed_actors():
+        return f"{late}, got silence of processes that are there; see what they do in {_logs()}, and start again"
     if not total:
         return f"{late}, got a Ray without a node: its processes have ended; start again"
     if free < 1:

@@ -21,7 +21,7 @@ from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.contents import OwnContents, check_contents, content_identity, where_from
-from ray_eval.driver.endings import lateness, told_end
+from ray_eval.driver.endings import ANSWER_TIMEOUT_S, lateness, placed_actors, told_end
 from ray_eval.driver.folder import RunFolder, make_header, utc_now
 from ray_eval.driver.fresh import run_folder
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
@@ -676,6 +676,9 @@ class Session:
         """
         limit_s, now = self._config.ray.placement_timeout_s, time.monotonic()
         late = [newcomer.name for newcomer in self._newcomers.values() if now - newcomer.since > limit_s]
+        if late and all(now - newcomer.since < ANSWER_TIMEOUT_S for newcomer in self._newcomers.values()):
+            there = placed_actors()
+            late = [name for name in late if name not in there]
         if late and not self._workers and len(late) == len(self._newcomers):
             raise SetupError(lateness(late, limit_s))
         untold = [name for name in late if name not in self._told_late]
