@@ -10,6 +10,7 @@ from ray_eval.types import (
     ActionChunk,
     Array,
     Canary,
+    Disturbed,
     EnvSpec,
     EpisodeSpec,
     FloatArray,
@@ -135,6 +136,16 @@ class Env(Protocol):
 
     def close(self) -> None:
         """Frees the simulator and its GL context; the env is not used again."""
+        ...
+
+
+@runtime_checkable
+class KnowsStart(Protocol):
+    """An env that can say what its start state did not hold."""
+
+    @property
+    def disturbed(self) -> tuple[Disturbed, ...] | None:
+        """Objects that were moved, toppled or thrown while the scene settled; None where nothing was settled."""
         ...
 
 

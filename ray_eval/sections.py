@@ -16,6 +16,7 @@ StateFormat = Literal["libero_8d", "libero_8d_canonical", "controller_pose", "jo
 GripperTransform = Literal["raw", "sign", "openvla", "starvla", "above_half"]
 Control = Literal["delta", "absolute"]
 InitStates = Literal["stored", "sampled"]
+Instruction = Literal["filename", "bddl"]
 SettleAction = Literal["gripper_open", "zeros"]
 GlBackend = Literal["auto", "egl", "osmesa"]
 ExecutionMode = Literal["sync", "async", "realtime"]

@@ -464,6 +464,24 @@ class Pacing:
 
 
 @dataclass(frozen=True, slots=True)
+class Disturbed:
+    """An object that a start state did not hold, before the policy's first action."""
+
+    name: str
+    """The simulator's name of the object."""
+    how: str
+    """`fell` from what it stood on, `toppled`, `moved` along it, or is `moving` still; the gravest that applies."""
+    moved_m: float
+    """Horizontal way while settling, m."""
+    dropped_m: float
+    """How much lower it ended, m."""
+    tilted_rad: float
+    """Change of tilt, turns about the vertical apart, rad."""
+    speed_m_s: float
+    """Linear speed when settling ended, m/s."""
+
+
+@dataclass(frozen=True, slots=True)
 class EpisodeResult:
     """One line of the ledger: what happened in an episode's last attempt."""
 
@@ -497,6 +515,8 @@ class EpisodeResult:
     """SHA-256 of the last [time, qpos, qvel] alone."""
     inside: Inside | None = None
     """What happened at the queue; None for an error, and in ledgers that do not tell."""
+    disturbed: tuple[Disturbed, ...] | None = None
+    """Objects that the start state did not hold; None where nobody looked, as in older ledgers."""
     pacing: Pacing | None = None
     """How the rate was held, in realtime; None in virtual time."""
     infer_ms: tuple[float, ...] = field(default=(), compare=False)

@@ -25,6 +25,7 @@ from ray_eval.sections import (
     GripperTransform,
     ImageRecipe,
     InitStates,
+    Instruction,
     Kwargs,
     LognormalLatency,
     PolicySection,
@@ -84,7 +85,7 @@ class ProtocolConfig:
     max_steps: MaxSteps = field(default_factory=MaxSteps, metadata=IDENTITY)
     """Budget in control steps, by suite."""
     settle_steps: int | None = field(default=10, metadata=IDENTITY)
-    """Control steps before step 0, not counted in the budget; null, as the five below, where the simulator has none."""
+    """Control steps before step 0, not counted in the budget; null, as the six below, where the simulator has none."""
     settle_action: SettleAction | None = field(default="gripper_open", metadata=IDENTITY)
     """What is executed while settling."""
     env_seed: int = field(default=0, metadata=IDENTITY)
@@ -93,6 +94,8 @@ class ProtocolConfig:
     """Whether the init state's index is added to `env_seed`."""
     init_states: InitStates | None = field(default="stored", metadata=IDENTITY)
     """LIBERO's stored init states, or what the seeded reset draws."""
+    instruction: Instruction | None = field(default="filename", metadata=IDENTITY)
+    """The sentence that a policy is told: LIBERO's `task.language`, made of the file's name, or the BDDL file's own."""
     replan_steps: int | Literal["chunk", "policy"] | None = field(default="chunk", metadata=IDENTITY)
     """Actions of a chunk executed before asking again (sync); all of it, or what the checkpoint says."""
     images: ImageRecipe = field(default_factory=ImageRecipe, metadata=IDENTITY)

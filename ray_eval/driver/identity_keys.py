@@ -17,6 +17,7 @@ INTRODUCED: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
             "environment.code_": UNKNOWN,
             "environment.content_": UNKNOWN,
             "environment.simulator.": UNKNOWN,
+            "protocol.instruction": "filename",
         }
     }
 )

@@ -13,13 +13,13 @@ import errno
 import json
 import os
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import LedgerError
-from ray_eval.types import EpisodeResult, EpisodeSpec, Inside, Outcome, Pacing
+from ray_eval.types import Disturbed, EpisodeResult, EpisodeSpec, Inside, Outcome, Pacing
 
 SCHEMA_VERSION = 1
 """Version of the ledger's layout; a ledger of another version is refused."""
@@ -74,6 +74,7 @@ def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode
         "outcome": str(result.outcome),
         **{name: getattr(result, name) for name in _COUNTS},
         "inside": None if result.inside is None else dataclasses.asdict(result.inside),
+        "disturbed": None if result.disturbed is None else [dataclasses.asdict(each) for each in result.disturbed],
         "pacing": None if result.pacing is None else dataclasses.asdict(result.pacing),
         "infer_ms_p50": round(statistics.median(result.infer_ms), 3) if result.infer_ms else None,
         "wall_s": round(result.wall_s, 3),
@@ -102,6 +103,7 @@ def result_of(record: Mapping[str, Any]) -> EpisodeResult:
         task=record["task"],
         **{name: record[name] for name in _COUNTS},
         inside=_inside_of(record.get("inside")),
+        disturbed=_disturbed_of(record.get("disturbed")),
         pacing=Pacing(**record["pacing"]) if record.get("pacing") else None,
         wall_s=record["wall_s"],
         canary=record["canary"],
@@ -112,6 +114,10 @@ def result_of(record: Mapping[str, Any]) -> EpisodeResult:
 
 def _inside_of(values: Mapping[str, Any] | None) -> Inside | None:
     return None if values is None else Inside(**{**values, "queue_lengths": tuple(values["queue_lengths"])})
+
+
+def _disturbed_of(values: Sequence[Mapping[str, Any]] | None) -> tuple[Disturbed, ...] | None:
+    return None if values is None else tuple(Disturbed(**each) for each in values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,8 +207,15 @@ def group_values(group: Sequence[EpisodeResult], method: IntervalMethod = DEFAUL
         },
         "underrun_share": _ratio(sum(result.underrun_steps for result in counted), rate.steps),
         "inside": inside_values(counted),
+        **_disturbed_values(counted),
         **_pacing_values(counted),
     }
+
+
+def _disturbed_values(counted: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Episodes whose start state did not hold an object; nothing where one of them does not tell."""
+    told = [result.disturbed for result in counted if result.disturbed is not None]
+    return {"disturbed_episodes": sum(map(bool, told))} if told and len(told) == len(counted) else {}
 
 
 def _pacing_values(counted: Sequence[EpisodeResult]) -> dict[str, Any]:
@@ -262,9 +269,11 @@ def rounded(value: float | None) -> float | None:
 
 
 def csv_text(plan: Sequence[EpisodeSpec], records: Mapping[str, Mapping[str, Any]]) -> str:
-    """`episodes.csv`: one row per planned episode that has a record, in plan order, without tracebacks and queues."""
+    """`episodes.csv`: one row per planned episode that has a record, in plan order; without tracebacks and lists."""
     ordered = [records[spec.episode_id] for spec in plan if spec.episode_id in records]
-    columns = [key for key in (ordered[0] if ordered else {}) if key not in ("kind", "traceback", "inside")]
+    columns = [
+        key for key in (ordered[0] if ordered else {}) if key not in ("kind", "traceback", "inside", "disturbed")
+    ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ray_eval.errors import ContractError
 from ray_eval.foreign import text_of
-from ray_eval.interfaces import Env
+from ray_eval.interfaces import Env, KnowsStart
 from ray_eval.messages import one_line
 from ray_eval.rollout.chunk_queue import ObservationFilter, Pending, Planned, make_queue
 from ray_eval.rollout.inside import InsideRecorder, TraceListener
@@ -216,6 +216,7 @@ class Episode:
             trajectory_sha256=self._trajectory_hash.hexdigest(),
             final_state_sha256=hashlib.sha256(_little_endian(self._env.simulator_state())).hexdigest(),
             inside=self._inside.figures(),
+            disturbed=self._env.disturbed if isinstance(self._env, KnowsStart) else None,
             pacing=None if self._pacer is None else self._pacer.pacing(),
             infer_ms=tuple(answer.elapsed_ms for answer in self._answers if not np.isnan(answer.elapsed_ms)),
             wall_s=wall_s,

@@ -16,6 +16,7 @@ from ray_eval.envs.libero.model_cache import ModelCache, default_folder
 from ray_eval.envs.libero.preprocessing import RgbImage, image_steps, preprocess
 from ray_eval.envs.libero.rendering import SceneRenderer
 from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, own_settings
+from ray_eval.envs.libero.settling import FreeBodies, disturbed
 from ray_eval.envs.libero.simulation import Simulation
 from ray_eval.envs.libero.snapshot import PackedSnapshot
 from ray_eval.envs.libero.state import ControllerPose, RobotIndices, read_robot, rotation_axis_angle, state_vector
@@ -28,6 +29,7 @@ from ray_eval.types import (
     STATE,
     WRIST_IMAGE,
     Array,
+    Disturbed,
     EpisodeSpec,
     FloatArray,
     StepResult,
@@ -65,6 +67,7 @@ class LiberoEnv:
         }
         self._history = FrameHistory[_Frame](recipe.keys, recipe.n_obs_steps, self._made)
         self._render_count = 0
+        self._disturbed: tuple[Disturbed, ...] | None = None
         self._simulation = Simulation(self._task.bddl_path, ModelCache(default_folder(), settings.model_cache_bytes))
         self._bind()
         self._renderer = SceneRenderer(self._simulation.env.sim.model)
@@ -76,8 +79,10 @@ class LiberoEnv:
 
     @property
     def instruction(self) -> str:
-        """LIBERO's `task.language`, or the settings' `task_text`."""
-        return self._task.instruction if self._settings.task_text is None else self._settings.task_text
+        """The sentence that the settings choose of the task's two, or their `task_text`."""
+        if self._settings.task_text is not None:
+            return self._settings.task_text
+        return suites.sentence(self._task, self._own.instruction)
 
     @property
     def environment_names(self) -> tuple[str, ...]:
@@ -88,6 +93,11 @@ class LiberoEnv:
     def render_count(self) -> int:
         """Camera images made for observations since the last `reset`."""
         return self._render_count
+
+    @property
+    def disturbed(self) -> tuple[Disturbed, ...] | None:
+        """Objects that the start state did not hold (see `settling`); None where nothing was settled."""
+        return self._disturbed
 
     def reset(self, episode: EpisodeSpec) -> None:
         """Brings the env to step 0: seeded, hard reset, at its init state, settled.
@@ -152,6 +162,7 @@ class LiberoEnv:
         """Looks up where robot and objects are in the model at hand."""
         self._indices = RobotIndices.of(self._simulation.env)
         self._layout = EnvironmentLayout.of(self._simulation.env)
+        self._bodies = FreeBodies.of(self._simulation.env)
 
     def _init_state(self, init_state_id: int) -> FloatArray | None:
         if self._own.init_states == "sampled":
@@ -168,8 +179,13 @@ class LiberoEnv:
     def _settle(self) -> None:
         """Lets objects come to rest under delta control; absolute control begins afterwards."""
         gripper = actions.GRIPPER_OPEN if self._own.settle_action == "gripper_open" else 0.0
+        data = self._simulation.env.sim.data
+        before = self._bodies.poses(data)
         for _ in range(self._own.settle_steps):
             self._simulation.step(np.array([0.0] * 6 + [gripper]))
+        if self._own.settle_steps:
+            after, speeds = self._bodies.poses(data), self._bodies.speeds(data)
+            self._disturbed = tuple(disturbed(self._bodies.names, before, after, speeds))
         self._simulation.controller.use_delta = self._own.control == "delta"
 
     def _frame(self) -> _Frame:

@@ -12,6 +12,7 @@ from ray_eval.sections import (
     EnvSettings,
     GripperTransform,
     InitStates,
+    Instruction,
     SettleAction,
     SimulatorSection,
     StateFormat,
@@ -35,6 +36,8 @@ class LiberoSettings:
     """OSC pose deltas, or absolute poses from the end of settling on."""
     init_states: InitStates = "stored"
     """LIBERO's stored init states, or whatever the seeded reset draws."""
+    instruction: Instruction = "filename"
+    """LIBERO's `task.language`, made of the file's name, or the BDDL file's own sentence."""
     state_format: StateFormat = "libero_8d"
     """Layout of `observation.state`."""
 

@@ -72,7 +72,11 @@ class LiberoSimulator:
             ConfigError: the suite is unknown, or registered without its files.
             SetupError: no LIBERO is installed.
         """
-        return tuple(TaskEntry(suite, task.task_id, task.name, task.instruction) for task in catalogue.tasks(suite))
+        which = self._settings.instruction
+        return tuple(
+            TaskEntry(suite, task.task_id, task.name, catalogue.sentence(task, which))
+            for task in catalogue.tasks(suite)
+        )
 
     def start_state_count(self, suite: str, task_id: int) -> int:
         """How many init states LIBERO stores for the task.

@@ -21,6 +21,7 @@ import numpy as np
 
 from ray_eval.errors import ConfigError, SetupError, did_you_mean
 from ray_eval.foreign import text_of
+from ray_eval.sections import Instruction
 from ray_eval.types import FloatArray
 
 _REWORDED_SUITES: Final = ("_lan", "_task")
@@ -78,6 +79,21 @@ def task(suite: str, task_id: int) -> Task:
     if not 0 <= task_id < len(known):
         raise ConfigError(f"tasks: expected 0 to {len(known) - 1} in {suite}, got {task_id}")
     return known[task_id]
+
+
+def sentence(task: Task, which: Instruction) -> str:
+    """One of a task's two sentences: `filename`, LIBERO's `task.language`, or `bddl`, the scene file's own.
+
+    In LIBERO-PRO's suites that change the wording both are the scene file's.
+    """
+    return task.instruction if which == "filename" else bddl_sentence(task.bddl_path) or task.instruction
+
+
+@functools.cache
+def bddl_sentence(bddl_path: Path) -> str:
+    """The sentence that a BDDL file holds under `:language`, in one line; empty where there is none."""
+    found = re.search(r"\(:language\s+([^)]*)\)", bddl_path.read_text(encoding="utf-8"))
+    return " ".join(found.group(1).split()) if found else ""
 
 
 def init_state_count(suite: str, task_id: int) -> int:
@@ -183,11 +199,8 @@ def _listed(suite: str) -> tuple[Task, ...]:
 def _instruction(suite: str, row: Any) -> str:
     """What a policy is told: the BDDL's sentence where the suite changes it, else LIBERO's `task.language`."""
     path = _bddl_folder() / row.problem_folder / row.bddl_file
-    if suite.endswith(_REWORDED_SUITES) and path.is_file():
-        found = re.search(r"\(:language\s+([^)]*)\)", path.read_text(encoding="utf-8"))
-        if found:
-            return " ".join(found.group(1).split())
-    return str(row.language)
+    written = bddl_sentence(path) if suite.endswith(_REWORDED_SUITES) and path.is_file() else ""
+    return written or str(row.language)
 
 
 @functools.cache
