@@ -15,7 +15,8 @@ from ray_eval.sections import Kwargs, SimulatorSection, shown
 
 PROTOCOL_KEYS = frozenset(item.name for item in dataclasses.fields(ProtocolConfig))
 OWN_PROTOCOL_KEYS = tuple(
-    name for name in ("settle_steps", "settle_action", "init_states", "instruction", "state_format", "gripper", "control")
+    name
+    for name in ("settle_steps", "settle_action", "init_states", "instruction", "state_format", "gripper", "control")
 )
 """Keys of `protocol` that only some simulators have: they are null for the others."""
 
