@@ -24,7 +24,7 @@ from ray_eval.driver.endings import (
     placed_actors,
     told_end,
 )
-from ray_eval.driver.imports import driver_path, keep_order
+from ray_eval.driver.imports import added_by_ray, driver_path, keep_order
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.starting import ray_folder, settle_token
@@ -262,14 +262,14 @@ def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -
         _temp_dir=str(ray_folder()),
         # Nothing but this machine has to reach a Ray that was started for one run.
         _node_ip_address="127.0.0.1",
-        runtime_env={SET_UP: keep_order(driver_path())},
+        runtime_env={SET_UP: keep_order(added_by_ray(), driver_path())},
         **shared,
     )
 
 
 def _join(address: str, shared: Mapping[str, Any]) -> Any:
     prepare_to_join(address)
-    context = ray.init(address=address, runtime_env={SET_UP: keep_order()}, **shared)
+    context = ray.init(address=address, runtime_env={SET_UP: keep_order(added_by_ray())}, **shared)
     check_members(address)
     return context
 

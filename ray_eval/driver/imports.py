@@ -2,7 +2,7 @@
 
 Ray puts the driver's script folder and its working folder in front of a worker's `sys.path`, where a `numpy.py` or a
 clone of LIBERO that happens to lie there stands in for the installed one. What is given to Ray here as the set-up of
-its workers runs before that and keeps the order: those two folders come last, and give what is found nowhere else.
+its workers runs before that, and takes the two back to the end, where they give what is found nowhere else.
 """
 
 from __future__ import annotations
@@ -18,46 +18,45 @@ def driver_path() -> tuple[str, ...]:
     return tuple(os.path.abspath(folder) for folder in sys.path)  # noqa: PTH100 -- links stay as they are
 
 
-def keep_order(first: Sequence[str] = ()) -> Callable[[], None]:
-    """A function for a worker's start, after which a top-level module is looked for in `first`, then where it was.
+def added_by_ray() -> tuple[str, ...]:
+    """The folders that Ray will put in front. Source: ray 2.60.0 `_private/worker.py`, `connect`."""
+    script = os.path.dirname(os.path.realpath(sys.argv[0]))  # noqa: PTH120 -- as Ray has it
+    return (script, os.path.abspath(os.path.curdir))  # noqa: PTH100
 
-    What is put in front of `sys.path` later is looked into last. The function is pickled by value: a worker that runs
-    it imports nothing of ours.
+
+def keep_order(added: Sequence[str], first: Sequence[str] = ()) -> Callable[[], None]:
+    """A function for a worker's start, after which the folders that Ray adds come last.
+
+    It is pickled by value: a worker that runs it imports nothing of ours. What a package puts into `sys.path` itself
+    while it is imported stays where that puts it.
 
     Args:
-        first: The driver's folders, where the worker is on the same machine; none where it has an installation of its
-            own.
+        added: What Ray puts in front, once, before the worker's first task.
+        first: The driver's folders, which then come first, where the worker is on the same machine; none where it has
+            an installation of its own.
     """
-    folders = tuple(first)
+    in_front, folders = tuple(added), tuple(first)
 
     def set_up() -> None:
         import sys
-        from importlib.machinery import PathFinder
 
-        order = [*folders, *(folder for folder in sys.path if folder not in folders)]
+        sys.path[:] = [*folders, *(folder for folder in sys.path if folder not in folders)]
+        order = list(sys.path)
 
-        class KeptOrder:
-            """Finds top-level modules in the order of the worker's start."""
+        class TakesBack:
+            """Asked first at every import: takes back what Ray added once it has, and finds nothing."""
 
             @staticmethod
-            def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-                """What the kept order has; None leaves it to `sys.path`.
+            def find_spec(_name: str, _path: Any = None, _target: Any = None) -> None:
+                """None, always."""
+                count = 0
+                while count < len(sys.path) and sys.path[count] in in_front:
+                    count += 1
+                if count and len(sys.path) > len(order):
+                    late = [folder for folder in sys.path[:count] if folder not in order]
+                    sys.path[:] = [*order, *dict.fromkeys(late)]
+                    sys.meta_path.remove(TakesBack)
 
-                So it does a folder that is no package, but for one of those that installed distributions share; and a
-                package that has put a folder of its own in front, as OpenCV does for the binary of its own name.
-                """
-                spec = PathFinder.find_spec(name, order, target) if path is None else None
-                if spec is None:
-                    return None
-                places = list(spec.submodule_search_locations or ())
-                if any(folder not in order and folder.startswith(tuple(places)) for folder in sys.path if places):
-                    return None
-                if spec.loader is not None:
-                    return spec
-                return (
-                    spec if any(f"{kind}-packages" in place for place in places for kind in ("site", "dist")) else None
-                )
-
-        sys.meta_path.insert(sys.meta_path.index(PathFinder), KeptOrder)
+        sys.meta_path.insert(0, TakesBack)
 
     return set_up

@@ -19,7 +19,7 @@ print(json.dumps([{module}.__file__, sorted(name for name in sys.modules if name
 
 def imported_later(tmp_path, module, first=(), path=()):
     """File of a module in a process that kept its order before `tmp_path/cwd` came to stand in front."""
-    (tmp_path / "set_up").write_bytes(cloudpickle.dumps(keep_order(first)))
+    (tmp_path / "set_up").write_bytes(cloudpickle.dumps(keep_order([str(tmp_path / "cwd")], first)))
     command = [sys.executable, "-P", "-c", LATER.format(module=module), tmp_path / "set_up", tmp_path / "cwd"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -32,7 +32,7 @@ def written(folder, name):
     return str(folder / f"{name}.py")
 
 
-@pytest.mark.parametrize("module", ["packaging", "json", "google.protobuf"])
+@pytest.mark.parametrize("module", ["packaging", "json", "numpy"])
 def test_what_is_installed_is_not_shadowed_by_the_working_folder(tmp_path, module):
     foreign = written(tmp_path / "cwd", module.partition(".")[0])
     place, _ = imported_later(tmp_path, module)
@@ -45,10 +45,24 @@ def test_what_is_nowhere_else_comes_from_the_working_folder(tmp_path):
     assert place == own
 
 
-def test_a_folder_that_is_no_package_hides_nothing(tmp_path):
-    own = written(tmp_path / "cwd", "her_policy")
-    (tmp_path / "site" / "her_policy").mkdir(parents=True)
-    place, _ = imported_later(tmp_path, "her_policy", path=[tmp_path / "site"])
+def test_what_a_package_puts_in_front_itself_stays_there(tmp_path):
+    # So OpenCV finds its own compiled module, by the name of the package that is being imported.
+    written(tmp_path / "native", "twofold")
+    package = tmp_path / "site" / "twofold"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "import importlib, sys\nsys.modules.pop('twofold')\n"
+        f"sys.path.insert(1, {str(tmp_path / 'native')!r})\nimportlib.import_module('twofold')\n"
+    )
+    (tmp_path / "cwd").mkdir()
+    place, _ = imported_later(tmp_path, "twofold", path=[tmp_path / "nothing", tmp_path / "site"])
+    assert place == str(tmp_path / "native" / "twofold.py")
+
+
+def test_the_working_folder_may_be_on_the_path_already(tmp_path):
+    own, foreign = written(tmp_path / "site", "toy"), written(tmp_path / "cwd", "toy")
+    assert own != foreign
+    place, _ = imported_later(tmp_path, "toy", path=[tmp_path / "site", tmp_path / "cwd"])
     assert place == own
 
 
