@@ -413,6 +413,8 @@ class LeRobotPolicySection:
     """The checkpoint's names of the cameras."""
     absent: tuple[str, ...] = ()
     """Cameras of the checkpoint that are left out, for policies that fill in what is absent."""
+    keys: tuple[str, ...] | None = None
+    """Observation keys that it may be fed with; null takes the simulator's."""
     temporal_ensemble: Literal["checkpoint", "off"] = "checkpoint"
     """ACT's averaging over chunks, where the checkpoint has it; off executes whole chunks instead."""
     rtc: RtcSection = RtcSection()

@@ -15,6 +15,7 @@ from ray_eval.sections import (
     ExpertPolicy,
     ImageRecipe,
     LatencySection,
+    LeRobotPolicySection,
     ObservationRecipe,
     PolicySection,
     QueueRules,
@@ -53,6 +54,8 @@ def told_section(config: EvalConfig, env: EnvSpec) -> PolicySection:
     section = config.policy
     if isinstance(section, (TorchPolicySection, RemoteSection)) and section.state_dim is None and env.state is not None:
         return dataclasses.replace(section, state_dim=len(env.state.names))
+    if isinstance(section, LeRobotPolicySection) and section.keys is None:
+        return dataclasses.replace(section, keys=env.keys)
     if isinstance(section, ExpertPolicy):
         section = dataclasses.replace(
             section,

@@ -1,4 +1,4 @@
-"""Which of LIBERO's observations go to which inputs of a checkpoint; pure."""
+"""Which of a simulator's observations go to which inputs of a checkpoint; pure."""
 
 from __future__ import annotations
 
@@ -61,13 +61,19 @@ def full_name(name: str) -> str:
     return name if name.startswith("observation.") else f"{_CAMERAS}{name}"
 
 
-def wire(features: Sequence[Feature], rename: Mapping[str, str], absent: Sequence[str]) -> Wiring:
+def wire(
+    features: Sequence[Feature],
+    rename: Mapping[str, str],
+    absent: Sequence[str],
+    known: Sequence[str] = OBSERVATION_KEYS,
+) -> Wiring:
     """The wiring of a checkpoint's inputs.
 
     Args:
         features: The checkpoint's inputs.
         rename: Input's name by observation key, where it is not that key itself.
         absent: Cameras that are left out, for policies that fill in what is absent.
+        known: Observation keys that the simulator has; LIBERO's unless said.
 
     Raises:
         ConfigError: an input has nothing that feeds it, or a name is none of the checkpoint's.
@@ -80,19 +86,21 @@ def wire(features: Sequence[Feature], rename: Mapping[str, str], absent: Sequenc
                 f"policy.rename: expected an input of the checkpoint ({', '.join(names)}), got {name}.{hint}"
             )
     sources = {name: key for key, name in rename.items()}
-    sources |= {name: name for name in names if name in OBSERVATION_KEYS and name not in rename.values()}
+    sources |= {name: name for name in names if name in known and name not in rename.values()}
     left_out = [name for name in names if name in absent or name.startswith(_EMPTY_CAMERA)]
     for feature in features:
         if feature.name not in sources and feature.name not in left_out:
-            raise _unfed(feature, sources)
+            raise _unfed(feature, sources, known)
     fed = tuple(feature for feature in features if feature.name in sources and feature.name not in left_out)
     wired = {feature.name: sources[feature.name] for feature in fed}
-    return Wiring(wired, fed, tuple(_remarks(fed, wired, absent)))
+    return Wiring(wired, fed, tuple(_remarks(fed, wired, absent, known)))
 
 
-def _unfed(feature: Feature, sources: Mapping[str, str]) -> ConfigError:
+def _unfed(feature: Feature, sources: Mapping[str, str], known: Sequence[str]) -> ConfigError:
     free = [key for key in IMAGE_KEYS if key not in sources.values()]
-    if feature.is_image:
+    if IMAGE not in known:
+        remedy = "it was trained on another robot, or on a simulator that names its cameras otherwise"
+    elif feature.is_image:
         word = {IMAGE: "image", WRIST_IMAGE: "image2"}
         short = feature.name.removeprefix(_CAMERAS)
         ways = [f"policy.rename.{word[key]}={short}" for key in free]
@@ -100,13 +108,17 @@ def _unfed(feature: Feature, sources: Mapping[str, str]) -> ConfigError:
     else:
         remedy = "LIBERO has nothing of the kind"
     return ConfigError(
-        f"policy.path: expected inputs among {', '.join(OBSERVATION_KEYS)}, got {feature.name} of shape "
+        f"policy.path: expected inputs among {', '.join(known)}, got {feature.name} of shape "
         f"{list(feature.shape)}; {remedy}"
     )
 
 
-def _remarks(fed: Sequence[Feature], sources: Mapping[str, str], absent: Sequence[str]) -> list[str]:
+def _remarks(
+    fed: Sequence[Feature], sources: Mapping[str, str], absent: Sequence[str], known: Sequence[str]
+) -> list[str]:
     remarks = [f"{name} is left out, as policy.absent says" for name in absent]
+    if IMAGE not in known:
+        return remarks
     images = [feature for feature in fed if feature.is_image]
     if len({feature.shape for feature in images}) > 1:
         remarks.append("the checkpoint's cameras differ in size; all get the protocol's size")

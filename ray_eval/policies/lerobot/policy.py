@@ -21,7 +21,7 @@ from ray_eval.policies.lerobot.ranges import training_ranges
 from ray_eval.policies.staging import Stager
 from ray_eval.policies.torch_module import runtime_of
 from ray_eval.sections import LeRobotPolicySection
-from ray_eval.types import ACTION, ActionChunk, Array, Observation, PolicySpec, is_image
+from ray_eval.types import ACTION, OBSERVATION_KEYS, ActionChunk, Array, Observation, PolicySpec, is_image
 
 IMAGES = "observation.images"
 """LeRobot's key of all cameras stacked, under which some policies keep their history."""
@@ -43,7 +43,8 @@ class LeRobotPolicy:
         self._loaded = load(checkpoint, section)
         self._section = section
         config = self._loaded.config
-        self._wiring = wire(_features(config), _rename(section), [full_name(name) for name in section.absent])
+        absent = [full_name(name) for name in section.absent]
+        self._wiring = wire(_features(config), _rename(section), absent, section.keys or OBSERVATION_KEYS)
         self._n_obs_steps = int(config.n_obs_steps)
         self._noise_shape = noise_shape(self._loaded.policy)
         self._is_seeded = self._noise_shape is None and not is_deterministic(self._loaded.policy)
