@@ -224,6 +224,8 @@ class StepResult:
     """The env's own reward of this step."""
     is_success: bool
     """Whether the task's goal holds at the end of this step."""
+    is_over: bool = False
+    """Whether the simulator has ended the episode by itself: it is not stepped again, and without success it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +358,8 @@ class EnvSpec:
     """Budget in control steps where the protocol names none; None where it must name one."""
     most_steps: int | None = None
     """Longest budget that the simulator can run; None for any."""
+    is_reproducible: bool = True
+    """Whether it repeats an episode to the bit; a run of one that does not is marked."""
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -341,7 +341,7 @@ class Session:
         admitted = () if self._config.limits.allow_mixed else tuple(sorted({canary.digest for canary in canaries}))
         for part, given, latency in zip(self._parts, settings, latencies, strict=True):
             # By the clock the same run again gives other episodes.
-            timed = {} if given.fps is None else {"is_reproducible": False}
+            timed = {} if given.fps is None and part.env.is_reproducible else {"is_reproducible": False}
             identity = {**environment, **latency.identity, **aggregation_identity(given.rules.aggregate), **timed}
             identity |= {**content_identity(part.contents.get()), **spec_identity(part.env)}
             if renderer is not None:

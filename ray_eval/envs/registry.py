@@ -23,6 +23,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "aloha": "ray_eval.envs.aloha.simulator:AlohaSimulator",
         "metaworld": "ray_eval.envs.metaworld.simulator:MetaworldSimulator",
         "pusht": "ray_eval.envs.pusht.simulator:PushtSimulator",
+        "gymnasium": "ray_eval.envs.gymnasium.simulator:GymnasiumSimulator",
         "libero": "ray_eval.envs.libero.simulator:LiberoSimulator",
     }
 )

@@ -20,7 +20,17 @@ from ray_eval.rollout.latency import LatencyModel
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import QueueRules
-from ray_eval.types import STATE, Array, EpisodeResult, EpisodeSpec, FloatArray, Observation, Outcome, StepRecord
+from ray_eval.types import (
+    STATE,
+    Array,
+    EpisodeResult,
+    EpisodeSpec,
+    FloatArray,
+    Observation,
+    Outcome,
+    StepRecord,
+    StepResult,
+)
 
 
 class PendingAnswer(Pending, Protocol):
@@ -119,7 +129,7 @@ class Episode:
             queue_length = len(self._queue)
             planned = self._queue.pop(step)
             action = self._action(planned)
-            is_success = self._execute(action)
+            result = self._execute(action)
             self._note(
                 StepRecord(
                     step=step,
@@ -132,8 +142,8 @@ class Episode:
                     is_filtered=is_wanted and not is_captured,
                 )
             )
-            if is_success:
-                return True
+            if result.is_success or result.is_over:
+                return result.is_success
         return False
 
     def _arrive(self, step: int) -> None:
@@ -188,7 +198,7 @@ class Episode:
         self._inside.note(record)
         self._on_record(record)
 
-    def _execute(self, action: FloatArray) -> bool:
+    def _execute(self, action: FloatArray) -> StepResult:
         result = self._env.step(action)
         self._last_action = action
         self._steps += 1
@@ -196,7 +206,7 @@ class Episode:
         self._actions_hash.update(_little_endian(action))
         self._trajectory_hash.update(_little_endian(self._env.simulator_state()))
         self._on_step(self._env)
-        return result.is_success
+        return result
 
     def _result(self, is_success: bool, wall_s: float) -> EpisodeResult:
         counts = self._queue.counts
