@@ -248,7 +248,9 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing = commands.add_parser("list", help="what there is to choose from")
-    listing.add_argument("what", choices=("suites", "tasks", "policies", "protocols", "evaluations", "published"))
+    listing.add_argument(
+        "what", choices=("simulators", "suites", "tasks", "policies", "protocols", "evaluations", "published")
+    )
     listing.add_argument("suite", nargs="?", help="the suite whose tasks are listed")
     listing.set_defaults(command=_list, parser=listing)
 
@@ -346,12 +348,12 @@ def _show_plan(config: EvalConfig) -> int:
 
 
 def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -> int:
-    from ray_eval.driver.simulators import instructions
+    from ray_eval.driver.simulators import instructions_of
 
     title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
     title += " · STARVED: every action came too late" if evaluation.is_starved else ""
     if evaluation.results:
-        console.print(result_table(title, evaluation.results, instructions, config.interval))
+        console.print(result_table(title, evaluation.results, instructions_of(config), config.interval))
     if evaluation.machine_dependence is not None:
         console.print(f"this number depends on the machine: {evaluation.machine_dependence}", highlight=False)
     if config.execution.mode == "realtime":
@@ -528,6 +530,10 @@ def _names(what: str) -> tuple[str, ...]:
 
         suites = [suite for names in installed_suites().values() for suite in names]
         return (*suites, *(f"{group} (group)" for group in preset_names("suites")))
+    if what == "simulators":
+        from ray_eval.driver.simulators import told_simulators
+
+        return tuple(f"{name}: {said}" for name, said in told_simulators())
     if what == "protocols":
         from ray_eval.driver.simulators import own_protocols
 

@@ -6,6 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import settings
+
+# A busy machine outlasts any deadline of an example; what an example costs is nobody's claim.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # Ray forks to start its processes. What gRPC does at a fork is for children that go on without another program, and may
 # hang where a server of an earlier test is still putting itself away. Read when gRPC is first used.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray_eval.config import EvalConfig, preset_names, protocol_names, simulator_section
@@ -97,8 +98,31 @@ def own_protocols() -> dict[str, tuple[str, ...]]:
     return {name: names for name, names in found.items() if names != shared}
 
 
+def instructions_of(config: EvalConfig) -> Callable[[str], tuple[str, ...]]:
+    """What gives the tasks of one of a configuration's suites in words, by task id."""
+    simulator = simulator_of(config)
+    return lambda suite: tuple(task.instruction for task in simulator.tasks(suite))
+
+
+def told_simulators() -> list[tuple[str, str]]:
+    """Every simulator with its suites, or with what keeps it from being run here."""
+    told = []
+    for name in simulator_names():
+        if name == "fake":
+            continue
+        try:
+            simulator = simulator_named(name)
+            simulator.check()
+            told.append((name, ", ".join(simulator.suites())))
+        except SetupError as error:
+            told.append((name, f"not here: {error}"))
+        except ConfigError as error:  # it is whatever its keys say
+            told.append((name, str(error)))
+    return told
+
+
 def instructions(suite: str) -> tuple[str, ...]:
-    """The tasks of a suite in words, by task id.
+    """The tasks of a suite in words, by task id, under its simulator's default settings.
 
     Raises:
         ConfigError: the suite is not known.

@@ -17,6 +17,16 @@ from ray_eval.types import FloatArray
 INSTALL = "pip install gymnasium and the environment's own package, or name an interpreter with both: simulator.python"
 
 
+def check_named(settings: GymnasiumSettings) -> None:
+    """Passes when an environment is named.
+
+    Raises:
+        ConfigError: none is.
+    """
+    if not settings.id:
+        raise ConfigError("simulator.id: expected an id of Gymnasium's registry, got none; write simulator.id=NAME-v0")
+
+
 def opened(settings: GymnasiumSettings) -> Any:
     """The environment, without Gymnasium's time limit and checks: steps are counted and checked here.
 
@@ -24,8 +34,7 @@ def opened(settings: GymnasiumSettings) -> Any:
         ConfigError: no id is named, or Gymnasium does not know it.
         SetupError: a package is missing, or the environment cannot be made.
     """
-    if not settings.id:
-        raise ConfigError("simulator.id: expected an id of Gymnasium's registry, got none; write simulator.id=NAME-v0")
+    check_named(settings)
     try:
         import gymnasium
     except ImportError as error:

@@ -105,6 +105,7 @@ class GymnasiumSimulator:
             ConfigError: the settings do not fit the environment.
             SetupError: it cannot be made.
         """
+        opening.check_named(self._settings)
         success_rule(self._settings.success)
         self._looked()
 
