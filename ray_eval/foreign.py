@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sysconfig
-import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from ray_eval.errors import RayEvalError
+from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.messages import one_line, without_arrays
+from ray_eval.scratch import kept_text
 
 MOST_CHARACTERS = 400
 MOST_READ_CHARACTERS = 20_000
@@ -76,11 +75,8 @@ def _is_users(name: str) -> bool:
     return not path.is_relative_to(_OURS) and not any(path.is_relative_to(folder) for folder in _INSTALLED)
 
 
-def _written(error: BaseException) -> str | None:
+def _written(error: BaseException) -> Path | None:
     try:
-        descriptor, path = tempfile.mkstemp(prefix="ray-eval-traceback-", suffix=".txt")
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.writelines(traceback.format_exception(error))
-    except OSError:
+        return kept_text("".join(traceback.format_exception(error)))
+    except (OSError, SetupError):
         return None
-    return path

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ray_eval"
 
-LEAVES = {"interpreters", "errors", "foreign", "messages", "places", "types", "interfaces", "sections"}
+LEAVES = {"interpreters", "errors", "foreign", "messages", "places", "types", "interfaces", "scratch", "sections"}
 EDGES = {
     "": {"config", "driver", "envs"},
     "__main__": {"cli"},

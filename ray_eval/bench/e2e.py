@@ -22,6 +22,7 @@ from ray_eval.bench.rows import Row
 from ray_eval.bench.tasks import ENV_SEED, BenchTask
 from ray_eval.errors import SetupError
 from ray_eval.report.ledger import LEDGER_NAME
+from ray_eval.scratch import scratch_folder
 
 WORKERS: Final = 2
 """Workers of ray-eval, and loops beside them."""
@@ -85,7 +86,7 @@ class Finished:
 
 def bench_e2e(workload: Workload, replan_steps: Sequence[int]) -> list[Row]:
     """Episodes per hour at each number of replanned steps, and the time to the first episode."""
-    with tempfile.TemporaryDirectory(prefix="ray-eval-bench-") as scratch:
+    with scratch_folder() as scratch:
         actions = Path(scratch) / "actions"
         workload.record(actions)
         reference = _reference(workload, actions)

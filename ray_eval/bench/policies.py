@@ -11,7 +11,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any, Final, Literal, cast
 import numpy as np
 
 from ray_eval.errors import SetupError
+from ray_eval.scratch import scratch_folder
 from ray_eval.sections import BatchingSection, ListenSection
 from ray_eval.serving.server import serve_in_thread
 from ray_eval.types import IMAGE_KEYS, ActionChunk, Array, Observation, PolicySpec
@@ -94,7 +94,7 @@ def served(
     Raises:
         SetupError: the server did not start.
     """
-    with tempfile.TemporaryDirectory(prefix="ray-eval-") as scratch:
+    with scratch_folder() as scratch:
         policy = ServedPolicy(f"unix:{Path(scratch) / 'policy.sock'}")
         command = [sys.executable, "-m", __spec__.name, policy.address, str(forward_ms), str(row_ms), way, *keys]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -15,6 +15,7 @@ import ray
 from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig, RayConfig
+from ray_eval.driver import turns
 from ray_eval.driver.endings import (
     ANSWER_TIMEOUT_S,
     MOST_KILLS,
@@ -198,20 +199,22 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
     Raises:
         SetupError: Ray does not start, or the cluster cannot be joined.
     """
-    if ray.is_initialized():
-        check_room(actor_cpus)
-        # The caller's own session (Python API): used as it is, and left as it was.
-        cluster = Cluster(config, run_id, _free_cpus() - actor_cpus, is_ours=False)
-    else:
-        url = _initialise(config, run_id, worker_cpus + actor_cpus)
-        fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
-        cluster = Cluster(config, run_id, fitting, dashboard_url=url)
-    try:
-        yield cluster
-    finally:
-        cluster.end_all()
-        if cluster.is_ours:
-            ray.shutdown()
+    with turns.own_ray() as turn:
+        if ray.is_initialized():
+            turn.close()
+            check_room(actor_cpus)
+            # The caller's own session (Python API): used as it is, and left as it was.
+            cluster = Cluster(config, run_id, _free_cpus() - actor_cpus, is_ours=False)
+        else:
+            url = _initialise(config, run_id, worker_cpus + actor_cpus)
+            fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
+            cluster = Cluster(config, run_id, fitting, dashboard_url=url)
+        try:
+            yield cluster
+        finally:
+            cluster.end_all()
+            if cluster.is_ours:
+                ray.shutdown()
 
 
 def check_room(actor_cpus: int) -> None:
@@ -253,6 +256,11 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> str | None:
 def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settle_token()
+    with turns.start():
+        return _started(config, cpu_count, shared)
+
+
+def _started(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> Any:
     return ray.init(
         # Not the Ray that RAY_ADDRESS names, nor one that happens to run on this machine.
         address="local",

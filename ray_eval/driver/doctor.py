@@ -13,10 +13,8 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -29,6 +27,7 @@ from ray_eval.envs.registry import simulator_names
 from ray_eval.errors import RayEvalError, SetupError, require_eval_extra
 from ray_eval.foreign import told_with_traceback
 from ray_eval.report.progress import ProgressView
+from ray_eval.scratch import scratch_folder
 from ray_eval.types import Outcome
 
 Verdict = Literal["ok", "warning", "failure"]
@@ -217,8 +216,8 @@ def _rehearsal() -> Iterator[Finding]:
     from ray_eval.driver.run import Part, open_session
 
     config = load_config(None, REHEARSAL)
-    with tempfile.TemporaryDirectory(prefix="ray_eval-doctor-") as scratch, contextlib.ExitStack() as stack:
-        folder = stack.enter_context(contextlib.closing(RunFolder(Path(scratch) / "run", is_resume=False)))
+    with scratch_folder() as scratch, contextlib.ExitStack() as stack:
+        folder = stack.enter_context(contextlib.closing(RunFolder(scratch / "run", is_resume=False)))
         part = Part(config, plan_of(config), folder)
         with open_session(config, 1, ProgressView(Console(quiet=True))) as session:
             session.execute([part])

@@ -14,7 +14,6 @@ from ray_eval.config import EvalConfig, check_writable, load_config, simulator_s
 from ray_eval.driver.latency import resolve_latency
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.resolve import env_settings, queue_rules, told_section
-from ray_eval.driver.scratch import scratch_folder
 from ray_eval.driver.simulators import env_spec_of, simulator_of
 from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.errors import ConfigError, did_you_mean
@@ -25,6 +24,7 @@ from ray_eval.report.video import video_writer
 from ray_eval.rollout.episode import StepListener
 from ray_eval.rollout.hosted import HostedRollout
 from ray_eval.rollout.running import Rollout, RolloutSettings
+from ray_eval.scratch import scratch_folder
 from ray_eval.sections import ListenSection
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.credentials import new_token

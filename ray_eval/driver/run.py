@@ -47,7 +47,6 @@ from ray_eval.driver.resolve import (
     told_section,
 )
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
-from ray_eval.driver.scratch import scratch_folder
 from ray_eval.driver.simulators import env_spec_of, simulator_of, spec_identity
 from ray_eval.driver.starting import AUTH_MODE, token_file
 from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
@@ -58,6 +57,7 @@ from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, ra
 from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.episode import error_result
 from ray_eval.rollout.running import RolloutSettings
+from ray_eval.scratch import scratch_folder
 from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate

@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from ray_eval import interpreters
 from ray_eval.envs.arithmetic import arithmetic_environment
 from ray_eval.errors import SetupError
 from ray_eval.foreign import first_line
+from ray_eval.scratch import scratch_folder
 from ray_eval.sections import GlBackend
 
 Backend = Literal["egl", "osmesa"]
@@ -106,7 +106,7 @@ def probe(
     """
     variables = gl_environment(backend, egl_device_id)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="ray-eval-gl-") as folder:
+    with scratch_folder() as folder:
         other = {} if python is None else interpreters.environment(Path(folder))
         command = [python or sys.executable, "-m", __spec__.name]
         running = [_start(command, {**os.environ, **other, **variables}) for _ in range(min(processes, MOST_PROCESSES))]

@@ -10,7 +10,6 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,8 @@ from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.running import RolloutSettings
 from ray_eval.sections import ConnectSection, EnvSettings, SimulatorSection
 from ray_eval.types import (
+from ray_eval.scratch import Scratch, remove_abandoned
+from ray_eval import places
     Array,
     Canary,
     EnvSpec,
@@ -64,7 +65,9 @@ class Child:
         self._python = str(section.python)
         self._section = dataclasses.replace(section, python=None)
         self.connect = connect
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-eval-simulator-"))
+        remove_abandoned()
+        self._scratch = Scratch(places.temporary_folder())
+        self._folder = self._scratch.path
         self._lock = threading.RLock()
         self._process: subprocess.Popen[str] | None = None
         self._connection: Connection
@@ -107,7 +110,7 @@ class Child:
                 self._connection.close()
                 _reap(process, END_GRACE_S)
                 self._reader.join(timeout=END_GRACE_S)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _answer(self, listen: Callable[[Any], None] | None) -> Any:
         while True:

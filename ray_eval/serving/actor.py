@@ -7,14 +7,13 @@ import dataclasses
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
 from ray_eval.interfaces import Policy
+from ray_eval.scratch import only_time
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.hosting import HostedServer, interpreter_of, serve_in_child
@@ -111,7 +110,7 @@ class PolicyActor:
 
 @contextlib.contextmanager
 def _loading(name: str) -> Iterator[None]:
-    """Within, a file says that this actor loads its policy: one that finds it was restarted, having died of that.
+    """Within, a folder says that this actor loads its policy: one that finds it was restarted, having died of that.
 
     Raises:
         SetupError: so it did, and would again.
@@ -122,17 +121,13 @@ def _loading(name: str) -> Iterator[None]:
     if actor_id is None:
         yield
         return
-    marker = Path(tempfile.gettempdir()) / f"ray-eval-loading-{actor_id}"
-    try:
-        if marker.exists():
+    with only_time(str(actor_id)) as has_died:
+        if has_died:
             raise SetupError(
                 f"{name}: expected its policy to be loaded, got the end of the process that did: a crash in native "
                 "code or too little memory; load it by `ray-eval serve` to see its last words"
             )
-        marker.touch()
         yield
-    finally:
-        marker.unlink(missing_ok=True)
 
 
 def _as_called(address: str) -> str:

@@ -10,11 +10,9 @@ import contextlib
 import dataclasses
 import json
 import logging
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -24,9 +22,10 @@ from typing import IO, Any
 
 import grpc
 
-from ray_eval import interpreters
+from ray_eval import interpreters, places
 from ray_eval.errors import EpisodeError, SetupError
 from ray_eval.install.recipes import POLICY_SIDE
+from ray_eval.scratch import Scratch, remove_abandoned
 from ray_eval.sections import POLICY_TYPES, BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.listening import check_listen
 from ray_eval.types import ActionChunk, Observation, PolicySpec
@@ -59,7 +58,9 @@ class HostedServer:
         check_listen(listen)
         self._python = _interpreter(section)
         self._listen = dataclasses.replace(listen, address=_settled(listen.address))
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-eval-policy-"))
+        remove_abandoned()
+        self._scratch = Scratch(places.temporary_folder())
+        self._folder = self._scratch.path
         self._arguments = _arguments(self._folder, section, self._listen, batching)
         self._output: deque[str] = deque(maxlen=KEPT_LINES)
         self._is_closing = threading.Event()
@@ -141,7 +142,7 @@ class HostedServer:
         if self._watcher.is_alive():
             self._watcher.join()
         self._let_go()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _ask(self) -> pb.ModelMetadataResponse | None:
         metadata = call_metadata(self._as_client)

@@ -17,6 +17,8 @@ import weakref
 from pathlib import Path
 from typing import Final
 
+from ray_eval.scratch import PREFIX, SHARED_MEMORY, is_held
+
 EXTENSION: Final = "system_shared_memory"
 """What a server that offers it says among its extensions."""
 REGION: Final = "shared_memory_region"
@@ -26,7 +28,6 @@ BYTE_SIZE: Final = "shared_memory_byte_size"
 OFFSET: Final = "shared_memory_offset"
 """Parameter with its place in the region; 0 where it is left out."""
 
-_FOLDER: Final = Path("/dev/shm")  # noqa: S108 -- where Linux has what shm_open opens
 _KEY: Final = re.compile(r"/[^/\0]{1,254}")
 
 
@@ -36,15 +37,24 @@ def create(byte_size: int) -> tuple[str, mmap.mmap]:
     Raises:
         OSError: there is no shared memory here, or too little.
     """
-    key = f"/ray-eval-{os.getpid()}-{secrets.token_hex(8)}"
-    file = os.open(_path(key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    key, file = _made()
     try:
         os.posix_fallocate(file, 0, byte_size)  # without it, a full file system would end whoever writes
-        return key, mmap.mmap(file, byte_size)
+        return key, mmap.mmap(file, byte_size)  # which holds the lock from here on
     except BaseException:
         unlink(key)
         raise
     finally:
+        os.close(file)
+
+
+def _made() -> tuple[str, int]:
+    """A new object's key and descriptor, its lock held: one that is left by a process that is killed is removed."""
+    while True:
+        key = f"/{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+        file = os.open(_path(key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if is_held(_path(key), file):
+            return key, file
         os.close(file)
 
 
@@ -102,4 +112,4 @@ def attach(key: str, offset: int, byte_size: int) -> Attached:
 
 
 def _path(key: str) -> Path:
-    return _FOLDER / key.removeprefix("/")
+    return SHARED_MEMORY / key.removeprefix("/")

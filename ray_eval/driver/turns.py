@@ -1,0 +1,42 @@
+"""Whose turn it is: Rays of one user start one after another, and a process has one of its own at a time.
+
+A start takes a machine's whole power for seconds, and Ray gives up on one that takes half a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+
+from ray_eval import places
+
+LOCK_NAME = "starting-ray"
+"""File in the user's private folder that is locked by the process whose Ray is starting."""
+_ours = threading.RLock()
+
+
+@contextlib.contextmanager
+def own_ray() -> Iterator[contextlib.ExitStack]:
+    """Within, no other thread of this process starts a Ray: it waits until the one that was started here has ended.
+
+    Whoever finds that there is no need to wait, since the Ray is the caller's, closes the stack.
+    """
+    with contextlib.ExitStack() as turn:
+        _ours.acquire()
+        turn.callback(_ours.release)
+        yield turn
+
+
+@contextlib.contextmanager
+def start() -> Iterator[None]:
+    """Within, no other process of this user starts a Ray on this machine."""
+    descriptor = os.open(places.private_folder() / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with contextlib.suppress(OSError):  # no locks in this file system: then all start together
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
