@@ -7,16 +7,15 @@ import contextlib
 import dataclasses
 import functools
 import multiprocessing
-import shutil
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import IO, Any, cast
 
+from ray_eval import places
 from ray_eval.envs.registry import simulator_type
 from ray_eval.errors import EpisodeError, PolicyUnavailable, SetupError
 from ray_eval.interfaces import Env, Simulator
@@ -25,10 +24,9 @@ from ray_eval.rollout.answering import Answer, Picture, Question, Raised, WhereI
 from ray_eval.rollout.episode import StepListener, error_result
 from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.running import RolloutSettings
+from ray_eval.scratch import Scratch, remove_abandoned
 from ray_eval.sections import ConnectSection, EnvSettings, SimulatorSection
 from ray_eval.types import (
-from ray_eval.scratch import Scratch, remove_abandoned
-from ray_eval import places
     Array,
     Canary,
     EnvSpec,
