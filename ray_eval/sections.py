@@ -436,7 +436,7 @@ def _require_address(address: str, schemes: tuple[str, ...]) -> None:
         raise ConfigError(
             f"policy.addresses: expected host:port each{others}, got {address!r}; write {plain or 'host:port'}"
         )
-    if scheme is None and address.startswith("unix:/") and "unix" in schemes:
+    if scheme is None and address.startswith("unix:") and len(address) > len("unix:") and "unix" in schemes:
         return
     authority = (scheme[2] if scheme else address).split("/", 1)[0]
     port = re.fullmatch(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s/\[\]:]+):(\d{1,5})", authority)
