@@ -42,6 +42,10 @@ def export(paths: Sequence[Path], to: str, out: Path | None) -> Exported:
     """
     if to not in FORMATS:
         raise ConfigError(f"--to {to}: expected one of {', '.join(FORMATS)}, got another.{did_you_mean(to, FORMATS)}")
+    if to == "fieldtrial" and len(paths) < 2:
+        raise ConfigError(
+            "--to fieldtrial: expected two runs or more, the arms of its study, got one; name another one"
+        )
     runs = [_run(path, arm) for path, arm in zip(paths, read_arms(paths), strict=True)]
     folder = out or paths[0] / "export" / to
     if to == PARQUET:

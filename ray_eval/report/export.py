@@ -290,7 +290,7 @@ def _study(names: Sequence[str], ids: Sequence[str]) -> str:
         "task": {"instruction": "each condition has its own"},
         "rubric": {"stages": [{"id": "success", "label": "the env says so"}], "success": "success"},
         "arms": [{"id": name, "runner": "manual"} for name in names],
-        "conditions": {"factors": {"episode": list(ids)}, "replicates": 1},
+        "conditions": {"factors": {"episode": {"values": list(ids)}}, "replicates": 1},
         "design": {"type": "randomized_block", "order": "random", "blinding": "none", "seed": 0},
         "analysis": {
             "primary": {
