@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ray_eval.envs.contents import OWN, look
+from ray_eval.envs.origins import CONFIGURATION
 from ray_eval.errors import SetupError
 from ray_eval.interfaces import Simulator
 from ray_eval.sections import SimulatorSection
@@ -77,6 +78,16 @@ def where_from(contents: Contents) -> dict[str, str]:
     return {name: origin.place for name, origin in contents.origins.items()}
 
 
+def redirection(contents: Contents) -> str | None:
+    """What is to be said where a user's file names the folders that data are taken from; None where none does."""
+    named = contents.origins.get(CONFIGURATION)
+    if named is None:
+        return None
+    folders = {name: origin.place for name, origin in contents.origins.items() if not origin.digest and origin != named}
+    told = ", ".join(f"{name} from {place}" for name, place in folders.items() if place)
+    return f"files are taken from where {named.place} says: {told}"
+
+
 def check_contents(own: Contents, others: Mapping[str, Contents], hosts: Mapping[str, str]) -> None:
     """Passes when every worker would make episodes of what the driver planned with.
 
@@ -92,6 +103,11 @@ def check_contents(own: Contents, others: Mapping[str, Contents], hosts: Mapping
         differing = list(_differing(own, found))
         if differing:
             what, here, there = differing[0]
+            if here == there and len(set(hosts.values())) == 1:
+                raise SetupError(
+                    f"{name}: expected {what} as the driver read it, got files in {here} that were changed since; "
+                    "start the run again"
+                )
             more = f" (and {', '.join(what for what, _, _ in differing[1:4])})" if differing[1:] else ""
             raise SetupError(
                 f"{name} on {hosts[name]}: expected {what} as the driver planned with, from {here}, "
@@ -111,7 +127,7 @@ def _differing(own: Contents, found: Contents) -> Iterable[tuple[str, str, str]]
     folders = [name for name, origin in own.origins.items() if not origin.digest and origin.place]
     for part in sorted(parts):
         # `content_init_states` is of the folder `init_states`; what is of none is of them all.
-        named = [name for name in folders if part.endswith(name.partition("_")[0])] or folders
+        named = [name for name in folders if name.partition("_")[0] in part] or folders
         yield part, _places(own, named), _places(found, named)
 
 

@@ -20,7 +20,7 @@ from ray_eval.config import AUTO_ADDRESS, EvalConfig, simulator_section
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
-from ray_eval.driver.contents import OwnContents, check_contents, content_identity, where_from
+from ray_eval.driver.contents import OwnContents, check_contents, content_identity, redirection, where_from
 from ray_eval.driver.endings import ANSWER_TIMEOUT_S, lateness, placed_actors, told_end
 from ray_eval.driver.folder import RunFolder, make_header, utc_now
 from ray_eval.driver.fresh import run_folder
@@ -489,6 +489,9 @@ class Session:
             SetupError: one imports other packages, or finds other files.
         """
         found = self._cluster.ask_all(asked)
+        redirected = redirection(self._contents.get())
+        if redirected:
+            self._progress.note(f"note: {redirected}")
         check_contents(self._contents.get(), found, {name: self._described[name]["host"] for name in found})
 
     def _compare_machines(self, spec: PolicySpec, *, is_told: bool) -> list[Canary]:

@@ -12,6 +12,8 @@ from typing import Final
 from ray_eval.envs.digests import FileDigests, combined
 from ray_eval.types import Origin
 
+CONFIGURATION: Final = "path_configuration"
+"""Name among a simulator's origins of a user's file that says where it takes its data from."""
 _CODE_SUFFIXES: Final = (".py", ".so", ".pyd", ".dll", ".dylib")
 _NO_CODE: Final = ("__pycache__", ".git")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ray_eval.driver.contents import check_contents, content_identity, where_from
+from ray_eval.driver.contents import check_contents, content_identity, redirection, where_from
 from ray_eval.driver.folder import check_identity
 from ray_eval.driver.identity_keys import IDENTITY_VERSION, recorded_version
 from ray_eval.envs.digests import FileDigests, combined
@@ -122,6 +122,12 @@ def test_a_worker_that_finds_other_files_is_refused_with_both_folders():
         check_contents(own, {"w": found}, {"w": "node"})
 
 
+def test_files_that_change_while_a_run_starts_are_said_to():
+    there = {**HERE, "libero": Origin("/venv/libero", "bb")}
+    with pytest.raises(SetupError, match=r"/venv/libero that were changed since; start the run again"):
+        check_contents(Contents(HERE, {}), {"worker-0": Contents(there, {})}, {"worker-0": "laptop"})
+
+
 def test_the_identity_goes_by_content_and_the_places_are_told_apart():
     contents = Contents({**HERE, "ray_eval": Origin("/venv/ray_eval", "cc")}, {"content_bddl": "1"})
     assert content_identity(contents) == {"code_libero": "aa", "content_bddl": "1"}
@@ -232,3 +238,11 @@ def test_a_path_configuration_that_leads_nowhere_is_named_in_one_line(tmp_path, 
     assert said.startswith("ray_eval.errors.SetupError")
     assert str(tmp_path / "config.yaml") in said
     assert len(said) <= 500 + len(str(tmp_path))
+
+
+def test_a_file_that_redirects_is_named_with_where_it_leads():
+    found = Contents({**HERE, "path_configuration": Origin("/home/me/config.yaml")}, {})
+    assert redirection(found) == (
+        "files are taken from where /home/me/config.yaml says: init_states from /venv/libero/init_files"
+    )
+    assert redirection(Contents(HERE, {})) is None

