@@ -22,7 +22,7 @@ from ray_eval.config.presets import (
     read_json,
     to_yaml,
 )
-from ray_eval.config.reading import checked_text, read, read_section, split_list
+from ray_eval.config.reading import UNSET, checked_text, read, read_section, split_list
 from ray_eval.config.schema import (
     AUTO_ADDRESS,
     EvalConfig,
@@ -238,7 +238,7 @@ def _named_suite(values: Mapping[str, Any]) -> Any:
     """What is said of suites; a simulator that is named without any has one of its own name."""
     suite, simulator = values.get("suite"), values.get("simulator")
     name = simulator.get("name") if isinstance(simulator, Mapping) else None
-    return name if suite in (None, "", "null", []) and name not in (None, "", "null") else suite
+    return name if suite in (None, "", "null", []) and name not in UNSET else suite
 
 
 def _open_presets(values: Mapping[str, Any], simulator: str) -> dict[str, Any]:
@@ -317,15 +317,15 @@ def _resolve_mode(
     if mode == "sync":
         return protocol, kept
     protocol["replan_steps"] = None
-    defaults = {key: value for key, value in ASYNC_DEFAULTS.items() if execution.get(key) in (None, "null")}
+    defaults = {key: value for key, value in ASYNC_DEFAULTS.items() if execution.get(key) in UNSET}
     if mode == "realtime":
-        return protocol, {**defaults, "fps": CONTROL_HZ, **{k: v for k, v in kept.items() if v not in (None, "null")}}
+        return protocol, {**defaults, "fps": CONTROL_HZ, **{k: v for k, v in kept.items() if v not in UNSET}}
     return protocol, {**kept, **defaults, "latency": _latency(execution.get("latency"))}
 
 
 def _latency(section: Any) -> Any:
     """The latency section, 0 steps where nobody set anything."""
-    if isinstance(section, Mapping) and any(value not in (None, "null") for value in section.values()):
+    if isinstance(section, Mapping) and any(value not in UNSET for value in section.values()):
         return section
     return {"steps": 0}
 
@@ -355,7 +355,7 @@ def _is_set(section: Any, key: str) -> bool:
     value = section.get(key) if isinstance(section, Mapping) else None
     if isinstance(value, Mapping):
         return any(_is_set(value, inner) for inner in value)
-    return value not in (None, "null")
+    return value not in UNSET
 
 
 def _read_evaluation(values: Mapping[str, Any]) -> EvalConfig:

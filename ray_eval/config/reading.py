@@ -22,7 +22,8 @@ from ray_eval.sections import POLICY_TYPES, Kwargs, Names, PolicySection, shown
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.[0-9]+")
-_NULLS = ("null", "", "~", None)
+UNSET = ("null", "", "~", None)
+"""What stands for no value at all."""
 _INTEGER_LIMIT = 2**63
 _MOST_DIGITS = 20
 
@@ -133,7 +134,7 @@ def _read_policy(value: Any, where: str) -> PolicySection:
 
 
 def _read_union(members: tuple[Any, ...], value: Any, where: str) -> Any:
-    if type(None) in members and (value is None or (isinstance(value, str) and value in _NULLS)):
+    if type(None) in members and (value is None or (isinstance(value, str) and value in UNSET)):
         return None
     concrete = [member for member in members if member is not type(None)]
     errors = []

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray_eval.config.reading import read, read_section
+from ray_eval.config.reading import UNSET, read, read_section
 from ray_eval.config.schema import EvalConfig, ProtocolConfig, SimulatorConfig
 from ray_eval.envs.registry import simulator_of_suite, simulator_type
 from ray_eval.errors import ConfigError, did_you_mean
@@ -28,7 +28,7 @@ def named_simulator(section: Any, suites: Sequence[str]) -> str:
         ConfigError: the suites belong to several, or there is none of that name.
     """
     given = section.get("name") if isinstance(section, Mapping) else section
-    if given not in (None, "", "null"):
+    if given not in UNSET:
         simulator_type(str(given))
         return str(given)
     names = list(dict.fromkeys(simulator_of_suite(suite) for suite in suites))
@@ -83,7 +83,7 @@ def protocol_for(name: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
     has = {item.name for item in dataclasses.fields(simulator_type(name).settings_type)}
     missing = [key for key in OWN_PROTOCOL_KEYS if key not in has]
     for key in missing:
-        if protocol.get(key) not in (None, "null"):
+        if protocol.get(key) not in UNSET:
             raise ConfigError(
                 f"protocol.{key}: expected nothing for the simulator {name}, which has no such choice, got "
                 f"{shown(protocol[key])} (protocol {shown(protocol.get('name'))}); write "
