@@ -8,10 +8,12 @@ from typing import Any
 from ray import tune as ray_tune
 from ray.tune.experiment import Trial
 
-from ray_eval.driver.tune import SETTINGS
 from ray_eval.foreign import text_of
 from ray_eval.messages import one_line
 from ray_eval.report.progress import percent
+
+SETTINGS = "settings"
+"""Name, in the configuration that Ray Tune gives a trial, of its keys and values."""
 
 
 class TrialLines(ray_tune.Callback):  # type: ignore[misc]

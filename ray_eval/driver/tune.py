@@ -49,8 +49,6 @@ HEAD_NODE = "node:__internal_head__"
 """Resource of Ray's own that stands for the head node, 1 of it; Tune places nothing that needs no resource at all."""
 TRIAL_SHARE = 0.001
 """Share of it that a trial takes."""
-SETTINGS = "settings"
-"""Name, in the configuration that Ray Tune gives a trial, of its keys and values."""
 QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
 """Ray Tune's variables for the length of a search: without the first it prints a report at verbosity 0 as well,
 without the second Ctrl+C does not end the search but has it choose among the trials so far."""
@@ -233,7 +231,7 @@ def _search(
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search import BasicVariantGenerator
 
-    from ray_eval.driver.trials import TrialLines
+    from ray_eval.driver.trials import SETTINGS, TrialLines
 
     workers = list(session.workers.values())
     trainable = ray_tune.with_parameters(
@@ -302,6 +300,8 @@ def _trial(
 ) -> None:
     """One trial, in an actor of Ray Tune's: reports after every rung, and is stopped there if it is behind."""
     from ray import tune as ray_tune
+
+    from ray_eval.driver.trials import SETTINGS
 
     config = load_config(base, [f"{key}={value}" for key, value in values[SETTINGS].items()])
     given = dataclasses.replace(

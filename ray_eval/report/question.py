@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray_eval.types import EpisodeResult, Outcome
@@ -45,8 +45,21 @@ PAIRING_KEYS = ("seed", "protocol.env_seed", "protocol.init_states", "environmen
 """Keys that decide what an episode of a given name is: seeds, start states, simulator, renderer, machine."""
 PIXEL_KEYS = ("environment.renderer", "environment.canary_pixels", "environment.pillow")
 """Keys that only a policy which asks for images has."""
-EPISODE_KEYS = ("suite", "tasks", "init_states", "episodes_per_task", "repeats", "protocol.max_steps", "protocol.name")
+EPISODE_KEYS = (
+    "suite",
+    "tasks",
+    "init_states",
+    "episodes_per_task",
+    "repeats",
+    "simulator.name",
+    "protocol.max_steps",
+    "protocol.name",
+)
 """Keys that are compared by what came of them: which episodes were run, with which budgets."""
+CONTENT_KEYS = ("environment.content",)
+"""Digests over the files of a run's own tasks: of other tasks they are others."""
+SPEC_KEY = "environment.simulator.spec"
+"""What the simulator takes and gives, the kind of control that the policy wants included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +112,17 @@ def differences(first: Arm, second: Arm) -> list[Difference]:
     """Everything in which two runs differ, the states that they are in included."""
     keys = sorted(first.identity.keys() | second.identity.keys())
     found = [_difference(key, first.identity, second.identity) for key in keys]
-    told = [difference for difference in found if difference is not None]
-    return [*told, *_budgets(first, second), *_episodes(first, second), *states(first), *states(second)]
+    episodes = _episodes(first, second)
+    told = [_seen_among(d, found, has_others=bool(episodes)) for d in found if d is not None]
+    return [*told, *_budgets(first, second), *episodes, *states(first), *states(second)]
+
+
+def _seen_among(difference: Difference, found: Sequence[Difference | None], *, has_others: bool) -> Difference:
+    """The difference as a note where it follows from another one: other tasks, or another control."""
+    has_other_control = any(d is not None and d.key == "protocol.control" for d in found)
+    follows = has_others and is_under(difference.key, CONTENT_KEYS)
+    follows = follows or (difference.key == SPEC_KEY and has_other_control)
+    return replace(difference, kind=Kind.NOTE) if follows else difference
 
 
 def _difference(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Difference | None:

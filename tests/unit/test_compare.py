@@ -105,6 +105,18 @@ def test_unknown_keys_of_the_simulator_make_it_no_question_and_those_of_the_poli
     assert kind_of("environment.renderer", {"environment.renderer": None}, {"environment.renderer": "x"}) is Kind.NOTE
 
 
+def test_what_follows_from_other_tasks_or_another_control_is_a_note():
+    contents = {"environment.content_bddl": 1}, {"environment.content_bddl": 2}
+
+    def kinds(first, second):
+        return {d.key: d.kind for d in question_of(first, second, (), is_paired=True).differences}
+
+    assert kinds(arm("A", "ss", **contents[0]), arm("B", "ss", **contents[1]))["environment.content_bddl"] == "pairing"
+    assert kinds(arm("A", "ss", **contents[0]), arm("B", "s", **contents[1]))["environment.content_bddl"] == "note"
+    one, other = ({"environment.simulator.spec": i, "protocol.control": i} for i in (1, 2))
+    assert kinds(arm("A", "ss", **one), arm("B", "ss", **other))["environment.simulator.spec"] == "note"
+
+
 @pytest.mark.parametrize(
     ("outcomes", "canary", "header", "key", "says"),
     [
