@@ -61,6 +61,16 @@ def _serve(wanted: argparse.Namespace) -> list[Row]:
     return bench_serve(wanted.clients, wanted.requests, wanted.repeats or 50)
 
 
+def _policy(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.forward import bench_policy
+    from ray_eval.bench.pi05 import CPU, WHOLE
+    from ray_eval.policies.torch_module import import_torch, pick_device
+
+    device = pick_device(import_torch(), "auto")
+    size = WHOLE if device == "cuda" else CPU
+    return list(bench_policy(size, device, wanted.rows, wanted.repeats or 5))
+
+
 def _pipeline(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.pipeline import bench_pipeline
 
@@ -82,6 +92,7 @@ BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]]
     "render": (_render, "an image of each camera, against robosuite's"),
     "memory": (_memory, "a worker's resident memory, task after task"),
     "serve": (_serve, "the server's overhead, and its throughput under many clients"),
+    "policy": (_policy, "a network of pi0.5's layer sizes through the server, against its bare loop; needs torch"),
     "pipeline": (_pipeline, "codec, client and queue without a simulator's cost; where an episode's time goes"),
     "e2e": (_e2e, "episodes per hour, against loops over plain LIBERO"),
 }
@@ -109,6 +120,7 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget-gb", type=float, default=2.5, help="limits.worker_memory_gb: memory (default: 2.5)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
     parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32], help="rows of a forward: policy (1 8 32)")
     parser.add_argument(
         "--json",
         type=lambda text: user_path(text, "--json"),

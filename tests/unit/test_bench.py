@@ -2,16 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from ray_eval.bench.command import BENCHES, bench_parser, run_bench, table_of
 from ray_eval.bench.e2e import Finished, Workload
+from ray_eval.bench.forward import bench_policy
+from ray_eval.bench.pi05 import Pi05Policy, Pi05Size
 from ray_eval.bench.pipeline import bench_pipeline
 from ray_eval.bench.policies import TimedPolicy, observation_of
 from ray_eval.bench.rows import Row, interleaved
 from ray_eval.bench.serve import _check_counts, bench_serve
 from ray_eval.bench.tasks import BenchTask
 from ray_eval.errors import ConfigError, ContractError
+from ray_eval.policies.contract import trial_observation
 
 
 def test_a_ratio_is_the_figure_over_the_references():
@@ -96,6 +100,18 @@ def test_the_command_shows_a_table_and_writes_json(tmp_path, capsys):
     report = json.loads(path.read_text())
     assert report["bench"] == "pipeline"
     assert all({"subject", "what", "value", "unit", "reference", "ratio"} <= row.keys() for row in report["rows"])
+
+
+def test_the_policy_bench_serves_a_network_and_compares_it_with_its_bare_loop():
+    tiny = Pi05Size(1, 1, 28, 2, 10, 2, "float32", eye=(32, 64), mind=(64, 128), hand=(32, 64))
+    policy = Pi05Policy(tiny, "cpu")
+    observations = [trial_observation(policy.spec, seed) for seed in range(3)]
+    arrays = [np.stack([row.arrays[key] for row in observations]) for key in policy.spec.keys]
+    staged, bare = policy.infer_batch(observations), policy.predict_action_chunk(arrays, range(3))
+    assert all(np.array_equal(one.actions, other.actions) for one, other in zip(staged, bare, strict=True))
+    staging, serving = bench_policy(tiny, "cpu", [2], repeats=1)
+    assert (staging.reference, serving.reference) == ("all rows at once", "bare loop")
+    assert min(staging.value, serving.value, staging.reference_value, serving.reference_value) > 0
 
 
 def test_every_bench_is_named_in_the_help_and_fits_a_table():
