@@ -8,8 +8,8 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ray_eval.errors import SetupError
 
@@ -19,14 +19,54 @@ PROBE_TIMEOUT_S = 120.0
 """Longest wait for an interpreter to say what it lacks; a cold disk takes its time."""
 _PACKAGE = Path(__file__).resolve().parent
 _PROBE = """
-import importlib.util, json, sys
-def lacks(name):
+import json, os, sys
+wanted, named = json.loads(sys.argv[1])
+found, versions = [], {}
+try:
+    from importlib.util import find_spec
+    from importlib.metadata import PackageNotFoundError, version
+except ImportError:
+    find_spec = None
+def has(name):
+    top, _, rest = name.partition(".")
     try:
-        return importlib.util.find_spec(name) is None
-    except ImportError:
-        return True
-print(json.dumps({"version": list(sys.version_info[:2]), "missing": [n for n in sys.argv[1:] if lacks(n)]}))
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    if spec is None or not rest:
+        return spec is not None
+    ends = (rest.replace(".", os.sep), rest.replace(".", os.sep) + ".py")
+    return any(os.path.exists(os.path.join(p, end)) for p in spec.submodule_search_locations or [] for end in ends)
+if find_spec is not None:
+    found = [name for name in wanted if has(name)]
+    for name in named:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            pass
+print(json.dumps({"python": list(sys.version_info[:3]), "found": found, "versions": versions}))
 """
+"""Reads what is installed without importing any of it; older Pythons than ray-eval's run it as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """What an interpreter says of itself."""
+
+    path: str
+    """How it is called."""
+    key: str
+    """The configuration's key that names it."""
+    python: tuple[int, ...]
+    """Its version."""
+    modules: frozenset[str]
+    """Modules that it has, of those it was asked for."""
+    versions: Mapping[str, str]
+    """Versions of the distributions that it was asked for and has."""
+
+    def fail(self, expected: str, got: str, remedy: str) -> SetupError:
+        """The error of an interpreter that is not enough."""
+        return SetupError(f"{self.key}={self.path}: expected {expected}, got {got}; {remedy}")
 
 
 def found(python: str, key: str) -> str:
@@ -35,12 +75,53 @@ def found(python: str, key: str) -> str:
     Raises:
         SetupError: there is none; the message names the configuration's key.
     """
-    if shutil.which(python) is None:
-        raise SetupError(
-            f"{key}={python}: expected a Python interpreter on {platform.node()}, found none; write "
-            "ENVIRONMENT/bin/python, and have it on every machine"
+    if shutil.which(python) is not None:
+        return python
+    path, inner = Path(python), Path(python) / "bin" / "python"
+    got = "found a folder" if path.is_dir() else "found a file that cannot be run" if path.exists() else "found none"
+    remedy = f"write {key}={inner}" if os.access(inner, os.X_OK) else "write ENVIRONMENT/bin/python"
+    raise SetupError(
+        f"{key}={python}: expected a Python interpreter on {platform.node()}, {got}; {remedy}, and have it on every"
+        " machine"
+    )
+
+
+def ask(python: str, key: str, modules: Sequence[str], distributions: Sequence[str] = ()) -> Interpreter:
+    """What an interpreter says of itself, in some milliseconds.
+
+    Args:
+        python: The interpreter.
+        key: The configuration's key that names it.
+        modules: Modules that are looked for, dotted ones too.
+        distributions: Distributions whose versions are asked for.
+
+    Raises:
+        SetupError: it is none, or does not answer as a Python does.
+    """
+    command = [found(python, key), "-c", _PROBE, json.dumps([list(modules), list(distributions)])]
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=variables,
         )
-    return python
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SetupError(f"{key}={python}: expected a Python interpreter, got {type(error).__name__} of it") from error
+    try:
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+        return Interpreter(python, key, tuple(said["python"]), frozenset(said["found"]), said["versions"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        word = next(iter((done.stderr or done.stdout).strip().splitlines()[-1:]), "no word")
+        raise SetupError(
+            f"{key}={python}: expected a Python interpreter, got exit code {done.returncode} and {word[:200]}; write"
+            " ENVIRONMENT/bin/python"
+        ) from None
 
 
 def check_interpreter(python: str, key: str, needed: Mapping[str, str]) -> None:
@@ -54,17 +135,22 @@ def check_interpreter(python: str, key: str, needed: Mapping[str, str]) -> None:
     Raises:
         SetupError: it is not, or lacks something; the message says what to type.
     """
-    said = _asked(found(python, key), key, tuple(needed.values()))
-    version, missing = tuple(said["version"]), set(said["missing"])
-    if version < OLDEST:
-        wanted, got = (".".join(map(str, each)) for each in (OLDEST, version))
-        raise SetupError(f"{key}={python}: expected Python {wanted} or newer, got {got}; make an environment of that")
-    lacking = [name for name, module in needed.items() if module in missing]
+    check_needs(ask(python, key, tuple(needed.values())), needed)
+
+
+def check_needs(asked: Interpreter, needed: Mapping[str, str], remedy: str = "make an environment of that") -> None:
+    """As `check_interpreter`, of one that was asked already.
+
+    Raises:
+        SetupError: it is too old, or lacks something.
+    """
+    if asked.python < OLDEST:
+        wanted, got = (".".join(map(str, each)) for each in (OLDEST, asked.python))
+        raise asked.fail(f"Python {wanted} or newer", got, remedy)
+    lacking = [name for name, module in needed.items() if module not in asked.modules]
     if lacking:
-        raise SetupError(
-            f"{key}={python}: expected {', '.join(lacking)} there, for ray-eval's own side, found none; "
-            f"{python} -m pip install {' '.join(lacking)}"
-        )
+        line = f"{asked.path} -m pip install {' '.join(lacking)}"
+        raise asked.fail(f"{', '.join(lacking)} there, for ray-eval's own side", "none", f"type: {line}")
 
 
 def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -81,15 +167,3 @@ def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dic
     own = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONPATH")}
     path = os.pathsep.join([str(sources), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**own, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(variables or {})}
-
-
-def _asked(python: str, key: str, modules: Sequence[str]) -> dict[str, Any]:
-    command = [python, "-c", _PROBE, *modules]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=PROBE_TIMEOUT_S, check=False
-        )
-        said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        raise SetupError(f"{key}={python}: expected a Python interpreter, got {type(error).__name__} of it") from error
-    return said

@@ -407,8 +407,8 @@ class LeRobotPolicySection:
     """Where it runs; auto takes CUDA where it is."""
     dtype: NumberFormat = "checkpoint"
     """Number format of the forward; checkpoint takes what config.json says."""
-    compile: bool = False
-    """Whether the network goes through `torch.compile`."""
+    compile: bool | Literal["checkpoint"] = "checkpoint"
+    """Whether the network goes through `torch.compile`; checkpoint takes what config.json says."""
     rename: CameraNames = CameraNames()
     """The checkpoint's names of the cameras."""
     absent: tuple[str, ...] = ()

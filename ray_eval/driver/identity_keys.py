@@ -11,6 +11,9 @@ IDENTITY_VERSION: Final = 2
 UNKNOWN: Final = object()
 """Stands for the value that a key had before it was recorded, where that could be anything."""
 
+_POLICY_LIBRARIES: Final = ("compile", "diffusers", "lerobot_policy_", "peft", "scipy", "tokenizers", "transformers")
+"""What a LeRobot policy's runtime says beside the versions of LeRobot and torch."""
+
 INTRODUCED: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
     {
         2: {
@@ -18,6 +21,7 @@ INTRODUCED: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
             "environment.content_": UNKNOWN,
             "environment.simulator.": UNKNOWN,
             "protocol.instruction": "filename",
+            **{f"environment.policy_{name}": UNKNOWN for name in _POLICY_LIBRARIES},
         }
     }
 )

@@ -49,7 +49,6 @@ _MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyTyp
         ReplayPolicy: Replay,
         FakePolicySection: lambda section: FakePolicy(section.chunk_len, images=section.images),
         TorchPolicySection: load_torch,
-        LeRobotPolicySection: LeRobotPolicy,
         KservePolicySection: KservePolicy,
         OpenpiPolicySection: OpenpiPolicy,
         VlaEvalPolicySection: VlaEvalPolicy,
@@ -61,10 +60,16 @@ _MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyTyp
 )
 
 
-def make_policy(section: PolicySection) -> Policy:
+def make_policy(section: PolicySection, *, may_autotune: bool = False) -> Policy:
     """The policy that a section describes.
+
+    Args:
+        section: What is to be made.
+        may_autotune: Whether a policy that compiles itself may choose kernels by their time, which may change bits.
 
     Raises:
         SetupError: something that the policy needs is not on this machine.
     """
+    if isinstance(section, LeRobotPolicySection):
+        return LeRobotPolicy(section, may_autotune=may_autotune)
     return _MAKERS[type(section)](section)

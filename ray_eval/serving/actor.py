@@ -16,7 +16,8 @@ from ray_eval.interfaces import Policy
 from ray_eval.scratch import only_time
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
-from ray_eval.serving.hosting import HostedServer, interpreter_of, serve_in_child
+from ray_eval.serving.hosting import HostedServer, serve_in_child
+from ray_eval.serving.interpreter import interpreter_of
 from ray_eval.serving.listening import is_every_interface
 from ray_eval.serving.server import RunningServer, serve_in_thread
 from ray_eval.serving.timing import SlowedPolicy, calibrated_ms

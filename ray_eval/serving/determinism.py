@@ -66,7 +66,7 @@ def load_policy(
     """
     os.environ.update(thread_variables(batching.threads))
     try:
-        policy = make_policy(section)
+        policy = make_policy(section, may_autotune=batching.determinism == "throughput")
     except RayEvalError:
         raise
     except (Exception, SystemExit) as error:

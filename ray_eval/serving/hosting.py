@@ -27,6 +27,7 @@ from ray_eval.errors import EpisodeError, SetupError
 from ray_eval.install.recipes import POLICY_SIDE
 from ray_eval.scratch import Scratch, remove_abandoned
 from ray_eval.sections import POLICY_TYPES, BatchingSection, ConnectSection, ListenSection, PolicySection
+from ray_eval.serving.interpreter import check_interpreter
 from ray_eval.serving.listening import check_listen
 from ray_eval.types import ActionChunk, Observation, PolicySpec
 from ray_eval.wire import codec
@@ -56,7 +57,7 @@ class HostedServer:
 
     def __init__(self, section: PolicySection, listen: ListenSection, batching: BatchingSection) -> None:
         check_listen(listen)
-        self._python = _interpreter(section)
+        self._python = check_interpreter(section)
         self._listen = dataclasses.replace(listen, address=_settled(listen.address))
         remove_abandoned()
         self._scratch = Scratch(places.temporary_folder())
@@ -255,15 +256,6 @@ def serve_in_child(section: PolicySection, listen: ListenSection, batching: Batc
         yield server
     finally:
         server.close()
-
-
-def interpreter_of(section: PolicySection) -> str | None:
-    """The interpreter that a policy is to run in; None for this one."""
-    return getattr(section, "python", None)
-
-
-def _interpreter(section: PolicySection) -> str:
-    return interpreters.found(interpreter_of(section) or sys.executable, "policy.python")
 
 
 def _settled(address: str) -> str:

@@ -10,7 +10,8 @@ import threading
 from ray_eval.interfaces import Policy
 from ray_eval.sections import BatchingSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
-from ray_eval.serving.hosting import interpreter_of, serve_in_child
+from ray_eval.serving.hosting import serve_in_child
+from ray_eval.serving.interpreter import interpreter_of
 from ray_eval.serving.server import STOP_GRACE_S, PolicyServer
 from ray_eval.serving.timing import SlowedPolicy
 from ray_eval.types import PolicySpec

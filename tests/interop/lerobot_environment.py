@@ -18,7 +18,7 @@ def lerobot_environment(path: str = "") -> dict[str, str]:
         **os.environ,
         **one_thread,
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": f"{HERE}{os.pathsep}{path}",
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "plugins"), path]),
         "PYTHONWARNINGS": "ignore",
     }
 

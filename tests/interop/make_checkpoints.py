@@ -1,6 +1,7 @@
 """Makes tiny checkpoints with random weights, saved by LeRobot itself; runs in LeRobot's environment, by hand as
 `python make_checkpoints.py FOLDER [NAME ...]`, and knows nothing of ray-eval."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -41,7 +42,26 @@ def statistics(*images: str, off: float = 0.0) -> dict[str, dict[str, torch.Tens
     }
 
 
-def save(folder: Path, kind: str, *images: str, size_px: int = SIZE_PX, off: float = 0.0, **settings) -> None:
+def edit(folder: Path, **changes) -> None:
+    """Writes some fields of a saved config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def quantiles_of(values: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
+    """The statistics with 1 % and 99 % quantiles, which pi0.5 normalises by."""
+    return {key: {**of, "q01": of["min"], "q99": of["max"]} for key, of in values.items()}
+
+
+def save(
+    folder: Path,
+    kind: str,
+    *images: str,
+    size_px: int = SIZE_PX,
+    off: float = 0.0,
+    with_quantiles: bool = False,
+    **settings,
+) -> None:
     """A policy of LeRobot's own making, with its processors, both written by its own `save_pretrained`."""
     torch.manual_seed(0)
     config = make_policy_config(
@@ -55,7 +75,8 @@ def save(folder: Path, kind: str, *images: str, size_px: int = SIZE_PX, off: flo
     ):  # LeRobot 0.4 leaves it as memory happens to be
         torch.nn.init.normal_(policy.model.vlm.image_projection, std=0.1)
     policy.save_pretrained(folder)
-    for pipeline in make_pre_post_processors(config, dataset_stats=statistics(*images, off=off)):
+    known = statistics(*images, off=off)
+    for pipeline in make_pre_post_processors(config, dataset_stats=quantiles_of(known) if with_quantiles else known):
         pipeline.save_pretrained(folder)
 
 
@@ -202,6 +223,9 @@ def xvla(folder: Path) -> None:
     backbone = folder.parent / f"{folder.name}-tokenizer"
     make_backbone(backbone)
     eye = {"dim_embed": [8, 8, 16, 16], "num_heads": [1, 1, 2, 2], "num_groups": [1, 1, 2, 2], "depths": [1, 1, 1, 1]}
+    # LeRobot 0.6, which reads this as well, wants to be told what 0.4 takes for granted.
+    eye |= {"model_type": "davit", "image_pos_embed": {"type": "learned_abs_2d", "max_pos_embeddings": 50}}
+    eye |= {"visual_temporal_embedding": {"type": "COSINE", "max_temporal_embeddings": 100}}
     eye |= {"projection_dim": 32, "image_feature_source": ["spatial_avg_pool", "temporal_avg_pool"], "window_size": 4}
     text = {"vocab_size": 300, "d_model": 32, "encoder_layers": 1, "encoder_ffn_dim": 32, "encoder_attention_heads": 2}
     text |= {"decoder_layers": 1, "decoder_ffn_dim": 32, "decoder_attention_heads": 2}

@@ -17,13 +17,41 @@ from lerobot.envs.utils import preprocess_observation
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.policies.rtc.action_queue import ActionQueue
 from lerobot.policies.rtc.configuration_rtc import RTCConfig
+from lerobot.utils import import_utils
+from small_gemma import shrink_for
 
 
 def load(folder: str):
+    shrink_for(folder)
     config = PreTrainedConfig.from_pretrained(folder)
     config.pretrained_backbone_weights = None
-    policy = get_policy_class(config.type).from_pretrained(folder, config=config)
-    return policy, *make_pre_post_processors(config, pretrained_path=folder)
+    config.pretrained_path = folder
+    policy_class = get_policy_class(config.type)
+    if config.use_peft:  # as LeRobot's own factory makes it, which wants a data set or an env besides
+        from peft import PeftConfig, PeftModel
+
+        adapter = PeftConfig.from_pretrained(folder)
+        policy = policy_class.from_pretrained(adapter.base_model_name_or_path, config=config)
+        policy = PeftModel.from_pretrained(policy, folder, config=adapter).eval()
+    else:
+        policy = policy_class.from_pretrained(folder, config=config)
+    told = {}
+    if config.type == "pi0_fast":  # LeRobot does not save this name, and fetches another tokenizer
+        told["action_tokenizer_processor"] = {"paligemma_tokenizer_name": config.text_tokenizer_name}
+    return policy, *make_pre_post_processors(config, pretrained_path=folder, preprocessor_overrides=told)
+
+
+def chunks_of(job: dict) -> np.ndarray:
+    """As LeRobot's policy server and its engine of real-time chunking: a chunk is post-processed as a whole."""
+    policy, preprocess, postprocess = load(job["checkpoint"])
+    recording, actions = np.load(job["recording"]), []
+    while len(actions) < len(recording["state"]):
+        policy.reset()
+        torch.manual_seed(job["seeds"][len(actions) // policy.config.n_action_steps])
+        with torch.inference_mode():
+            chunk = postprocess(policy.predict_action_chunk(preprocess(observed(recording, job, len(actions)))))
+        actions += list(chunk[0, : policy.config.n_action_steps].numpy())
+    return np.stack(actions[: len(recording["state"])])
 
 
 def observed(recording, job: dict, step: int) -> dict:
@@ -75,16 +103,38 @@ def chunked_actions_of(job: dict) -> np.ndarray:
             torch.manual_seed(job["seeds"][requests])
             rest = queue.get_left_over() if job["is_guided"] else None
             batch = preprocess(observed(recording, job, step))
-            chunk = policy.predict_action_chunk(batch, inference_delay=delay, prev_chunk_left_over=rest)[0]
-            due = (step + delay, chunk, postprocess(chunk), delay, queue.get_action_index())
+            if rest is not None and len(rest):
+                rest = reanchored(preprocess, queue, rest)
+            chunk = policy.predict_action_chunk(batch, inference_delay=delay, prev_chunk_left_over=rest)
+            due = (step + delay, chunk[0], postprocess(chunk)[0], delay, queue.get_action_index())
             requests += 1
         action = queue.get()
         actions.append(np.zeros(7, np.float32) if action is None else action.numpy())
     return np.stack(actions)
 
 
+def reanchored(preprocess, queue, rest):
+    """The rest as LeRobot's engine of real-time chunking gives it on: of relative actions, to the present state."""
+    relative = (step for step in preprocess.steps if type(step).__name__ == "RelativeActionsProcessorStep")
+    step = next((step for step in relative if step.enabled), None)
+    if step is None:
+        return rest
+    from lerobot.policies.rtc import reanchor_relative_rtc_prefix
+
+    normalizer = next(s for s in preprocess.steps if type(s).__name__ == "NormalizerProcessorStep")
+    left, state = queue.get_processed_left_over(), step.get_cached_state()
+    return reanchor_relative_rtc_prefix(left, state, step, normalizer, "cpu")
+
+
+def played(job: dict) -> np.ndarray:
+    if "rtc" in job:
+        return chunked_actions_of(job)
+    return chunks_of(job) if job.get("is_whole") else actions_of(job)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True
+    import_utils.register_third_party_plugins()  # as LeRobot's own programs do
     for each in json.loads(Path(sys.argv[1]).read_text()):
-        np.save(each["actions"], chunked_actions_of(each) if "rtc" in each else actions_of(each))
+        np.save(each["actions"], played(each))

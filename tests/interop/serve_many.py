@@ -5,6 +5,8 @@ import contextlib
 import json
 import sys
 
+import small_gemma
+
 from ray_eval.config import load_policy
 from ray_eval.sections import ListenSection
 from ray_eval.serving.determinism import load_policy as load
@@ -12,6 +14,7 @@ from ray_eval.serving.server import serve_in_thread
 
 with contextlib.ExitStack() as stack:
     for words, address in json.loads(sys.argv[1]):
+        small_gemma.shrink_for(words[0].removeprefix("policy.path="))
         section, serving = load_policy("lerobot", words)
         policy, batching = load(section, serving.batching())
         stack.enter_context(serve_in_thread(policy, ListenSection(address), batching))

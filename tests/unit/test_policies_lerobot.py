@@ -13,10 +13,13 @@ from ray_eval.errors import ConfigError, ContractError, SetupError
 from ray_eval.policies import make_policy
 from ray_eval.policies.lerobot.batching import TOKENS, TOKENS_MASK, TokenPadding, joined
 from ray_eval.policies.lerobot.checkpoint import open_checkpoint
-from ray_eval.policies.lerobot.chunking import alike, guidance, is_rtc, set_rtc
-from ray_eval.policies.lerobot.features import Feature, full_name, wire
+from ray_eval.policies.lerobot.chunking import alike, checked_rest, guidance, is_rtc, set_rtc
+from ray_eval.policies.lerobot.compiling import compiled_as, set_compile
+from ray_eval.policies.lerobot.features import Feature, OwnNames, full_name, wire
+from ray_eval.policies.lerobot.kinds import REFUSED, needs_of
+from ray_eval.policies.lerobot.loading import _overrides, refuse_kind
 from ray_eval.policies.lerobot.ranges import training_ranges
-from ray_eval.sections import RtcSection
+from ray_eval.sections import LeRobotPolicySection, RtcSection
 from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE, Observation, PolicySpec
 
 FRONT, SIDE = "observation.images.front", "observation.images.side"
@@ -84,6 +87,84 @@ def test_ranges_are_the_extremes_or_stand_for_them():
     assert ranges[ACTION].source == "q01, q99"
 
 
+def test_cameras_that_the_checkpoints_own_pipeline_renames_are_fed_by_the_names_that_it_takes():
+    names = OwnNames({IMAGE: FRONT, "observation.images.other": SIDE})
+    assert names.given([camera(FRONT), camera(SIDE), STATE_8D]) == {IMAGE: FRONT}
+    assert (names.before(FRONT), names.before(STATE)) == (IMAGE, STATE)
+    exchanged = OwnNames({IMAGE: WRIST_IMAGE, WRIST_IMAGE: IMAGE})
+    wiring = wire([camera(IMAGE), camera(WRIST_IMAGE)], exchanged.given([camera(IMAGE), camera(WRIST_IMAGE)]), [])
+    assert wiring.sources == {IMAGE: WRIST_IMAGE, WRIST_IMAGE: IMAGE}
+
+
+@pytest.mark.parametrize(
+    ("shape", "low"),
+    [((8,), -5.0), ((1, 8), -5.0), ((8, 1, 1), -5.0), ((), -5.0), ((3, 8), -5.0), ((5,), None)],
+)
+def test_statistics_of_any_shape_that_lerobot_takes_are_ranges_of_the_inputs_width(shape, low):
+    found = training_ranges({STATE: {"min": np.full(shape, -5.0), "max": np.ones(shape)}}, wire([STATE_8D], {}, []))
+    assert [(each.low, each.high) for each in found] == ([((low,) * 8, (1.0,) * 8)] if low else [])
+
+
+def test_statistics_of_each_step_of_a_chunk_span_the_whole_chunk():
+    values = {"min": np.array([[0.0, -1.0], [-2.0, 0.0]]), "max": np.array([[1.0, 1.0], [2.0, 0.5]])}
+    (found,) = training_ranges({ACTION: values}, wire([], {}, []))
+    assert (found.low, found.high) == ((-2.0, -1.0), (2.0, 1.0))
+
+
+def test_what_a_type_needs_depends_on_the_version_of_lerobot():
+    assert needs_of("pi05", "0.6.1").modules == ("transformers", "scipy")
+    assert needs_of("pi05", "0.6.1").typed == "pip install 'lerobot[pi]' there"
+    assert "ray-eval install lerobot pi" in needs_of("pi05", "0.4.4").typed
+    assert needs_of("multi_task_dit", "0.6.1").extra == "multi-task-dit"
+    assert needs_of("mine", "0.6.1").modules == ()
+
+
+def test_a_saved_pipeline_is_told_its_device_and_the_name_that_lerobot_does_not_save(tmp_path):
+    folder = checkpoint_in(tmp_path / "c", {"type": "pi0_fast"})
+    steps = [{"registry_name": "device_processor"}, {"registry_name": "action_tokenizer_processor"}]
+    (folder / "policy_preprocessor.json").write_text(json.dumps({"steps": steps}))
+    checkpoint, config = open_checkpoint(str(folder), None), SimpleNamespace(text_tokenizer_name="/my/words")
+    assert _overrides(checkpoint, "policy_preprocessor.json", "cpu", config) == {
+        "device_processor": {"device": "cpu"},
+        "action_tokenizer_processor": {"paligemma_tokenizer_name": "/my/words"},
+    }
+    assert list(_overrides(checkpoint, "policy_preprocessor.json", "cpu", SimpleNamespace())) == ["device_processor"]
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_evaluated_in_chunks_is_refused_by_name_with_or_without_lerobot(kind, tmp_path):
+    checkpoint = open_checkpoint(str(checkpoint_in(tmp_path / "c", {"type": kind})), None)
+    with pytest.raises(SetupError, match=f"expected a policy that can be evaluated in chunks, got type '{kind}'; it"):
+        refuse_kind(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("said", "saved", "may_autotune", "compiled"),
+    [
+        ("checkpoint", False, False, {}),
+        ("checkpoint", True, False, {"compile": "default"}),
+        ("checkpoint", True, True, {"compile": "max-autotune"}),
+        (False, True, False, {}),
+        (True, False, False, {"compile": "default"}),
+        (True, True, True, {"compile": "max-autotune"}),
+    ],
+)
+def test_a_policy_is_compiled_as_said_and_by_timing_only_where_no_bytes_are_promised(
+    said, saved, may_autotune, compiled
+):
+    section = LeRobotPolicySection("c", compile=said)
+    config = SimpleNamespace(type="pi0", compile_model=saved, compile_mode="max-autotune")
+    remarks = set_compile(config, section, may_autotune=may_autotune)
+    assert compiled_as(config, section) == compiled
+    assert len(remarks) == (compiled.get("compile") == "default" or (saved and said is False))
+
+
+def test_the_old_words_for_compiling_are_still_read():
+    for word, meant in (("true", True), ("false", False), ("checkpoint", "checkpoint")):
+        section, _ = load_policy("lerobot", ["policy.path=c", f"policy.compile={word}"])
+        assert section.compile == meant
+
+
 def checkpoint_in(folder, config, weights=b""):
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
@@ -109,7 +190,13 @@ def test_the_digest_is_of_what_is_loaded_and_of_nothing_else(tmp_path):
         ("[]", b"", "a policy's configuration with `type`"),
         ({"chunk_size": 3}, b"", "a policy's configuration with `type`"),
         ({"type": "act"}, None, "expected the weights in model.safetensors"),
-        ({"type": "act", "use_peft": True}, None, "got a PEFT adapter of a base that its config.json does not name"),
+        ({"type": "act", "use_peft": True}, None, r"expected adapter_config\.json beside use_peft in config\.json"),
+        (
+            {"model_type": "openvla", "architectures": ["OpenVLA"]},
+            None,
+            r"got a model of transformers \(openvla: OpenVLA",
+        ),
+        ({"type": None, "model_type": "phi"}, b"", "serve it by its own project"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path, config, weights, message):
@@ -118,12 +205,67 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, config, weights, message):
         open_checkpoint(str(folder), None)
 
 
-@pytest.mark.parametrize("content", ['{"base_model_name_or_path": "me/base"}', "{", "[]", "{}"])
-def test_an_adapter_of_peft_is_refused_by_name_with_or_without_a_configuration(tmp_path, content):
-    (tmp_path / "adapter_config.json").write_text(content)
-    base = "me/base" if "base_model" in content else r"a base that its adapter_config\.json does not name"
-    with pytest.raises(SetupError, match=f"got a PEFT adapter of {base}; .*merge_and_unload"):
-        open_checkpoint(str(tmp_path), None)
+def adapter_in(folder, base, *, weights=True):
+    checkpoint_in(folder, {"type": "act", "use_peft": True}, None)
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    if weights:
+        (folder / "adapter_model.safetensors").write_bytes(b"")
+    return folder
+
+
+def test_an_adapter_comes_with_the_base_that_it_names_and_both_are_in_its_digest(tmp_path):
+    base = checkpoint_in(tmp_path / "base", {"type": "act"})
+    adapter = adapter_in(tmp_path / "adapter", str(base))
+    opened = open_checkpoint(str(adapter), None)
+    assert (opened.folder, opened.base_name, opened.type) == (adapter, str(base), "act")
+    before = opened.digest()
+    (base / "model.safetensors").write_bytes(b"other")
+    assert open_checkpoint(str(adapter), None).digest() != before
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        (None, "expected the base of a PEFT adapter in base_model_name_or_path"),
+        ("nowhere/at/all", "expected the base of this PEFT adapter.*found none on"),
+    ],
+)
+def test_an_adapter_without_its_base_is_refused_with_what_to_write(tmp_path, base, said):
+    with pytest.raises(SetupError, match=said):
+        open_checkpoint(str(adapter_in(tmp_path / "a", base)), None)
+
+
+def test_half_an_adapter_and_an_adapter_of_an_adapter_are_refused(tmp_path):
+    base = checkpoint_in(tmp_path / "base", {"type": "act"})
+    half = adapter_in(tmp_path / "half", str(base), weights=False)
+    with pytest.raises(SetupError, match=r"expected a PEFT adapter with adapter_model\.safetensors, found none"):
+        open_checkpoint(str(half), None)
+    whole = adapter_in(tmp_path / "whole", str(base))
+    with pytest.raises(SetupError, match="got one of the adapter"):
+        open_checkpoint(str(adapter_in(tmp_path / "second", str(whole))), None)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_of_a_checkpoint_names_its_folder(tmp_path, name):
+    folder = checkpoint_in(tmp_path / "c", {"type": "act"})
+    assert open_checkpoint(str(folder / name), None).folder == folder
+
+
+@pytest.mark.parametrize("above", ["", "checkpoints", "checkpoints/000200"])
+def test_a_trainings_folder_is_answered_with_its_last_checkpoint(tmp_path, above):
+    for step in ("000100", "000200"):
+        (tmp_path / "checkpoints" / step).mkdir(parents=True)
+        last = checkpoint_in(tmp_path / "checkpoints" / step / "pretrained_model", {"type": "act"})
+    with pytest.raises(SetupError, match=f"write policy.path={last}"):
+        open_checkpoint(str(tmp_path / above), None)
+
+
+def test_weights_in_several_files_are_named(tmp_path):
+    folder = checkpoint_in(tmp_path / "c", {"type": "act"}, None)
+    for index in (1, 2):
+        (folder / f"model-0000{index}-of-00002.safetensors").touch()
+    with pytest.raises(SetupError, match=r"expected the weights in model\.safetensors, got model-00001-of-00002"):
+        open_checkpoint(str(folder), None)
 
 
 def test_a_folder_above_the_checkpoint_is_answered_with_the_one_below(tmp_path):
@@ -159,10 +301,21 @@ def test_real_time_chunking_of_a_policy_that_has_none_is_refused(tmp_path):
     config = SimpleNamespace(type="act")
     for wish in (RtcSection(enabled=True), RtcSection(execution_horizon=5)):
         with pytest.raises(SetupError, match=r"expected a policy that goes on .* got type 'act'; drop policy\.rtc"):
-            set_rtc(checkpoint, config, wish)
+            set_rtc(checkpoint, object, config, wish)
     for nothing in (RtcSection(), RtcSection(enabled=False)):
-        set_rtc(checkpoint, config, nothing)
-    assert not is_rtc(config)
+        set_rtc(checkpoint, object, config, nothing)
+    assert not is_rtc(object, config)
+
+
+@pytest.mark.parametrize(("mode", "offered"), [("continuous", True), ("discrete", False)])
+def test_lerobot_0_6_is_asked_itself_whether_a_policy_goes_on_from_a_rest(mode, offered):
+    class Policy:
+        def supports_rtc(self):
+            return self.config.mode == "continuous"
+
+    config = SimpleNamespace(type="new", mode=mode, rtc_config=SimpleNamespace(enabled=True))
+    assert is_rtc(Policy, config) is offered
+    assert not is_rtc(Policy, SimpleNamespace(type="new", mode=mode, rtc_config=None))
     with pytest.raises(ConfigError, match=r"policy\.rtc\.enabled=false"):
         load_policy("lerobot", ["policy.path=c", "policy.rtc.enabled=false", "policy.rtc.execution_horizon=5"])
 
@@ -225,9 +378,14 @@ def test_tokens_are_filled_up_and_never_cut():
     ids=["shape", "NaN"],
 )
 def test_a_prefix_that_is_not_of_the_policys_actions_is_said_to_be_what_it_is(rest, said):
+    with pytest.raises(ContractError, match=said):
+        checked_rest("smolvla", rest, 7)
+
+
+def test_rests_of_alike_rows_go_on_together_and_none_is_no_argument():
     import torch
 
-    config = SimpleNamespace(type="smolvla", output_features={ACTION: SimpleNamespace(shape=(7,))})
-    asked = Observation({}, "t", "s", 0, 0, action_raw=rest)
-    with pytest.raises(ContractError, match=said):
-        guidance(torch, [asked], config, "cpu")
+    assert guidance(torch, [None, None], 3, "cpu") == {}
+    rests = [np.zeros((5, 7), np.float32), np.ones((5, 7), np.float32)]
+    given = guidance(torch, rests, 2, "cpu")
+    assert (given["prev_chunk_left_over"].shape, given["inference_delay"]) == ((2, 5, 7), 2)

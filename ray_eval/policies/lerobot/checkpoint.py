@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,12 @@ POSTPROCESSOR_NAME = "policy_postprocessor.json"
 """LeRobot's pipeline behind it."""
 ADAPTER_NAME = "adapter_config.json"
 """What PEFT knows an adapter by."""
+ADAPTER_WEIGHTS_NAME = "adapter_model.safetensors"
+"""Its weights."""
 _UNREAD = ("train_config.json",)
 _BLOCK_BYTES = 1 << 20
+_HUB_PARTS = 2
+"""Parts of an id on the hub: the owner and the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,13 @@ class Checkpoint:
     """What config.json says."""
     commit: str | None = None
     """The hub's commit that `revision` stood for; None for a folder."""
+    base: Checkpoint | None = None
+    """The checkpoint that has the weights, where this one is an adapter of PEFT's."""
+
+    @property
+    def base_name(self) -> str:
+        """What the adapter's base is called; the empty string where there is none."""
+        return "" if self.base is None else self.base.name
 
     @property
     def type(self) -> str:
@@ -58,12 +70,42 @@ class Checkpoint:
             with path.open("rb") as file:
                 while block := file.read(_BLOCK_BYTES):
                     digest.update(block)
+        if self.base is not None:
+            digest.update(self.base.digest().encode())
         return digest.hexdigest()
 
     def _loaded_files(self) -> Iterator[Path]:
         for path in sorted(self.folder.iterdir()):
             if path.suffix in (".json", ".safetensors") and path.name not in _UNREAD:
                 yield path
+
+
+class Digesting:
+    """A checkpoint's digest, made in a thread of its own while the weights are loaded, which takes as long."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._digest = ""
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._make, name="digest", daemon=True)
+        self._thread.start()
+
+    def _make(self) -> None:
+        try:
+            self._digest = self._checkpoint.digest()
+        except OSError as error:
+            self._error = error
+
+    def result(self) -> str:
+        """The digest, waited for.
+
+        Raises:
+            SetupError: a file could not be read.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._checkpoint.fail("readable files", str(self._error), "copy it again") from self._error
+        return self._digest
 
 
 def open_checkpoint(name: str, revision: str | None) -> Checkpoint:
@@ -81,37 +123,80 @@ def open_checkpoint(name: str, revision: str | None) -> Checkpoint:
         folder, commit = _fetched(name, revision)
     else:
         folder, commit = _found(name, revision), None
-    _refuse_adapter(name, folder)
+    if (folder / ADAPTER_NAME).is_file():
+        return _open_adapter(name, folder, commit)
     checkpoint = Checkpoint(name, folder, _read_config(name, folder), commit)
     if checkpoint.config.get("use_peft"):
-        raise _adapter(name, "a base that its config.json does not name")
+        raise checkpoint.fail(f"{ADAPTER_NAME} beside use_peft in {CONFIG_NAME}", "none", "copy the whole adapter")
     if not (folder / WEIGHTS_NAME).is_file():
-        raise checkpoint.fail(f"the weights in {WEIGHTS_NAME}", "no such file", "copy the whole checkpoint")
+        raise checkpoint.fail(f"the weights in {WEIGHTS_NAME}", _other_weights(folder), "copy the whole checkpoint")
     return checkpoint
 
 
-def _refuse_adapter(name: str, folder: Path) -> None:
-    """LeRobot saves what it trained by PEFT as an adapter beside the name of the policy that it belongs to."""
+def local_checkpoint(name: str, revision: str | None) -> Checkpoint | None:
+    """The checkpoint where its folder is on this machine; None where it would come from the hub.
+
+    Raises:
+        SetupError: it is incomplete, or not a policy of LeRobot's.
+    """
+    return None if name.startswith(HUB) else open_checkpoint(name, revision)
+
+
+def _folder_of(name: str) -> Path:
+    """The folder that a path names, by itself or by one of the checkpoint's files."""
+    path = Path(name).expanduser()
+    return path.parent if path.is_file() and path.name in (CONFIG_NAME, WEIGHTS_NAME, ADAPTER_NAME) else path
+
+
+def _other_weights(folder: Path) -> str:
+    """What is there in place of one file of weights."""
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".index"))
+    weights = [name for name in others if not name.startswith("policy_")]
+    return ", ".join(weights[:3]) + (" ..." if len(weights) > 3 else "") if weights else "no such file"
+
+
+def _open_adapter(name: str, folder: Path, commit: str | None) -> Checkpoint:
+    """An adapter with the checkpoint that its adapter_config.json names.
+
+    Raises:
+        SetupError: one of them is incomplete.
+    """
     path = folder / ADAPTER_NAME
-    if not path.is_file():
-        return
     try:
-        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
-        base = None
-    raise _adapter(name, base or f"a base that its {ADAPTER_NAME} does not name")
+        said = json.loads(path.read_text(encoding="utf-8"))
+        base, revision = said.get("base_model_name_or_path"), said.get("revision")
+    except (OSError, ValueError, AttributeError) as error:
+        raise SetupError(f"{path}: expected readable JSON, got {error}; copy the adapter again") from error
+    if not isinstance(base, str) or not base:
+        raise SetupError(
+            f"policy.path={name}: expected the base of a PEFT adapter in base_model_name_or_path of {ADAPTER_NAME}, "
+            "got none; write the folder of the checkpoint that it was trained on there"
+        )
+    for needed in (CONFIG_NAME, ADAPTER_WEIGHTS_NAME):
+        if not (folder / needed).is_file():
+            raise SetupError(f"policy.path={name}: expected a PEFT adapter with {needed}, found none; copy all of it")
+    config = _read_config(name, folder)
+    return Checkpoint(name, folder, config, commit, _open_base(name, base, revision))
 
 
-def _adapter(name: str, base: str) -> SetupError:
-    return SetupError(
-        f"policy.path={name}: expected a checkpoint with whole weights, got a PEFT adapter of {base}; load both with "
-        "LeRobot, save PeftModel.merge_and_unload() with its save_pretrained, and copy the adapter's policy_*.json and "
-        "policy_*.safetensors beside it"
-    )
+def _open_base(name: str, base: str, revision: Any) -> Checkpoint:
+    is_folder = Path(base).expanduser().is_dir()
+    is_id = not is_folder and len(Path(base).parts) == _HUB_PARTS and not Path(base).is_absolute()
+    try:
+        opened = open_checkpoint(f"{HUB}{base}" if is_id else base, revision if is_id else None)
+    except SetupError as error:
+        raise SetupError(
+            f"policy.path={name}: expected the base of this PEFT adapter, as its {ADAPTER_NAME} names it; {error}"
+        ) from error
+    if opened.base is not None:
+        raise SetupError(
+            f"policy.path={name}: expected an adapter of whole weights, got one of the adapter {base}; merge it"
+        )
+    return opened
 
 
 def _found(name: str, revision: str | None) -> Path:
-    folder = Path(name)
+    folder = _folder_of(name)
     if not folder.is_dir():
         raise SetupError(
             f"policy.path={name}: expected a checkpoint's folder, found none on {platform.node()}; check the path, or "
@@ -149,19 +234,40 @@ def _fetched(name: str, revision: str | None) -> tuple[Path, str]:
 def _read_config(name: str, folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_NAME
     if not path.is_file():
-        inner = folder / "pretrained_model"
-        remedy = f"write policy.path={inner}" if (inner / CONFIG_NAME).is_file() else "name the checkpoint's own folder"
-        raise SetupError(f"policy.path={name}: expected a LeRobot checkpoint with {CONFIG_NAME}, found none; {remedy}")
+        raise SetupError(
+            f"policy.path={name}: expected a LeRobot checkpoint with {CONFIG_NAME}, found none; {_remedy_below(folder)}"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SetupError(f"{path}: expected readable JSON, got {error}; copy the checkpoint again") from error
-    if not isinstance(config, dict) or not isinstance(config.get("type"), str):
-        raise SetupError(
-            f"{path}: expected a policy's configuration with `type`, got none; a checkpoint from before LeRobot 0.2 is"
-            " to be saved anew by a LeRobot that reads it"
+    if isinstance(config, dict) and isinstance(config.get("type"), str):
+        return config
+    raise _no_policy(path, config if isinstance(config, dict) else {})
+
+
+def _remedy_below(folder: Path) -> str:
+    """The checkpoint that is below a folder, as a line to write: the last one of a training, or the one step's."""
+    for inner in ("pretrained_model", "last/pretrained_model", "checkpoints/last/pretrained_model"):
+        if (folder / inner / CONFIG_NAME).is_file():
+            return f"write policy.path={folder / inner}"
+    found = sorted(folder.glob("*/pretrained_model")) or sorted(folder.glob("checkpoints/*/pretrained_model"))
+    return f"write policy.path={found[-1]}" if found else "name the checkpoint's own folder"
+
+
+def _no_policy(path: Path, config: Mapping[str, Any]) -> SetupError:
+    """What a config.json is that has no policy's `type`."""
+    if isinstance(config.get("model_type"), str):
+        made = ", ".join(map(str, config.get("architectures") or ())) or "no architecture named"
+        return SetupError(
+            f"{path}: expected LeRobot's configuration of a policy, got a model of transformers "
+            f"({config['model_type']}: {made}); LeRobot cannot run it: serve it by its own project (policy=vla_eval, "
+            "openpi, kserve), or load it in a factory of yours (policy=torch)"
         )
-    return config
+    return SetupError(
+        f"{path}: expected a policy's configuration with `type`, got none; a checkpoint from before LeRobot 0.2 is to"
+        " be saved anew by a LeRobot that reads it"
+    )
 
 
 def first_lines(error: BaseException, count: int = 3) -> str:

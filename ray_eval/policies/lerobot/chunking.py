@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,20 @@ from ray_eval.errors import ContractError
 from ray_eval.policies.lerobot.checkpoint import Checkpoint
 from ray_eval.policies.lerobot.kinds import RTC_KINDS
 from ray_eval.sections import RtcSection
-from ray_eval.types import ACTION, Observation
+from ray_eval.types import Array, Observation
 
 
-def set_rtc(checkpoint: Checkpoint, config: Any, section: RtcSection) -> None:
+def offers_rtc(policy_class: Any, config: Any) -> bool:
+    """Whether a policy of this configuration can go on from the rest of its last chunk.
+
+    LeRobot 0.6 has a method for it, which asks nothing but the configuration; of 0.4 the types are known.
+    """
+    if not hasattr(policy_class, "supports_rtc"):
+        return config.type in RTC_KINDS
+    return bool(policy_class.supports_rtc(SimpleNamespace(config=config)))
+
+
+def set_rtc(checkpoint: Checkpoint, policy_class: Any, config: Any, section: RtcSection) -> None:
     """Puts the section's wishes into LeRobot's configuration of a policy that is not made yet.
 
     Raises:
@@ -25,12 +36,12 @@ def set_rtc(checkpoint: Checkpoint, config: Any, section: RtcSection) -> None:
     wishes = {name: value for name, value in wishes.items() if value is not None}
     if not wishes:
         return
-    if config.type not in RTC_KINDS:
+    if not offers_rtc(policy_class, config):
         if section.enabled is False:
             return
         raise checkpoint.fail(
             "a policy that goes on from the rest of its last chunk, since policy.rtc says so (LeRobot has that for "
-            f"{', '.join(RTC_KINDS)})",
+            f"{', '.join(RTC_KINDS)} and others)",
             f"type {config.type!r}",
             "drop policy.rtc, or write policy.rtc.enabled=false",
         )
@@ -40,13 +51,39 @@ def set_rtc(checkpoint: Checkpoint, config: Any, section: RtcSection) -> None:
     if "prefix_attention_schedule" in wishes:
         wishes["prefix_attention_schedule"] = RTCAttentionSchedule[wishes["prefix_attention_schedule"].upper()]
     # Whoever gives it a horizon wants it.
-    config.rtc_config = dataclasses.replace(config.rtc_config or RTCConfig(), **{"enabled": True, **wishes})
+    before = getattr(config, "rtc_config", None) or RTCConfig()
+    config.rtc_config = dataclasses.replace(before, **{"enabled": True, **wishes})
 
 
-def is_rtc(config: Any) -> bool:
+def is_rtc(policy_class: Any, config: Any) -> bool:
     """Whether a policy of this configuration goes on from the rest of its last chunk."""
     rtc = getattr(config, "rtc_config", None)
-    return config.type in RTC_KINDS and rtc is not None and bool(rtc.enabled)
+    return rtc is not None and bool(rtc.enabled) and offers_rtc(policy_class, config)
+
+
+class Reanchor:
+    """The rest of a chunk of relative actions, made relative to another state, as LeRobot's own engine does.
+
+    What is handed back of such a policy is the chunk in absolute actions, because the numbers of the policy itself say
+    nothing once the state that they were relative to is gone.
+
+    Args:
+        preprocess: LeRobot's pipeline before the policy; its normaliser is used again.
+        relative_step: The step of it that knows which actions are relative.
+    """
+
+    def __init__(self, preprocess: Any, relative_step: Any) -> None:
+        from lerobot.processor import NormalizerProcessorStep
+
+        self._relative_step = relative_step
+        normalizers = (step for step in preprocess.steps if isinstance(step, NormalizerProcessorStep))
+        self._normalizer = next(normalizers, None)
+
+    def __call__(self, rest: Any, state: Any, device: str) -> Any:
+        """(L, A) of the policy's own numbers, from (L, A) of absolute actions and the present (1, D) state."""
+        from lerobot.policies.rtc import reanchor_relative_rtc_prefix
+
+        return reanchor_relative_rtc_prefix(rest, state, self._relative_step, self._normalizer, device)
 
 
 def alike(observations: Sequence[Observation]) -> Iterable[list[int]]:
@@ -58,20 +95,29 @@ def alike(observations: Sequence[Observation]) -> Iterable[list[int]]:
     return groups.values()
 
 
-def guidance(torch: Any, observations: Sequence[Observation], config: Any, device: str) -> dict[str, Any]:
-    """Arguments of `predict_action_chunk` for observations that are alike; none at an episode's first request.
+def guidance(torch: Any, rests: Sequence[Any], delay_steps: int, device: str) -> dict[str, Any]:
+    """Arguments of `predict_action_chunk` for rows that are alike; none at an episode's first request.
+
+    Args:
+        torch: The package.
+        rests: What is left of each row's last chunk, (L, A) in the policy's own numbers; None where there is none.
+        delay_steps: Control steps until the answer is used.
+        device: Where the policy is.
+    """
+    if rests[0] is None:
+        return {}
+    prefix = torch.stack([torch.as_tensor(rest) for rest in rests]).to(device)
+    return {"prev_chunk_left_over": prefix, "inference_delay": delay_steps}
+
+
+def checked_rest(kind: str, rest: Array, width: int) -> Array:
+    """The rest, if it can be one of the policy's own actions.
 
     Raises:
-        ContractError: a prefix is not of the policy's own actions.
+        ContractError: it has another width, or a number in it is not finite.
     """
-    if observations[0].action_raw is None:
-        return {}
-    width = int(config.output_features[ACTION].shape[0])
-    rests = [observation.action_raw for observation in observations if observation.action_raw is not None]
-    for rest in rests:
-        if rest.ndim != 2 or rest.shape[1] != width:
-            raise ContractError(f"policy {config.type}: action_raw: expected shape (L, {width}), got {rest.shape}")
-        if not np.isfinite(rest).all():
-            raise ContractError(f"policy {config.type}: action_raw: expected finite numbers, got NaN or infinity")
-    prefix = torch.from_numpy(np.stack(rests)).to(device)
-    return {"prev_chunk_left_over": prefix, "inference_delay": observations[0].delay_steps}
+    if rest.ndim != 2 or rest.shape[1] != width:
+        raise ContractError(f"policy {kind}: action_raw: expected shape (L, {width}), got {rest.shape}")
+    if not np.isfinite(rest).all():
+        raise ContractError(f"policy {kind}: action_raw: expected finite numbers, got NaN or infinity")
+    return rest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.types import IMAGE, IMAGE_KEYS, OBSERVATION_KEYS, STATE, WRIST_IMAGE
@@ -54,6 +55,29 @@ class Wiring:
         """Components of the state; None where none is read."""
         dims = [f.shape[0] for f in self.features if self.sources[f.name] == STATE and len(f.shape) == 1]
         return dims[0] if dims else None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNames:
+    """Names that a checkpoint's own pipeline takes its inputs by, where it renames them itself."""
+
+    map: Mapping[str, str]
+    """The policy's name of an input by the name that the pipeline takes it by."""
+
+    def before(self, name: str) -> str:
+        """What the pipeline takes an input by that the policy has under this name."""
+        return next((before for before, behind in self.map.items() if behind == name), name)
+
+    def given(self, features: Sequence[Feature], known: Sequence[str] = OBSERVATION_KEYS) -> dict[str, str]:
+        """The policy's name by observation key, for the inputs that the pipeline makes of a key that is known."""
+        named = {self.before(feature.name): feature.name for feature in features}
+        return {key: name for key, name in named.items() if key in known and key != name}
+
+
+def own_names(steps: Sequence[Any]) -> OwnNames:
+    """The names by which a pipeline of these steps takes its inputs: those of LeRobot's step that renames."""
+    maps = (getattr(step, "rename_map", None) for step in steps)
+    return OwnNames(next((dict(found) for found in maps if found), {}))
 
 
 def full_name(name: str) -> str:

@@ -1,24 +1,32 @@
 """What is known of LeRobot's policy types before one is loaded: which are evaluated, and what each needs.
 
-Source: huggingface/lerobot@v0.4.4, src/lerobot/policies/*/ and pyproject.toml.
+Source: huggingface/lerobot@v0.4.4 and @v0.6.1, src/lerobot/policies/*/ and pyproject.toml.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_ONE_ACTION = "it answers one action at a time and has no chunks"
+_JUDGES = "it judges states and does not act"
 REFUSED: Mapping[str, str] = {
-    "sac": "it answers one action at a time and has no chunks",
+    "sac": _ONE_ACTION,
+    "gaussian_actor": _ONE_ACTION,
     "tdmpc": "its planner goes on from the plan of the step before, which no request carries",
-    "reward_classifier": "it judges states and does not act",
-    "sarm": "it judges states and does not act",
+    "lingbot_va": "it feeds the frames and actions since its last chunk back into its cache, which no request carries",
+    "reward_classifier": _JUDGES,
+    "robometer": _JUDGES,
+    "sarm": _JUDGES,
+    "topreward": _JUDGES,
 }
-"""Types that cannot be evaluated in chunks, and why."""
+"""Types that cannot be evaluated in chunks, and why; LeRobot 0.6 calls `gaussian_actor` what was `sac`."""
 RTC_KINDS = ("smolvla", "pi0", "pi05")
-"""Types whose `predict_action_chunk` goes on from the rest of a chunk; pi0_fast has the setting and ignores it."""
+"""Types of LeRobot 0.4 whose `predict_action_chunk` goes on from the rest of a chunk; 0.6 has `supports_rtc` for it.
+pi0_fast has the setting and ignores it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,50 +35,109 @@ class Needs:
 
     modules: tuple[str, ...]
     """Modules that it imports."""
-    remedy: str
-    """What to type."""
+    extra: str
+    """The extra of LeRobot that brings them."""
+    remedy: str | None = None
+    """What to type where an extra is not enough."""
+
+    @property
+    def typed(self) -> str:
+        """What to do where one is missing."""
+        return self.remedy or f"pip install 'lerobot[{self.extra}]' there"
 
 
 _PATCHED = (
-    "install LeRobot's own branch of transformers into an environment for these policies alone (pip install "
-    "'transformers @ git+https://github.com/huggingface/transformers.git@fix/lerobot_openpi' scipy; the others want a "
-    "later transformers), and name it by policy.python"
+    "use LeRobot 0.6, which runs it with stock transformers (ray-eval install lerobot pi), or install 0.4's own branch "
+    "there (pip install 'transformers @ git+https://github.com/huggingface/transformers.git@fix/lerobot_openpi' scipy)"
 )
+_BRANCH = "transformers.models.siglip.check"
+_PI = Needs(("transformers", "scipy"), "pi")
 _NEEDS: Mapping[str, Needs] = {
-    "smolvla": Needs(("transformers", "num2words"), "pip install 'lerobot[smolvla]'"),
-    "xvla": Needs(("transformers",), "pip install 'lerobot[xvla]'"),
-    "pi0": Needs(("transformers.models.siglip.check",), _PATCHED),
-    "pi05": Needs(("transformers.models.siglip.check",), _PATCHED),
-    "pi0_fast": Needs(("transformers.models.siglip.check", "scipy"), _PATCHED),
-    "groot": Needs(("transformers", "peft", "tree"), "pip install 'lerobot[groot]'"),
-    "wall_x": Needs(("transformers", "peft", "scipy", "torchdiffeq", "qwen_vl_utils"), "pip install 'lerobot[wallx]'"),
+    "diffusion": Needs(("diffusers",), "diffusion"),
+    "eo1": Needs(("transformers", "qwen_vl_utils"), "eo1"),
+    "evo1": Needs(("transformers",), "evo1"),
+    "fastwam": Needs(("transformers", "diffusers"), "fastwam"),
+    "groot": Needs(("transformers", "peft", "diffusers", "tree"), "groot"),
+    "molmoact2": Needs(("transformers", "peft", "scipy"), "molmoact2"),
+    "multi_task_dit": Needs(("transformers", "diffusers"), "multi-task-dit"),
+    "pi0": _PI,
+    "pi05": _PI,
+    "pi0_fast": _PI,
+    "smolvla": Needs(("transformers", "num2words", "accelerate"), "smolvla"),
+    "vla_jepa": Needs(("transformers", "diffusers", "qwen_vl_utils"), "vla-jepa"),
+    "wall_x": Needs(("transformers", "peft", "scipy", "torchdiffeq", "qwen_vl_utils"), "wallx"),
+    "xvla": Needs(("transformers",), "xvla"),
 }
-
+_NEEDS_04: Mapping[str, Needs] = {
+    **_NEEDS,
+    "groot": Needs(("transformers", "peft", "tree"), "groot"),
+    "pi0": Needs((_BRANCH,), "pi", _PATCHED),
+    "pi05": Needs((_BRANCH,), "pi", _PATCHED),
+    "pi0_fast": Needs((_BRANCH, "scipy"), "pi", _PATCHED),
+    "smolvla": Needs(("transformers", "num2words"), "smolvla"),
+}
+"""In LeRobot 0.4, whose pi0 family wants a transformers that no package index has."""
 
 _HUB_KEYS = (
     "vlm_model_name",
+    "vlm_base",
     "base_model_path",
+    "checkpoint_path",
+    "qwen_model_name",
+    "jepa_encoder_name",
+    "vision_encoder_name",
+    "text_encoder_name",
     "tokenizer_name",
     "text_tokenizer_name",
     "action_tokenizer_name",
+    "action_tokenizer_path",
+    "discrete_action_tokenizer",
     "tokenizer_assets_repo",
+    "tokenizer_model_id",
+    "text_encoder_model_id",
+    "model_id",
     "pretrained_name_or_path",
+    "wan_pretrained_path",
 )
+_VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
-def remedy_for(kind: str) -> str:
-    """What to do where a module is missing."""
-    return _NEEDS[kind].remedy if kind in _NEEDS else f"pip install 'lerobot[{kind}]'"
+def is_04(version: str) -> bool:
+    """Whether a version of LeRobot is 0.4 or older."""
+    found = _VERSION.match(version)
+    return found is not None and (int(found[1]), int(found[2])) < (0, 5)
 
 
-def missing_modules(kind: str) -> list[str]:
-    """Modules that a type needs and that are not here; nothing is imported but their packages."""
-    return [name for name in (_NEEDS[kind].modules if kind in _NEEDS else ()) if not _is_here(name)]
+def is_known(kind: str) -> bool:
+    """Whether it is said here what a type needs, or that it needs nothing."""
+    return kind in _NEEDS or kind in ("act", "vqbet")
+
+
+def needs_of(kind: str, version: str) -> Needs:
+    """What a type needs in a version of LeRobot; of a type that is not known, nothing but an extra of its name."""
+    known = _NEEDS_04 if is_04(version) else _NEEDS
+    return known.get(kind, Needs((), kind.replace("_", "-")))
+
+
+def all_modules() -> tuple[str, ...]:
+    """Every module that a type of any version needs."""
+    tables = (*_NEEDS.values(), *_NEEDS_04.values())
+    return tuple(sorted({name for needs in tables for name in needs.modules}))
+
+
+def missing_modules(needs: Needs) -> list[str]:
+    """Modules that are not here; nothing is imported but their packages."""
+    return [name for name in needs.modules if not _is_here(name)]
 
 
 def hub_names(config: Any) -> list[str]:
-    """What a policy's configuration names that LeRobot fetches from the hub: `vlm_model_name='x/y'` and the like."""
-    named = {key: getattr(config, key, None) for key in _HUB_KEYS}
+    """What a policy's configuration names that LeRobot fetches from the hub: `vlm_model_name='x/y'` and the like.
+
+    Args:
+        config: LeRobot's configuration, or what config.json says.
+    """
+    values = config if isinstance(config, Mapping) else vars(config)
+    named = {key: values.get(key) for key in _HUB_KEYS}
     return [f"{key}={value!r}" for key, value in named.items() if isinstance(value, str) and value]
 
 
@@ -79,7 +146,7 @@ def is_of_the_hub(error: BaseException | None) -> bool:
     while error is not None:
         if type(error).__name__ in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "RepositoryNotFoundError"):
             return True
-        if isinstance(error, OSError) and "huggingface.co" in str(error):
+        if isinstance(error, OSError) and ("huggingface.co" in str(error) or "cached files" in str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

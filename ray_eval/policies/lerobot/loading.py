@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import io
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ray_eval.errors import ConfigError, SetupError, did_you_mean
+from ray_eval.policies.lerobot.adapters import put_in
 from ray_eval.policies.lerobot.checkpoint import (
     POSTPROCESSOR_NAME,
     PREPROCESSOR_NAME,
@@ -21,7 +21,10 @@ from ray_eval.policies.lerobot.checkpoint import (
     first_lines,
 )
 from ray_eval.policies.lerobot.chunking import set_rtc
-from ray_eval.policies.lerobot.kinds import REFUSED, hub_names, is_of_the_hub, missing_modules, remedy_for
+from ray_eval.policies.lerobot.compiling import compile_made, set_compile
+from ray_eval.policies.lerobot.kinds import REFUSED, hub_names, is_of_the_hub, missing_modules, needs_of
+from ray_eval.policies.lerobot.plugins import PREFIX, broken_plugins, known_types
+from ray_eval.policies.lerobot.runtime import lerobot_version
 from ray_eval.policies.lerobot.weights import Handed, check_taken_over, old_statistics_of, with_weights
 from ray_eval.policies.torch_module import import_torch, pick_device
 from ray_eval.sections import LeRobotPolicySection
@@ -52,40 +55,50 @@ class Loaded:
         return self.policy.config
 
 
-def load(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Loaded:
+def load(checkpoint: Checkpoint, section: LeRobotPolicySection, *, may_autotune: bool = False) -> Loaded:
     """The checkpoint's policy and pipelines.
+
+    Args:
+        checkpoint: Its files.
+        section: The user's wishes.
+        may_autotune: Whether a compiled policy's kernels may be chosen by timing.
 
     Raises:
         SetupError: LeRobot or one of the policy's own dependencies is not here, the type cannot be evaluated in
             chunks, or the files do not make a policy.
     """
+    refuse_kind(checkpoint)
     _require_lerobot()
     with _quiet():
         policy_class = _policy_class(checkpoint)
-        config = _config(checkpoint, section)
+        config, remarks = _config(checkpoint, policy_class, section, may_autotune=may_autotune)
         device = str(config.device)
-        old_statistics, remarks = old_statistics_of(checkpoint, config), []
-        policy = _with_weights(checkpoint, policy_class, config, is_old=bool(old_statistics))
+        weights = checkpoint.base or checkpoint
+        old_statistics = old_statistics_of(weights, config)
+        policy = _with_weights(weights, policy_class, config, is_old=bool(old_statistics))
+        if checkpoint.base is not None:
+            _adapt(checkpoint, policy)
         pipelines = _pipelines(checkpoint, config, old_statistics)
     if old_statistics:
         remarks.append("the checkpoint is of LeRobot's older format; its statistics were taken from the weights")
     statistics = _statistics(pipelines[0])
     remarks += _missing_statistics(pipelines[0])
-    _set_number_format(policy, config, section)
-    return Loaded(policy.eval(), *pipelines, device, statistics, tuple(remarks))
+    if section.dtype == "float32" and not hasattr(config, "dtype"):
+        policy.float()
+    compile_made(policy, section)
+    return Loaded(policy.to(device).eval(), *pipelines, device, statistics, tuple(remarks))
 
 
-def known_types() -> tuple[str, ...]:
-    """Policy types of the installed LeRobot."""
-    from lerobot.configs.policies import PreTrainedConfig
+def refuse_kind(checkpoint: Checkpoint) -> None:
+    """Passes for a type that can be evaluated in chunks, as far as its name tells.
 
-    importlib.import_module("lerobot.policies")  # each of its configurations registers itself
-    return tuple(sorted(PreTrainedConfig.get_known_choices()))
-
-
-def lerobot_version() -> str:
-    """The installed LeRobot's version."""
-    return importlib.metadata.version("lerobot")
+    Raises:
+        SetupError: it cannot, and why.
+    """
+    if checkpoint.type in REFUSED:
+        raise checkpoint.fail(
+            "a policy that can be evaluated in chunks", f"type {checkpoint.type!r}", REFUSED[checkpoint.type]
+        )
 
 
 def _require_lerobot() -> None:
@@ -98,34 +111,47 @@ def _require_lerobot() -> None:
         ) from error
 
 
-def _config(checkpoint: Checkpoint, section: LeRobotPolicySection) -> Any:
-    from lerobot.configs.policies import PreTrainedConfig
-
-    try:
-        config = PreTrainedConfig.from_pretrained(checkpoint.folder)
-    except Exception as error:
-        raise checkpoint.fail(
-            f"a config.json that LeRobot {lerobot_version()} reads",
-            first_lines(error),
-            "it was saved by a newer or older LeRobot, or is damaged; use the LeRobot that saved it, by policy.python",
-        ) from error
+def _config(
+    checkpoint: Checkpoint, policy_class: Any, section: LeRobotPolicySection, *, may_autotune: bool
+) -> tuple[Any, list[str]]:
+    """LeRobot's configuration with the user's wishes in it, and what a reader should know of that."""
+    config = _parsed(checkpoint)
     if not config.input_features or not config.output_features:
         raise checkpoint.fail("input_features and output_features in config.json", "none", "copy the whole checkpoint")
     if section.temporal_ensemble == "off" and getattr(config, "temporal_ensemble_coeff", None) is not None:
         config.temporal_ensemble_coeff = None
         config.n_action_steps = config.chunk_size
-    set_rtc(checkpoint, config, section.rtc)
+    set_rtc(checkpoint, policy_class, config, section.rtc)
     config.device = pick_device(import_torch(), section.device)
-    config.pretrained_path = checkpoint.folder
+    config.pretrained_path = (checkpoint.base or checkpoint).folder
     if getattr(config, "pretrained_backbone_weights", None) is not None:
         # The weights of a backbone come with the checkpoint's; nothing is downloaded to be overwritten.
         config.pretrained_backbone_weights = None
-    # Diffusion would compile its network before the weights are there, under other names than theirs.
-    if section.compile and hasattr(config, "compile_model") and config.type != "diffusion":
-        config.compile_model = True
     if section.dtype != "checkpoint" and hasattr(config, "dtype"):
         config.dtype = section.dtype
-    return config
+    remarks = set_compile(config, section, may_autotune=may_autotune)
+    if getattr(config, "per_episode_seed", False):
+        # MolmoAct2 would draw from a generator that counts the resets before, as requests have none.
+        config.per_episode_seed = False
+        remarks.append("per_episode_seed of config.json is not obeyed: noise comes from each request's seed")
+    return config, remarks
+
+
+def _parsed(checkpoint: Checkpoint) -> Any:
+    from lerobot.configs.policies import PreTrainedConfig
+
+    try:
+        return PreTrainedConfig.from_pretrained(checkpoint.folder)
+    except ImportError as error:
+        raise _lacks(checkpoint, first_lines(error)) from error
+    except Exception as error:
+        if is_of_the_hub(error):
+            raise _unreachable(checkpoint, checkpoint.config, error) from error
+        raise checkpoint.fail(
+            f"a config.json that LeRobot {lerobot_version()} reads",
+            first_lines(error),
+            "it was saved by a newer or older LeRobot, or is damaged; use the LeRobot that saved it, by policy.python",
+        ) from error
 
 
 def _policy_class(checkpoint: Checkpoint) -> Any:
@@ -133,18 +159,9 @@ def _policy_class(checkpoint: Checkpoint) -> Any:
 
     known = known_types()
     if checkpoint.type not in known:
-        hint = did_you_mean(checkpoint.type, known)
-        raise checkpoint.fail(
-            f"a policy type that LeRobot {lerobot_version()} knows ({', '.join(known)})",
-            f"{checkpoint.type!r}",
-            f"use the LeRobot that saved it, by policy.python.{hint}",
-        )
-    if checkpoint.type in REFUSED:
-        raise checkpoint.fail(
-            "a policy that can be evaluated in chunks", f"type {checkpoint.type!r}", REFUSED[checkpoint.type]
-        )
+        raise _unknown(checkpoint, known)
     # Before anything is made: a pi0 would fill 12 GB and then say that its transformers is the wrong one.
-    if missing := missing_modules(checkpoint.type):
+    if missing := missing_modules(needs_of(checkpoint.type, lerobot_version())):
         raise _lacks(checkpoint, f"no {' and no '.join(missing)}")
     try:
         return get_policy_class(checkpoint.type)
@@ -152,9 +169,29 @@ def _policy_class(checkpoint: Checkpoint) -> Any:
         raise _lacks(checkpoint, first_lines(error.__cause__ or error)) from error
 
 
+def _unknown(checkpoint: Checkpoint, known: Sequence[str]) -> SetupError:
+    """A type that neither LeRobot nor a plug-in brings; a plug-in that cannot be imported is the likely cause."""
+    broken = "; ".join(f"{name} is installed and does not import: {what}" for name, what in broken_plugins().items())
+    return checkpoint.fail(
+        f"a policy type that LeRobot {lerobot_version()} in {sys.executable} knows ({', '.join(known)})",
+        f"{checkpoint.type!r}",
+        broken
+        or f"install the plug-in that brings it ({PREFIX}...) there, or name the LeRobot that saved it by "
+        f"policy.python.{did_you_mean(checkpoint.type, known)}",
+    )
+
+
+def _adapt(checkpoint: Checkpoint, policy: Any) -> None:
+    try:
+        put_in(checkpoint, policy)
+    except ImportError as error:
+        what = f"PEFT, which the adapter is of, in {sys.executable}"
+        raise checkpoint.fail(what, first_lines(error), "pip install 'lerobot[peft]' there") from error
+
+
 def _lacks(checkpoint: Checkpoint, got: str) -> SetupError:
     what = f"what policies of type {checkpoint.type!r} need, in {sys.executable}"
-    return checkpoint.fail(what, got, remedy_for(checkpoint.type))
+    return checkpoint.fail(what, got, needs_of(checkpoint.type, lerobot_version()).typed)
 
 
 def _unreachable(checkpoint: Checkpoint, config: Any, error: BaseException) -> SetupError:
@@ -191,6 +228,8 @@ def _with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_
 def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str, Any]) -> tuple[Any, Any]:
     from lerobot.policies.factory import make_pre_post_processors
 
+    if checkpoint.base is not None and not (checkpoint.folder / PREPROCESSOR_NAME).is_file():
+        checkpoint = checkpoint.base
     missing = [name for name in (PREPROCESSOR_NAME, POSTPROCESSOR_NAME) if not (checkpoint.folder / name).is_file()]
     if missing and not old_statistics:
         raise checkpoint.fail(
@@ -202,7 +241,7 @@ def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str,
         if missing:
             return make_pre_post_processors(config, dataset_stats=old_statistics)  # type: ignore[no-any-return]
         overrides = {
-            f"{which}_overrides": _device_override(checkpoint, name, device)
+            f"{which}_overrides": _overrides(checkpoint, name, device, config)
             for which, name, device in (
                 ("preprocessor", PREPROCESSOR_NAME, config.device),
                 ("postprocessor", POSTPROCESSOR_NAME, "cpu"),
@@ -221,10 +260,18 @@ def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str,
         ) from error
 
 
-def _device_override(checkpoint: Checkpoint, name: str, device: str) -> dict[str, Any]:
+def _overrides(checkpoint: Checkpoint, name: str, device: str, config: Any) -> dict[str, Any]:
+    """What a saved pipeline's steps are told otherwise: their device, and a name that LeRobot does not save.
+
+    pi0-FAST's action tokenizer would fetch the text tokenizer that LeRobot has in its code, whatever config.json says;
+    it does nothing where there are no actions to tokenize.
+    """
     steps = json.loads((checkpoint.folder / name).read_text(encoding="utf-8")).get("steps", [])
-    has_step = any(step.get("registry_name") == "device_processor" for step in steps)
-    return {"device_processor": {"device": device}} if has_step else {}
+    names = {step.get("registry_name") for step in steps}
+    told = {"device_processor": {"device": device}}
+    if (words := getattr(config, "text_tokenizer_name", None)) is not None:
+        told["action_tokenizer_processor"] = {"paligemma_tokenizer_name": words}
+    return {step: values for step, values in told.items() if step in names}
 
 
 def _statistics(preprocess: Any) -> dict[str, dict[str, Any]]:
@@ -245,16 +292,6 @@ def _missing_statistics(preprocess: Any) -> list[str]:
         if step.norm_map.get(feature.type) not in (None, "IDENTITY") and step.norm_map[feature.type].value != "IDENTITY"
         if not (step.stats or {}).get(key)
     ]
-
-
-def _set_number_format(policy: Any, config: Any, section: LeRobotPolicySection) -> None:
-    if section.dtype == "float32" and not hasattr(config, "dtype"):
-        policy.float()
-    if section.compile and config.type == "diffusion":
-        policy.diffusion.unet.compile()
-    elif section.compile and not hasattr(config, "compile_model"):
-        for part in policy.children():
-            part.compile()
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from typing import Any
 
 from ray_eval.policies.lerobot.checkpoint import Checkpoint
 
+_RELATIVE = ("_last_state",)
 CARRIED: Mapping[str, tuple[str, ...]] = {
-    "RelativeActionsProcessorStep": ("_last_state",),
+    "RelativeActionsProcessorStep": _RELATIVE,
     "GrootN17PackInputsStep": ("_last_raw_state",),
 }
 """Attributes that a step before the policy sets at each call for one behind it, by the step's class.
@@ -63,6 +64,16 @@ class CarriedMemory:
         """What a reader of the result should know where the actions are relative to the state."""
         enabled = [pair for pair in self._pairs if pair.is_enabled()]
         return [RELATIVE_REMARK] if enabled else []
+
+    def relative_step(self) -> Any:
+        """LeRobot's step that makes actions relative to the state, where one is in use; None elsewhere."""
+        steps = (pair.stand_in for pair in self._pairs if pair.is_enabled() and pair.names == _RELATIVE)
+        return next(steps, None)
+
+    @staticmethod
+    def state_of(kept: Sequence[Mapping[str, Any]]) -> Any:
+        """The (1, D) state that relative actions are relative to."""
+        return next(values[_RELATIVE[0]] for values in kept if _RELATIVE[0] in values)
 
     def take_off(self) -> tuple[Mapping[str, Any], ...]:
         """What the last call of the pipeline before the policy has kept."""

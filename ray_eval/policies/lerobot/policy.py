@@ -10,14 +10,16 @@ import numpy as np
 
 from ray_eval.errors import ContractError, RayEvalError
 from ray_eval.policies.lerobot.batching import StagedObservation, joined, token_padding
-from ray_eval.policies.lerobot.checkpoint import Checkpoint, open_checkpoint
-from ray_eval.policies.lerobot.chunking import alike, guidance, is_rtc
+from ray_eval.policies.lerobot.checkpoint import Checkpoint, Digesting, open_checkpoint
+from ray_eval.policies.lerobot.chunking import Reanchor, alike, checked_rest, guidance, is_rtc
+from ray_eval.policies.lerobot.compiling import compiled_as
 from ray_eval.policies.lerobot.ensembling import temporal_ensemble
-from ray_eval.policies.lerobot.features import Feature, full_name, wire
-from ray_eval.policies.lerobot.loading import lerobot_version, load
+from ray_eval.policies.lerobot.features import Feature, full_name, own_names, wire
+from ray_eval.policies.lerobot.loading import load
 from ray_eval.policies.lerobot.memory import CarriedMemory, Watch
 from ray_eval.policies.lerobot.noise import draw_noise, is_deterministic, noise_shape
 from ray_eval.policies.lerobot.ranges import training_ranges
+from ray_eval.policies.lerobot.runtime import versions_used
 from ray_eval.policies.staging import Stager
 from ray_eval.policies.torch_module import runtime_of
 from ray_eval.sections import LeRobotPolicySection
@@ -38,20 +40,26 @@ class LeRobotPolicy:
     the queues are filled anew from each request, and the chunk's rest is the caller's.
     """
 
-    def __init__(self, section: LeRobotPolicySection) -> None:
+    def __init__(self, section: LeRobotPolicySection, *, may_autotune: bool = False) -> None:
         checkpoint = open_checkpoint(section.path, section.revision)
-        self._loaded = load(checkpoint, section)
+        self._digesting = Digesting(checkpoint)
+        self._loaded = load(checkpoint, section, may_autotune=may_autotune)
         self._section = section
         config = self._loaded.config
-        absent = [full_name(name) for name in section.absent]
-        self._wiring = wire(_features(config), _rename(section), absent, section.keys or OBSERVATION_KEYS)
+        known = section.keys or OBSERVATION_KEYS
+        self._names = own_names(self._loaded.preprocess.steps)
+        rename = {**self._names.given(_features(config), known), **_rename(section)}
+        self._wiring = wire(_features(config), rename, [full_name(name) for name in section.absent], known)
         self._n_obs_steps = int(config.n_obs_steps)
         self._noise_shape = noise_shape(self._loaded.policy)
         self._is_seeded = self._noise_shape is None and not is_deterministic(self._loaded.policy)
         self._ensemble = temporal_ensemble(self._loaded.policy)
-        self._is_rtc = is_rtc(config)
+        self._is_rtc = is_rtc(type(self._loaded.policy), config)
         self._padding = token_padding(self._loaded.preprocess)
         self._memory = CarriedMemory(self._loaded.preprocess, self._loaded.postprocess)
+        relative_step = self._memory.relative_step()
+        self._reanchor = Reanchor(self._loaded.preprocess, relative_step) if self._is_rtc and relative_step else None
+        self._raw_width: int | None = None
         self._stager = Stager(self._torch, self._loaded.device)
         self._check_history(checkpoint)
         self._spec = self._described(checkpoint, self._try_blank(checkpoint))
@@ -113,7 +121,8 @@ class LeRobotPolicy:
     def _infer(self, rows: Sequence[StagedObservation]) -> list[ActionChunk]:
         observations = [row.observation for row in rows]
         actions = self._raw_chunks(rows, observations)
-        raws = actions.float().cpu().numpy() if self._is_rtc else [None] * len(observations)
+        self._raw_width = actions.shape[-1]
+        raws = list(actions.float().cpu().numpy()) if self._is_rtc else [None] * len(observations)
         if self._ensemble is None:
             states = [b""] * len(observations)
         else:
@@ -121,6 +130,7 @@ class LeRobotPolicy:
             actions = self._torch.stack([action for action, _ in steps])
             states = [memory for _, memory in steps]
         executed = [self._postprocessed(chunk, row) for chunk, row in zip(actions, rows, strict=True)]
+        raws = list(executed) if self._reanchor else raws
         return [ActionChunk(*answer) for answer in zip(executed, states, raws, strict=True)]
 
     @property
@@ -140,13 +150,24 @@ class LeRobotPolicy:
             seeds = [observation.noise_seed for observation in observations]
             keywords["noise"] = draw_noise(torch, seeds, self._noise_shape).to(self._loaded.device)
         if self._is_rtc:
-            keywords |= guidance(torch, observations, self._loaded.config, self._loaded.device)
+            rests = [self._rest(row) for row in rows]
+            keywords |= guidance(torch, rests, observations[0].delay_steps, self._loaded.device)
         columns = zip(*(row.frames for row in rows), strict=True)
         batches = [joined(torch, column, self._padding) for column in columns]
         # The guidance of real-time chunking takes gradients, which inference mode has none of.
         with torch.no_grad() if self._is_rtc else torch.inference_mode(), self._autocast():
             self._fill_history(batches)
             return policy.predict_action_chunk(batches[-1], **keywords)
+
+    def _rest(self, row: StagedObservation) -> Any:
+        """What is left of the row's last chunk in the policy's own numbers; None where nothing is."""
+        rest = row.observation.action_raw
+        if rest is None:
+            return None
+        if self._reanchor is None:
+            return checked_rest(self._name, rest, self._raw_width or rest.shape[-1])
+        rest = checked_rest(self._name, rest, int(self._loaded.config.output_features[ACTION].shape[0]))
+        return self._reanchor(self._torch.from_numpy(rest), self._memory.state_of(row.kept), self._loaded.device)
 
     def _preprocessed(self, observation: Observation, index: int) -> dict[str, Any]:
         """LeRobot's batch of one row of the frame `index`, oldest first, through its own pre-processing."""
@@ -155,7 +176,7 @@ class LeRobotPolicy:
         for feature in self._wiring.features:
             key = self._wiring.sources[feature.name]
             frame = torch.from_numpy(np.array(self._frame(observation, key, index, feature))[None])
-            batch[feature.name] = _image_tensor(torch, frame) if feature.is_image else frame
+            batch[self._names.before(feature.name)] = _image_tensor(torch, frame) if feature.is_image else frame
         processed: dict[str, Any] = self._loaded.preprocess(batch)
         processed.pop(ACTION, None)  # the pipeline's place for it; `select_action` drops it as well
         return processed
@@ -250,7 +271,8 @@ class LeRobotPolicy:
 
     def _described(self, checkpoint: Checkpoint, shape: tuple[int, ...]) -> PolicySpec:
         config, torch, loaded = self._loaded.config, self._torch, self._loaded
-        replan_steps = getattr(config, "n_action_steps", None) or shape[0]
+        # GR00T executes no more than its checkpoint's horizons allow.
+        executed_steps = getattr(loaded.policy, "_action_queue_steps", None) or getattr(config, "n_action_steps", None)
         commit = {"commit": checkpoint.commit} if checkpoint.commit else {}
         return PolicySpec(
             name=self._name,
@@ -259,15 +281,16 @@ class LeRobotPolicy:
             action_dim=shape[1],
             n_obs_steps=self._n_obs_steps,
             image_size_px=self._wiring.image_size_px,
-            replan_steps=min(int(replan_steps), shape[0]),
+            replan_steps=min(int(executed_steps or shape[0]), shape[0]),
             takes_prefix=self._is_rtc,
             batch_invariant=self._is_seeded,
-            digest=checkpoint.digest(),
+            digest=self._digesting.result(),
             state_dim=self._wiring.state_dim,
             runtime={
                 "type": self._name,
-                "lerobot": lerobot_version(),
+                **versions_used(loaded.policy, loaded.preprocess, is_adapted=checkpoint.base is not None),
                 **runtime_of(torch, loaded.device),
+                **compiled_as(config, self._section),
                 **commit,
             },
             ranges=training_ranges(loaded.statistics, self._wiring),

@@ -13,6 +13,7 @@ COMPARED_NUMBERS = 4096
 NAMED = 3
 """Weights that an error names before it counts the others."""
 _OLD_STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+_COMPILED = "_orig_mod."
 _LEFT_OUT = (*_OLD_STATISTICS, "action_preprocessor.normalizer")
 """What LeRobot's loaders leave out of the weights, because its pipelines normalise; the last is Wall-X's."""
 
@@ -50,16 +51,24 @@ class Handed:
 
         class Noting(policy_class):  # type: ignore[misc]
             def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-                handed.tensors = dict(state_dict)
+                handed.tensors = _called_as_in(self, state_dict)
                 try:
-                    with given_back_as_copied(self, state_dict):
-                        return super().load_state_dict(state_dict, *args, **kwargs)
+                    with given_back_as_copied(self, handed.tensors):
+                        return super().load_state_dict(handed.tensors, *args, **kwargs)
                 except Exception as error:
                     handed.error = error
                     raise
 
         Noting.__name__ = Noting.__qualname__ = policy_class.__name__
         return Noting
+
+
+def _called_as_in(policy: Any, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights without the part of a name that `torch.compile` adds, where the policy's names have none."""
+    if not any(_COMPILED in name for name in state):
+        return dict(state)
+    own = policy.state_dict().keys()
+    return {name if name in own else name.replace(_COMPILED, ""): tensor for name, tensor in state.items()}
 
 
 def with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, handed: Handed, *, is_old: bool) -> Any:
@@ -80,9 +89,9 @@ def with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, handed:
 def check_taken_over(checkpoint: Checkpoint, policy: Any, handed: Handed) -> None:
     """Passes when the policy's weights are those of the checkpoint: some loaders go on with random ones when they fail.
 
-    What the loader handed to the policy is the truth, as only it knows how it renames. Every parameter and persistent
-    buffer must be among that, itself or as another name of one that is; all of that must have its place in the policy;
-    and where nothing was renamed, all of the file must be among it. The first numbers of each are compared.
+    What the loader handed to the policy is the truth, as only it knows what it renames and leaves out. Every parameter
+    and persistent buffer must be among that, itself or as another name of one that is, and all of that must have its
+    place in the policy. The first numbers of each are compared.
 
     Raises:
         SetupError: a weight differs, or was not handed over, or has no place in the policy.
@@ -96,24 +105,11 @@ def check_taken_over(checkpoint: Checkpoint, policy: Any, handed: Handed) -> Non
         raise checkpoint.fail(f"weights named as in a policy of type {checkpoint.type!r}", "none of them", remedy)
     if missing := _not_handed(weights, taken):
         raise checkpoint.fail(f"every weight of the policy in {WEIGHTS_NAME}", f"none for {_few(missing)}", remedy)
-    if foreign := _without_place(checkpoint, weights, handed):
+    if foreign := [name for name in handed.tensors if name not in weights and not name.startswith(_LEFT_OUT)]:
         raise checkpoint.fail(f"a place in the policy for all of {WEIGHTS_NAME}", f"none for {_few(foreign)}", remedy)
     for name, tensor in taken.items():
-        if not _begins_alike(weights[name], tensor):
+        if not begins_alike(weights[name], tensor):
             raise checkpoint.fail(f"the weights of {WEIGHTS_NAME} in the policy", f"others in {name}", remedy)
-
-
-def _without_place(checkpoint: Checkpoint, weights: Mapping[str, Any], handed: Handed) -> list[str]:
-    """What was handed over in vain, and what is in the file and was not handed over although nothing was renamed."""
-    from safetensors import safe_open
-
-    with safe_open(checkpoint.folder / WEIGHTS_NAME, framework="pt") as file:
-        names = set(file.keys())
-    # The pi0 family's loaders put this before the names of openpi's checkpoints.
-    renamed = {name for name in handed.tensors if name not in names and name.removeprefix("model.") not in names}
-    left = [] if renamed else [name for name in names if not {name, f"model.{name}"} & handed.tensors.keys()]
-    in_vain = [name for name in handed.tensors if name not in weights]
-    return sorted(name for name in (*in_vain, *left) if not name.startswith(_LEFT_OUT))
 
 
 def _not_handed(weights: Mapping[str, Any], taken: Mapping[str, Any]) -> list[str]:
@@ -131,7 +127,8 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {others} other{'s'[: others > 1]}" if others > 0 else "")
 
 
-def _begins_alike(loaded: Any, handed: Any) -> bool:
+def begins_alike(loaded: Any, handed: Any) -> bool:
+    """Whether the first numbers of a weight are those that were to be loaded, in its own number format."""
     if handed.shape != loaded.shape:
         return False
     if loaded.ndim == 0:

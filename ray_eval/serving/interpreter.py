@@ -1,0 +1,76 @@
+"""The interpreter that a policy is to run in, asked what it has for it before anything starts in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from ray_eval.install.recipes import POLICY_SIDE
+from ray_eval.interpreters import Interpreter, ask, check_needs, found
+from ray_eval.policies.lerobot.checkpoint import local_checkpoint
+from ray_eval.policies.lerobot.kinds import all_modules, needs_of
+from ray_eval.policies.lerobot.loading import refuse_kind
+from ray_eval.sections import LeRobotPolicySection, PolicySection, TorchPolicySection
+
+_MODULES = ("grpc", "grpc_health", "numpy", "omegaconf", "google.protobuf", "rich")
+_SIDE: Mapping[str, str] = MappingProxyType(dict(zip(POLICY_SIDE, _MODULES, strict=True)))
+"""Module by distribution of ray-eval's policy side."""
+KEY = "policy.python"
+"""The configuration's key that names the interpreter."""
+
+
+def interpreter_of(section: PolicySection) -> str | None:
+    """The interpreter that a policy is to run in; None for this one."""
+    return getattr(section, "python", None)
+
+
+def check_interpreter(section: PolicySection) -> str:
+    """The path of the interpreter of a policy, which can run it as far as a question of some milliseconds tells.
+
+    Of a LeRobot checkpoint in a folder of this machine what its type needs is looked for as well.
+
+    Raises:
+        SetupError: it is none, is too old, or lacks something, with the line to type; or the checkpoint is incomplete
+            or of a type that cannot be evaluated.
+    """
+    path = found(str(Path(interpreter_of(section) or sys.executable).expanduser()), KEY)
+    if isinstance(section, LeRobotPolicySection):
+        _check_lerobot(path, _kind_of(section))
+    elif isinstance(section, TorchPolicySection) and section.python is not None:
+        asked = ask(path, KEY, (*_MODULES, "torch"))
+        check_needs(asked, _SIDE)
+        if "torch" not in asked.modules:
+            raise asked.fail("the package torch there", "none", f"type: {path} -m pip install torch safetensors")
+    return path
+
+
+def _kind_of(section: LeRobotPolicySection) -> str | None:
+    """The type of a checkpoint of this machine; None where the hub has it."""
+    checkpoint = local_checkpoint(section.path, section.revision)
+    if checkpoint is None:
+        return None
+    refuse_kind(checkpoint)
+    return checkpoint.type
+
+
+def _check_lerobot(path: str, kind: str | None) -> None:
+    install = f"ray-eval install lerobot {kind or ''}".rstrip()
+    remedy = f"type: {install}, and write the path that it says at the end"
+    asked = ask(path, KEY, (*_MODULES, "lerobot", *all_modules()), ("lerobot",))
+    check_needs(asked, _SIDE, f"LeRobot 0.6 wants 3.12; {remedy}")
+    version = asked.versions.get("lerobot")
+    if version is None or "lerobot" not in asked.modules:
+        raise asked.fail("LeRobot there", "none", remedy)
+    if kind is not None:
+        _check_kind(asked, kind, version)
+
+
+def _check_kind(asked: Interpreter, kind: str, version: str) -> None:
+    needs = needs_of(kind, version)
+    missing = [name for name in needs.modules if name not in asked.modules]
+    if missing:
+        line = f"type: {asked.path} -m pip install 'lerobot[{needs.extra}]=={version}'"
+        got = f"no {' and no '.join(missing)}"
+        raise asked.fail(f"what policies of type {kind!r} need there", got, needs.remedy or line)

@@ -1,0 +1,104 @@
+"""The interpreter of a policy is asked before anything is started, and what it lacks is said with the line to type."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from ray_eval.errors import SetupError
+from ray_eval.interpreters import ask
+from ray_eval.sections import LeRobotPolicySection, NoopPolicy, TorchPolicySection
+from ray_eval.serving.interpreter import check_interpreter
+
+SIDE = ["grpc", "grpc_health", "numpy", "omegaconf", "google.protobuf", "rich"]
+
+
+def interpreter(folder, python=(3, 12, 1), found=(*SIDE, "torch", "lerobot"), lerobot="0.6.1"):
+    """A program that answers as an interpreter with these would."""
+    path = folder / "python"
+    answer = {"python": python, "found": found, "versions": {"lerobot": lerobot} if lerobot else {}}
+    path.write_text(f"#!{sys.executable}\nprint('a word of a site file')\nprint({json.dumps(json.dumps(answer))})\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def checkpoint(folder, kind):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"type": kind}))
+    (folder / "model.safetensors").touch()
+    return str(folder)
+
+
+def test_this_interpreter_says_what_it_is_and_what_it_has():
+    names = ("json", "xml.dom", "no_such_module", "json.no_such", "xml.dom.minidom")
+    asked = ask(sys.executable, "policy.python", names, ("numpy", "no-such-distribution"))
+    assert asked.python == sys.version_info[:3]
+    assert asked.versions == {"numpy": np.__version__}
+    assert asked.modules == {"json", "xml.dom", "xml.dom.minidom"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("/bin/ls", "expected a Python interpreter, got exit code"),
+        ("/nowhere/python", "found none; write ENVIRONMENT/bin/python"),
+        ("/usr", "found a folder"),
+    ],
+)
+def test_what_is_no_interpreter_is_said_to_be_what_it_is(wanted, said):
+    with pytest.raises(SetupError, match=rf"policy\.python={wanted}: .*{said}"):
+        check_interpreter(LeRobotPolicySection("hub:of/it", python=wanted))
+
+
+def test_an_environments_folder_is_answered_with_the_interpreter_in_it(tmp_path):
+    (tmp_path / "bin").mkdir()
+    interpreter(tmp_path / "bin")
+    with pytest.raises(SetupError, match=f"found a folder; write policy.python={tmp_path}/bin/python"):
+        check_interpreter(TorchPolicySection(entrypoint="a:b", python=str(tmp_path)))
+
+
+WITHOUT = tuple(name for name in SIDE if name not in ("grpc", "rich"))
+LACKING = {
+    "its Python is old": (
+        {"python": (3, 10, 13)},
+        "act",
+        r"Python 3\.11 or newer, got 3\.10\.13; .*wants 3\.12; type: .*act,",
+    ),
+    "it has no LeRobot": (
+        {"lerobot": None},
+        "pi0",
+        "expected LeRobot there, got none; type: ray-eval install lerobot pi0",
+    ),
+    "it has not our side": (
+        {"found": WITHOUT},
+        "act",
+        "expected grpcio, rich there, .*type: .* -m pip install grpcio rich",
+    ),
+    "a library is missing": ({}, "pi05", r"no transformers and no scipy; type: .*pip install 'lerobot\[pi\]==0\.6\.1'"),
+    "its LeRobot is older": ({"lerobot": "0.4.4"}, "pi05", r"no transformers\.models\.siglip\.check; use LeRobot 0\.6"),
+    "the type has no chunks": ({}, "gaussian_actor", "it answers one action at a time and has no chunks"),
+}
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_an_interpreter_lacks_for_a_checkpoint_is_said_with_the_line_to_type(what, tmp_path):
+    answer, kind, said = LACKING[what]
+    section = LeRobotPolicySection(checkpoint(tmp_path / "c", kind), python=interpreter(tmp_path, **answer))
+    with pytest.raises(SetupError, match=said) as error:
+        check_interpreter(section)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) <= 500
+
+
+def test_one_that_has_all_of_it_passes(tmp_path):
+    python = interpreter(tmp_path, found=(*SIDE, "torch", "lerobot", "transformers", "scipy"))
+    assert check_interpreter(LeRobotPolicySection(checkpoint(tmp_path / "c", "pi0"), python=python)) == python
+    assert check_interpreter(LeRobotPolicySection("hub:of/it", python=python)) == python
+    assert check_interpreter(TorchPolicySection(entrypoint="a:b", python=python)) == python
+    assert check_interpreter(NoopPolicy()) == sys.executable
+
+
+def test_a_torch_policy_wants_torch(tmp_path):
+    with pytest.raises(SetupError, match=r"expected the package torch there, got none; type: .*pip install torch"):
+        check_interpreter(TorchPolicySection(entrypoint="a:b", python=interpreter(tmp_path, found=SIDE)))
