@@ -225,7 +225,8 @@ def check_room(actor_cpus: int) -> None:
     """
     node = getattr(ray._private.worker, "_global_node", None)  # noqa: SLF001 - Ray has no public way
     total = ray.cluster_resources().get("CPU", 0)
-    if node is not None and node.is_head() and total < actor_cpus + 1:
+    # None at all are told of for a moment after the start.
+    if node is not None and node.is_head() and 0 < total < actor_cpus + 1:
         raise SetupError(
             f"ray: expected {actor_cpus + 1} CPUs or more ({actor_cpus} for the policy and 1 for a worker), got this "
             f"program's own Ray with {total:g}; write ray.init(num_cpus={actor_cpus + 1}), or leave Ray to ray-eval"

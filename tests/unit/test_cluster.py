@@ -1,13 +1,16 @@
 """How many workers a machine carries, and what is said where Ray cannot start."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from ray_eval.config import load_config
 from ray_eval.driver.cluster import auto_workers, local_workers, object_store_bytes, worker_count
 from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts
-from ray_eval.errors import SetupError
+from ray_eval.driver.joining import prepare_to_join
+from ray_eval.driver.starting import ray_folder
+from ray_eval.errors import ConfigError, SetupError
 from ray_eval.sections import BatchingSection, ListenSection, ReplayPolicy
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.listening import is_every_interface, is_local
@@ -95,3 +98,19 @@ def test_a_server_on_every_interface_is_called_by_its_nodes_address():
         True,
         False,
     ]
+
+
+def test_an_address_of_ray_client_is_refused_at_once_with_what_to_write():
+    with pytest.raises(ConfigError, match=r"run ray-eval on one of its nodes with ray\.address=auto"):
+        prepare_to_join("ray://10.0.0.1:10001")
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"RAY_TMPDIR": "/var/x"}, "/var/x/ray"),
+        ({"RAY_TMPDIR": f"/{'x' * 60}"}, "/tmp/ray"),
+    ],
+)
+def test_a_ray_of_our_own_has_a_folder_that_its_sockets_fit_into(environment, folder):
+    assert ray_folder(environment) == Path(folder)

@@ -68,6 +68,5 @@ def test_kills_are_told_of_at_the_start_of_a_run():
         assert said.startswith(
             "ray: expected policy-0 to start, got it killed by Ray 3 times: 22.5 of the node's 23.5 GB"
         )
-        assert lateness(["policy-0"], 60).endswith("if it is only slow, raise ray.placement_timeout_s")
     finally:
         ray.shutdown()

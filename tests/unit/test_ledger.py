@@ -22,6 +22,7 @@ from ray_eval.report.ledger import (
     has_header,
     read_ledger,
     result_of,
+    sync_names,
     write_atomically,
 )
 from ray_eval.report.metrics import csv_text, rate_of, summary_text
@@ -334,3 +335,26 @@ def test_a_session_in_which_nothing_was_run_leaves_nothing(tmp_path):
         folder.write_summary(HEADER, PLAN)
     assert (tmp_path / "run" / LEDGER_NAME).read_bytes() == before
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["version_changes"] == []
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_sync_folders_is_good_enough(code, tmp_path):
+    def fsync(_descriptor):
+        raise OSError(code, "not here")
+
+    sync_names(0, fsync)
+
+
+def test_a_folder_that_is_lost_while_it_is_synced_is_said():
+    def fsync(_descriptor):
+        raise OSError(errno.EIO, "gone")
+
+    with pytest.raises(OSError, match="gone"):
+        sync_names(0, fsync)
+
+
+def test_where_nothing_had_begun_it_is_the_start_that_is_to_be_tried_again(tmp_path):
+    with pytest.raises(LedgerError, match="mend that and start the run again"):
+        write_atomically(tmp_path / "nowhere" / "config.yaml", "", retry="start the run again")
+    with pytest.raises(LedgerError, match="mend that and resume the run"):
+        write_atomically(tmp_path / "nowhere" / "summary.json", "")
