@@ -197,9 +197,8 @@ def test_an_interpreter_that_is_not_there_or_is_none_is_refused(factory, listen,
         hosted(factory(python="/no/such/python"), listen).spec()
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    with pytest.raises(SetupError, match=r"-m pip install grpcio") as caught:
+    with pytest.raises(SetupError, match=r"expected grpcio, .* there, for ray-eval's own side.*-m pip install grpcio"):
         hosted(factory(python=str(bare / "bin/python")), listen).spec()
-    assert "ModuleNotFoundError" in str(caught.value)
 
 
 def test_serving_in_a_child_by_hand_leaves_nothing_behind(factory, listen):
