@@ -119,7 +119,7 @@ def ask(python: str, key: str, modules: Sequence[str], distributions: Sequence[s
     except (ValueError, IndexError, KeyError, TypeError):
         word = next(iter((done.stderr or done.stdout).strip().splitlines()[-1:]), "no word")
         raise SetupError(
-            f"{key}={python}: expected a Python interpreter, got exit code {done.returncode} and {word[:200]}; write"
+            f"{key}={python}: expected a Python interpreter, got exit code {done.returncode} and {word[:80]}; write"
             " ENVIRONMENT/bin/python"
         ) from None
 

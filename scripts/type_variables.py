@@ -79,7 +79,8 @@ def _generic(
     if tokens[index].string != "(":
         return tokens[index].start, tokens[index].start, f"({base})", []
     last = _closing(tokens, index)
-    separator = "" if tokens[last - 1].string in "(," else ", "
+    written = [token.string for token in tokens[index:last] if token.type not in (tokenize.NL, tokenize.COMMENT)]
+    separator = "" if written[-1] in "(," else ", "
     return tokens[last].start, tokens[last].start, f"{separator}{base}", []
 
 
