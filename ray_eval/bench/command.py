@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rich.table import Table
 
@@ -24,16 +24,30 @@ _SIMULATING: Final = ("step", "reset", "build", "render", "memory", "e2e")
 """Benches that run LIBERO, whose variables must be there before NumPy is loaded."""
 
 
+def _measured(
+    part: Literal["step", "reset", "render"],
+    tasks: Sequence[BenchTask],
+    repeats: int,
+    beside_plain: Callable[[Sequence[BenchTask], int], list[Row]],
+) -> list[Row]:
+    """LIBERO's tasks beside plain LIBERO, other simulators' by themselves."""
+    from ray_eval.bench.others import bench_other, is_other
+
+    ours = [task for task in tasks if not is_other(task)]
+    others = [task for task in tasks if is_other(task)]
+    return [*(beside_plain(ours, repeats) if ours else []), *bench_other(part, others, repeats)]
+
+
 def _step(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.simulator import bench_step
 
-    return bench_step(_tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 100)
+    return _measured("step", _tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 100, bench_step)
 
 
 def _reset(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.simulator import bench_reset
 
-    return bench_reset(_tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 5)
+    return _measured("reset", _tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 5, bench_reset)
 
 
 def _build(wanted: argparse.Namespace) -> list[Row]:
@@ -45,7 +59,7 @@ def _build(wanted: argparse.Namespace) -> list[Row]:
 def _render(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.simulator import bench_render
 
-    return bench_render(_tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 20)
+    return _measured("render", _tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 20, bench_render)
 
 
 def _memory(wanted: argparse.Namespace) -> list[Row]:
