@@ -1,6 +1,7 @@
 """GR00T's, X-VLA's and starVLA's servers as remote policies, over real sockets; and what is said of a wrong address."""
 
 import dataclasses
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from foreign_servers import GrootServer, StarVlaServer, XvlaServer
 
+import ray_eval
 from ray_eval.errors import ConfigError, EpisodeError, PolicyChanged, SetupError
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import continued, trial_observation
@@ -314,3 +316,31 @@ def test_a_server_that_is_not_there_is_known_soon():
         for kind in ("openpi", "groot_server", "xvla_server", "kserve", "vla_eval"):
             with pytest.raises(SetupError, match=rf"policy server at {address}: expected .* within 0\.2 s"):
                 make_policy(POLICY_TYPES[kind](addresses=(address,), timeout_s=0.2))
+
+
+# --- whole runs ---
+
+RUNS = {
+    "groot_server": (GrootServer, "gr00t", 8),
+    "xvla_server": (XvlaServer, "xvla", 30),
+    "starvla_server": (StarVlaServer, "starvla", 8),
+}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("suite", ["fake", "libero_object"])
+@pytest.mark.parametrize("kind", RUNS)
+def test_workers_drive_each_server_under_its_protocol(kind, suite, tmp_path):
+    make, protocol, executed = RUNS[kind]
+    with make() as server:
+        words = [f"policy={kind}", f"policy.addresses=[{server.address}]", f"protocol={protocol}", f"suite={suite}"]
+        short = ["tasks=[0]", "episodes_per_task=1", "protocol.max_steps=40", "workers=1", f"out={tmp_path / 'run'}"]
+        (result,) = ray_eval.evaluate(None, [*words, *short]).results
+        assert result.error is None
+        assert result.requests == -(-result.steps // executed)
+        assert len(server.requests) >= result.requests
+    header = json.loads((tmp_path / "run" / "episodes.jsonl").read_text().splitlines()[0])
+    assert "draws its own noise" in " ".join(header["provenance"]["remarks"])
+    assert not json.loads((tmp_path / "run" / "summary.json").read_text())["is_reproducible"]
