@@ -13,7 +13,7 @@ from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.errors import SetupError
 from ray_eval.rollout.actor import Worker
 from ray_eval.rollout.running import RolloutSettings
-from ray_eval.sections import ConnectSection, EnvSettings, ObservationRecipe, QueueRules
+from ray_eval.sections import ConnectSection, EnvSettings, ObservationRecipe, QueueRules, SimulatorSection
 from ray_eval.types import STATE, Canary, EpisodeSpec
 
 PROGRAM = """
@@ -50,7 +50,7 @@ def test_another_kernel_of_the_linear_algebra_changes_that_part_alone(here):
 
 
 def test_a_worker_on_another_machine_than_the_runs_refuses_its_episode():
-    worker = Worker("worker-9", lambda: ConnectSection("unix:/nowhere"))
+    worker = Worker("worker-9", lambda: ConnectSection("unix:/nowhere"), SimulatorSection("libero"))
     rules = QueueRules(horizon=1, chunk_len=1, action_dim=7)
     settings = RolloutSettings("run", EnvSettings(ObservationRecipe((STATE,))), rules, canaries=("0" * 16,))
     with pytest.raises(SetupError, match="expected a machine with canary 0000000000000000, got"):
