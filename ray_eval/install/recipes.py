@@ -10,6 +10,10 @@ from ray_eval.errors import ConfigError, did_you_mean
 POLICY_SIDE = ("grpcio", "grpcio-health-checking", "numpy", "omegaconf", "protobuf", "rich")
 """Distributions that the policy's side of ray-eval needs in its interpreter."""
 
+SIMULATOR_SIDE = ("pillow", *(name for name in POLICY_SIDE if name != "numpy"))
+"""Distributions that whole episodes need in a simulator's interpreter, and the experts that its package brings along;
+each simulator says its NumPy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -45,6 +49,29 @@ RECIPES: Mapping[str, Recipe] = {
             "wall_x": "wallx",
             "multi_task_dit": "multi-task-dit",
         },
+    ),
+    # What changes a simulator's numbers is pinned: the figures of docs/simulators.md are of these versions.
+    "metaworld": Recipe(
+        distribution="metaworld",
+        versions={"3.1.1": "3.11"},
+        key="simulator.python",
+        module="metaworld",
+        # gymnasium's MuJoCo part imports `packaging`, which nothing here asks for.
+        beside=("mujoco==3.3.0", "gymnasium==1.4.0", "numpy==2.4.6", "scipy==1.17.1", "packaging", *SIMULATOR_SIDE),
+    ),
+    "aloha": Recipe(
+        distribution="gym-aloha",
+        versions={"0.1.5": "3.11"},
+        key="simulator.python",
+        module="gym_aloha.env",
+        beside=("mujoco==3.8.1", "dm-control==1.0.41", "numpy==2.4.6", *SIMULATOR_SIDE),
+    ),
+    "pusht": Recipe(
+        distribution="gym-pusht",
+        versions={"0.1.8": "3.11"},
+        key="simulator.python",
+        module="gym_pusht",
+        beside=("pymunk==6.11.1", "numpy==2.4.6", *SIMULATOR_SIDE),
     ),
 }
 """What `ray-eval install` knows, by name."""
