@@ -11,7 +11,7 @@ from typing import Any
 from ray_eval.config import load_config
 from ray_eval.driver.plan import plan_of
 from ray_eval.errors import ConfigError, LedgerError, SetupError
-from ray_eval.report.comparison import compare_pair, compare_several
+from ray_eval.report.comparison import adjusted_pairs, compare_pair, compare_several
 from ray_eval.report.comparison_output import Report
 from ray_eval.report.ledger import LEDGER_NAME, has_header, read_ledger, result_of
 from ray_eval.report.metrics import machine_dependence
@@ -160,6 +160,7 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
         compare_pair(arms[0], other, question, asked.alpha, asked.margin)
         for other, question in zip(arms[1:], questions, strict=True)
     )
+    pairs = adjusted_pairs(pairs)
     several = compare_several(arms, asked.alpha) if len(arms) > 2 and asked.is_paired else None
     return Report(pairs, several, target=asked.target)
 

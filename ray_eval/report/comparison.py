@@ -108,6 +108,17 @@ class PairComparison:
         return self.groups[-1]
 
 
+def adjusted_pairs(pairs: Sequence[PairComparison]) -> tuple[PairComparison, ...]:
+    """Comparisons with the same first run, after Holm over them; a verdict needs a test that rejects after it."""
+    values = holm([pair.overall.p_value for pair in pairs])
+    found = []
+    for pair, value in zip(pairs, values, strict=True):
+        overall = replace(pair.overall, adjusted_p_value=value)
+        verdict = verdict_of(overall, pair.alpha, pair.margin)
+        found.append(replace(pair, groups=(*pair.groups[:-1], overall), verdict=verdict))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class SeveralComparison:
     """Three runs or more, on the episodes that all of them ended."""
@@ -153,9 +164,9 @@ def _hash(results: Mapping[str, EpisodeResult], key: str) -> str | None:
 def verdict_of(group: Group, alpha: float, margin: float | None) -> Verdict:
     """What a group's test, and the margin if there is one, show of the second."""
     if margin is not None and group.interval is not None and group.interval.low > -margin:
-        is_better = group.p_value <= alpha and (group.difference or 0.0) > 0
+        is_better = group.adjusted_p_value <= alpha and (group.difference or 0.0) > 0
         return Verdict.BETTER if is_better else Verdict.WITHIN_MARGIN
-    if group.p_value > alpha or not group.difference:
+    if group.adjusted_p_value > alpha or not group.difference:
         return Verdict.CANNOT_TELL
     return Verdict.BETTER if group.difference > 0 else Verdict.WORSE
 

@@ -72,7 +72,7 @@ def _points_of(group: Group) -> str:
 def _within(found: PairComparison) -> str:
     margin = points(found.margin or 0.0)
     group = found.overall
-    if group.p_value <= found.alpha and (group.difference or 0.0) < 0:
+    if group.adjusted_p_value <= found.alpha and (group.difference or 0.0) < 0:
         return f"{found.second} succeeds less often than {found.first}, by less than the margin of {margin} points: "
     return f"{found.second} is as good as {found.first} within {margin} points: "
 
@@ -81,7 +81,7 @@ def _evidence(found: PairComparison) -> str:
     """The pairs that differ and the test, or the test alone."""
     group = found.overall
     if group.discordant is None:
-        return f"counts of other episodes, {group.test} {probability(group.p_value)}"
+        return f"counts of other episodes, {group.test} {probability(group.p_value)}{_adjusted(group)}"
     if found.identical == group.first_n:
         return f"the two runs are identical, all {many(group.first_n, 'trajectory').replace('ys', 'ies')} to the bit"
     if not group.discordant:
@@ -89,7 +89,12 @@ def _evidence(found: PairComparison) -> str:
     won = f"{group.only_second} for {found.second}, {group.only_first} for {found.first}"
     differ = "differs" if group.discordant == 1 else "differ"
     pairs = f"{many(group.discordant, 'pair')} of {group.first_n} {differ} ({won})"
-    return f"{pairs}, {group.test} {probability(group.p_value)}"
+    return f"{pairs}, {group.test} {probability(group.p_value)}{_adjusted(group)}"
+
+
+def _adjusted(group: Group) -> str:
+    """The p-value after Holm, where there were several comparisons."""
+    return "" if group.adjusted_p_value == group.p_value else f", Holm {probability(group.adjusted_p_value)}"
 
 
 def _more(found: PairComparison, target: float) -> str:

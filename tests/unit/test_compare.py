@@ -189,6 +189,16 @@ def test_three_runs_have_cochrans_q_and_the_set_that_cannot_be_told_from_the_bes
     assert code == 1
     assert "they are not all the same" in out
     assert "cannot be told from the best: a, c" in out
+    assert "b is worse than a: 8 pairs of 15 differ (0 for b, 8 for a), exact McNemar p = 0.0078, Holm p = 0.016" in out
+
+
+def test_of_several_comparisons_none_is_a_finding_that_holm_takes_back(tmp_path, capsys):
+    runs = [made_run(tmp_path / "a", ALL)]
+    runs += [made_run(tmp_path / f"b{n}", "f" * 6 + "s" * 9) for n in range(2)]
+    code, out, _ = compared(capsys, *runs)
+    assert code == 3
+    assert "exact McNemar p = 0.031, Holm p = 0.062" in out
+    assert "worse" not in out
 
 
 def test_a_sweep_stands_for_its_points(tmp_path, capsys):
