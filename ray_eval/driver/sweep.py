@@ -113,7 +113,8 @@ def plan_sweep(source: str | Path | Mapping[str, Any] | None, words: Sequence[st
     plain, axes = split_axes(words)
     if not axes:
         raise ConfigError(
-            "sweep: expected a key with several values, got none; write execution.mode=async execution.latency.steps=0,2,4,8"
+            "sweep: expected a key with several values, got none; write execution.mode=async "
+            "execution.latency.steps=0,2,4,8"
         )
     combinations = list(itertools.islice(itertools.product(*axes.values()), MOST_POINTS + 1))
     if len(combinations) > MOST_POINTS:

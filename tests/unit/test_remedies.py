@@ -19,6 +19,7 @@ from ray_eval import interpreters
 from ray_eval.cli import EXIT_COMPLETE, EXIT_USER_ERROR, main
 from ray_eval.config import load_config
 from ray_eval.driver.checks import check_execution
+from ray_eval.driver.exporting import export
 from ray_eval.driver.fresh import run_folder
 from ray_eval.driver.matching import mismatches
 from ray_eval.driver.plan import plan_of
@@ -43,7 +44,7 @@ from ray_eval.wire import open_inference_pb2 as pb
 PACKAGE = Path(__file__).resolve().parents[2] / "ray_eval"
 ADVICE = re.compile(r"(?<!to )(?<!can )(?<!you )(?<!else to )\bwrite\b(?! there)")
 HELP = ("write rows, versions", "write what the agentview", "write a row per", "write the result as", "write runs in")
-FAKE = ("policy=noop", "suite=fake")
+FAKE = ("policy=noop", "suite=fake", "protocol.max_steps=40")
 SPEC = PolicySpec("p", (STATE,), 10, 7)
 
 
@@ -283,11 +284,11 @@ def _():
 
 @case("driver/matching", "write protocol.images.resize=bilinear pro")
 def _():
-    words = ["policy=noop", "suite=aloha_transfer_cube"]
+    words = ["policy=noop", "suite=fake", "protocol.images.resize=none", "protocol.images.image_size_px=256"]
 
     def found(more):
-        config = load_config(None, [*words, *more])
-        env = simulator_of(config).spec("aloha_transfer_cube", 0)
+        config = load_config(None, followed(words, more))
+        env = simulator_of(config).spec("fake", 0)
         camera = dataclasses.replace(env.cameras[0], is_resizable=False, width_px=640, height_px=480)
         policy = PolicySpec("p", (camera.key,), 10, env.action.dim, image_size_px=224)
         return "; ".join(mismatches(config, policy, dataclasses.replace(env, cameras=(camera,))))
@@ -589,6 +590,15 @@ def _known_episode(name):
     return _recorded({"fake/0/0": episode_record(result, Attempt(1, "w", "t"), "episode")}, name)
 
 
+def _exported(to):
+    """A format that is taken finds that there is no run."""
+    try:
+        export([Path("/no/such/run")], to, None)
+    except RayEvalError as error:
+        if str(error).startswith("--to"):
+            raise
+
+
 METAWORLD = simulator_type("metaworld")
 
 
@@ -624,6 +634,7 @@ HINTS = {
     ("report/requirements", "did_you_mean(suite, suites)"): by_hint(
         lambda suite: read_requirements([f"{suite}.success>=0.9"], ["libero_goal"]), _same, "LIBERO_goal"
     ),
+    ("driver/exporting", "did_you_mean(to, FORMATS)"): by_hint(_exported, _same, "CSV"),
     ("rollout/chunk_queue", "did_you_mean(name, AGGREGATIONS)"): by_hint(load_aggregation, _same, "Average"),
     ("wire/codec", "did_you_mean(name[:MAX_NAMED], _PARAMETERS)"): by_hint(_parameter, _same, "Suite"),
     ("wire/codec", "did_you_mean(name[:MAX_NAMED], known)"): by_hint(_tensor, _same, "Observation.State"),
@@ -634,16 +645,7 @@ HINTS = {
     ),
 }
 HINTS_ELSEWHERE = {
-    ("driver/exporting", "did_you_mean(to, FORMATS)"): "unit/test_export.py",
     ("envs/gymnasium/observing", "did_you_mean(path, known)"): "unit/test_env_gymnasium.py",
-    ("envs/gymnasium/settings", "write one of those, or {}"): ("unit/test_env_gymnasium.py", ()),
-    ("envs/gymnasium/opening", "write simulator.id=NAME-v0"): ("unit/test_env_gymnasium.py", ()),
-    ("envs/gymnasium/env", "write simulator.kwargs.render_mode=rgb_array"): ("unit/test_env_gymnasium.py", ()),
-    ("envs/gymnasium/observing", "write for instance simulator.keys.{}={}"): ("unit/test_env_gymnasium.py", ()),
-    ("policies/experts/metaworld", "write simulator.goal=observable"): (
-        "unit/test_policies_experts.py",
-        ("policy=noop", "suite=metaworld_mt10", "simulator.goal=observable"),
-    ),
     ("policies/lerobot/loading", "did_you_mean(checkpoint.type, known)"): "interop/test_lerobot_policies.py",
     ("envs/gym", "did_you_mean(name, [_INIT_STATE])"): "unit/test_gym_arguments.py",
 }
