@@ -379,6 +379,7 @@ def _command(message):
 def test_what_the_command_line_says_to_write_is_accepted(key, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     create_sweep(plan_sweep(None, [*ASYNC, "execution.latency.steps=0,1"]), tmp_path / "a sweep")
+    key = key[0], key[1][:40]
     words, follow = COMMAND_LINE[key]
     code, message = told(*words)
     assert code == EXIT_USER_ERROR
@@ -557,7 +558,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("key", ELSEWHERE, ids=lambda key: f"{key[0]}: {key[1]}")
 def test_what_is_said_where_this_test_cannot_go_is_accepted_as_well(key):
-    _, words = ELSEWHERE[key]
+    _, words = ELSEWHERE[key[0], key[1][:40]]
     if words:
         suite = () if any(word.startswith("suite=") for word in words) else ("suite=fake",)
         load_config(None, [*words, *suite])
