@@ -318,10 +318,20 @@ def _():
     return message
 
 
-@case("interpreters", "write ENVIRONMENT/bin/python, and have it")
+@case("interpreters", "write ENVIRONMENT/bin/python")
 def _():
     message = said_by(interpreters.found, "/no/such/python", "policy.python")
     interpreters.found(sys.executable, "policy.python")
+    return message
+
+
+@case("interpreters", "write {}={}")
+def _():
+    environment = Path(sys.prefix)
+    message = said_by(interpreters.found, str(environment), "policy.python")
+    (word,) = typed(message)
+    config = load_config(None, ["policy=lerobot", "policy.path=/x", "suite=fake", word])
+    assert interpreters.found(config.policy.python, "policy.python") == str(environment / "bin" / "python")
     return message
 
 
@@ -510,6 +520,8 @@ def _():
 # --- what is provoked elsewhere, and followed here ---
 
 ELSEWHERE = {
+    ("serving/interpreter", "write the path that it says at the end"): ("unit/test_interpreter.py", ()),
+    ("policies/lerobot/checkpoint", "write the folder of the checkpoint that "): ("unit/test_policies_lerobot.py", ()),
     ("envs/gymnasium/settings", "write one of those, or {}"): ("unit/test_env_gymnasium.py", ()),
     ("envs/gymnasium/opening", "write simulator.id=NAME-v0"): ("unit/test_env_gymnasium.py", ()),
     ("envs/gymnasium/env", "write simulator.kwargs.render_mode=rgb_array"): ("unit/test_env_gymnasium.py", ()),
