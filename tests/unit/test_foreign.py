@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ray_eval.driver.trials import TrialLines
-from ray_eval.driver.tune import SETTINGS
+from ray_eval.driver.trials import SETTINGS, TrialLines
 from ray_eval.foreign import told, told_with_traceback
 
 

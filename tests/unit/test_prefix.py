@@ -69,7 +69,7 @@ def test_a_frozen_prefix_is_what_the_queue_executes_while_the_answer_is_under_wa
 
 
 def test_the_delay_is_the_one_that_is_drawn_for_the_request(tmp_path):
-    latency = DrawnLatency(lambda share: 250 * share)
+    latency = DrawnLatency(lambda share: 250 * share, 20)
     asked = play(tmp_path, latency)
     assert [o.delay_steps for o in asked] == [latency.draw(SPEC, index) for index in range(len(asked))]
     assert len({o.delay_steps for o in asked}) > 1

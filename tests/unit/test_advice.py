@@ -409,7 +409,8 @@ def test_what_the_command_line_says_to_write_is_accepted(key, told, tmp_path, mo
 @case("policies/lerobot/checkpoint", "write an id on the hub as policy.path=hub")
 def _():
     message = said_by(open_checkpoint, "/no/such/folder", None)
-    assert ready(["policy=lerobot", "suite=fake", *typed(message)]).policy.path == "hub:lerobot/act"
+    words = ["policy=lerobot", "suite=fake", *typed(message)]
+    assert load_config(None, words).policy.path == "hub:lerobot/act"
     return message
 
 
@@ -435,9 +436,9 @@ def _():
 def _():
     checkpoint = Checkpoint("c", Path("c"), {"type": "act"})
     config = SimpleNamespace(type="act")
-    message = said_by(chunking.set_rtc, checkpoint, config, RtcSection(enabled=True))
+    message = said_by(chunking.set_rtc, checkpoint, object, config, RtcSection(enabled=True))
     section = load_config(None, ["policy=lerobot", "policy.path=/x", "suite=fake", *typed(message)]).policy.rtc
-    chunking.set_rtc(checkpoint, config, section)
+    chunking.set_rtc(checkpoint, object, config, section)
     return message
 
 
@@ -631,7 +632,7 @@ HINTS = {
     ),
     ("driver/episode", "did_you_mean(episode_id, records)"): by_hint(_known_episode, _same, "Fake/0/0"),
     ("driver/plan", "did_you_mean(suite, known)"): by_hint(
-        ready, lambda suite: [*FAKE, f"protocol.max_steps.{suite}=10"], "Fake"
+        ready, lambda suite: [*FAKE[:2], f"protocol.max_steps.{suite}=10"], "Fake"
     ),
     ("envs/registry", "did_you_mean(name, known)"): by_hint(
         lambda words: load_config(None, words), over("simulator", FAKE), "FAKE"
