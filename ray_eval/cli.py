@@ -526,8 +526,10 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _names(what: str) -> tuple[str, ...]:
     if what == "suites":
-        from ray_eval.driver.simulators import installed_suites
+        from ray_eval.driver.simulators import installed_suites, missing_suites
 
+        if reason := missing_suites():
+            print(f"ray-eval: LIBERO's suites are left out: {reason}", file=sys.stderr)
         suites = [suite for names in installed_suites().values() for suite in names]
         return (*suites, *(f"{group} (group)" for group in preset_names("suites")))
     if what == "simulators":

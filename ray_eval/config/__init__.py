@@ -197,11 +197,11 @@ def check_writable(path: Path, key: str) -> None:
 
 
 def _parse_overrides(overrides: Sequence[str]) -> _Overrides:
-    if isinstance(overrides, str) or not isinstance(overrides, Iterable):
+    if isinstance(overrides, (str, Mapping)) or not isinstance(overrides, Iterable):
         raise ConfigError(f"overrides: expected a list of texts like 'workers=2', got {shown(overrides)}")
     parsed: dict[str, str] = {}
     for text in overrides:
-        key, separator, value = checked_text(text, "key=value").partition("=")
+        key, separator, value = checked_text(text, "overrides").partition("=")
         if not separator:
             raise ConfigError(f"{shown(text)}: expected key=value, got no '='; write for instance workers=2")
         if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key):

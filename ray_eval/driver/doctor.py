@@ -30,8 +30,8 @@ from ray_eval.report.progress import ProgressView
 from ray_eval.scratch import scratch_folder
 from ray_eval.types import Outcome
 
-Verdict = Literal["ok", "warning", "failure"]
-_STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+Verdict = Literal["ok", "unused", "warning", "failure"]
+_STYLES = {"ok": "green", "unused": "dim", "warning": "yellow", "failure": "bold red"}
 REHEARSAL = (
     "policy=noop",
     "suite=libero_object",
@@ -148,7 +148,7 @@ def _simulators() -> Iterator[Finding]:
             simulator.check()
             suites = simulator.suites()
         except RayEvalError as error:
-            yield Finding(f"simulator {name}", "ok", f"not usable here, and needed only for its own suites ({error})")
+            yield Finding(f"simulator {name}", "unused", f"needed only for its own suites; {error}")
         else:
             warning = simulator.version_warning()
             verdict: Verdict = "warning" if warning else "ok"
@@ -167,7 +167,7 @@ def _other_backend(backend: Literal["egl", "osmesa"]) -> Iterator[Finding]:
     try:
         found = probe(backend)
     except RayEvalError as error:
-        yield Finding(f"GL by {backend}", "ok", f"not usable, and not needed ({error})")
+        yield Finding(f"GL by {backend}", "unused", f"not usable, and not needed ({error})")
     else:
         yield Finding(f"GL by {backend}", "ok", f"also renders: {found.renderer}")
 

@@ -91,6 +91,19 @@ def installed_suites() -> dict[str, tuple[str, ...]]:
     return found
 
 
+def missing_suites() -> str | None:
+    """Why LIBERO's suites, which an installation of the evaluator brings, are not among those installed; else None."""
+    if "libero" in installed_suites():
+        return None
+    simulator = simulator_for(SimulatorSection("libero"))
+    try:
+        simulator.check()
+        simulator.tasks("libero_object")
+    except (SetupError, ConfigError) as error:
+        return str(error)
+    return None
+
+
 def own_protocols() -> dict[str, tuple[str, ...]]:
     """Names of the protocols of each simulator that has a folder of its own for them."""
     shared = preset_names("protocols")

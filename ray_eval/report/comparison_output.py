@@ -22,6 +22,8 @@ from ray_eval.report.wording import TARGET, difference_lines, points, several_li
 SCHEMA_VERSION = 1
 """Version of the layout of a comparison's JSON."""
 _COLUMNS = ("group", "A", "B", "differ", "A only", "B only", "B - A", "95 % interval", "p", "Holm p")
+_LEFT_OUT = {"differ"}
+"""The sum of two others, for which a terminal has no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,21 @@ def comparison_table(found: PairComparison) -> Table:
     """A row per task, per suite, and for all."""
     title = f"A = {found.first}, B = {found.second}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for index, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    rows = [dict(zip(_COLUMNS, _cells(group), strict=True)) for group in found.groups]
+    shown = [column for column in _COLUMNS if column not in _LEFT_OUT]
+    for column in shown:
+        # Where the terminal is narrow a name is cut, and never a figure.
+        widest = max(len(column), *(len(row[column]) for row in rows))
+        is_name = column == "group"
+        table.add_column(
+            column, justify="left" if is_name else "right", no_wrap=True, min_width=4 if is_name else widest
+        )
     level = found.groups[0].level
-    for group in found.groups:
+    for group, row in zip(found.groups, rows, strict=True):
         if group.level != level:
             table.add_section()
             level = group.level
-        table.add_row(*(Text(cell) for cell in _cells(group)))
+        table.add_row(*(Text(row[column]) for column in shown))
     return table
 
 

@@ -83,7 +83,8 @@ def _evidence(found: PairComparison) -> str:
     if group.discordant is None:
         return f"counts of other episodes, {group.test} {probability(group.p_value)}{_adjusted(group)}"
     if found.identical == group.first_n:
-        return f"the two runs are identical, all {many(group.first_n, 'trajectory').replace('ys', 'ies')} to the bit"
+        which = f"all {group.first_n} trajectories" if group.first_n > 1 else "the only trajectory included,"
+        return f"the two runs are identical, {which} to the bit"
     if not group.discordant:
         return f"no pair of {group.first_n} differs in its outcome"
     won = f"{group.only_second} for {found.second}, {group.only_first} for {found.first}"

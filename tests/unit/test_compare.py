@@ -1,6 +1,7 @@
 """Runs compared: what is a question, what is shown, what is said of it, and with which exit code."""
 
 import ast
+import io
 import itertools
 import json
 import re
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from made_runs import made_run
+from rich.console import Console
 
 import ray_eval
 from ray_eval.cli import main
 from ray_eval.report.comparison import PairComparison, Verdict, compare_pair
+from ray_eval.report.comparison_output import comparison_table
 from ray_eval.report.question import Arm, Kind, Question, kind_of, question_of
 from ray_eval.report.wording import refusal_lines, verdict_sentence
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
@@ -298,3 +301,15 @@ def test_a_dry_run_says_what_it_could_show(capsys):
     shown = capsys.readouterr().out
     assert "# 15 episodes: a rate to +-" in shown
     assert "against another run on the same episodes, with probability 0.8" in shown
+
+
+def test_a_narrow_terminal_cuts_names_and_no_figure():
+    console = Console(width=76, file=io.StringIO())
+    console.print(comparison_table(pair("f" * 6 + "s" * 9, ALL)))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 76
+    figures = "9/15  15/15       0       6    +40  +11.5 to +64.3  0.031"
+    assert [line.split(maxsplit=1)[1] for line in lines if "9/15" in line] == [
+        f"{figures}   0.031",
+        f"{figures}       -",
+    ]
