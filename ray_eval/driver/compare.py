@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from typing import Any
 from ray_eval.config import load_config
 from ray_eval.driver.plan import plan_of
 from ray_eval.errors import ConfigError, LedgerError, SetupError
-from ray_eval.report.comparison import adjusted_pairs, compare_pair, compare_several
+from ray_eval.report.comparison import PairComparison, adjusted_pairs, compare_pair, compare_several, on_shared
 from ray_eval.report.comparison_output import Report
 from ray_eval.report.ledger import LEDGER_NAME, has_header, read_ledger, result_of
 from ray_eval.report.metrics import machine_dependence
-from ray_eval.report.question import Arm, Difference, question_of
+from ray_eval.report.question import Arm, Difference, Question, question_of
 from ray_eval.report.wording import refusal_lines
 from ray_eval.stats.power import ALPHA
 from ray_eval.types import EpisodeResult
@@ -143,30 +144,51 @@ def _ordered(results: Mapping[str, EpisodeResult], plan: Sequence[str] | None) -
 def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
     """Each of the others against the first, and all at once where they are three or more.
 
+    Every two of them must be comparable, and the tests of every two are one family for Holm.
+
     Raises:
         ConfigError: an allowed key is none in which they differ.
     """
-    questions = [question_of(arms[0], other, asked.allowed, is_paired=asked.is_paired) for other in arms[1:]]
+    sides = list(itertools.combinations(arms, 2))
+    questions = [question_of(*pair, asked.allowed, is_paired=asked.is_paired) for pair in sides]
     _check_allowed(asked.allowed, [d for question in questions for d in question.differences])
-    lines: list[str] = []
-    for other, question in zip(arms[1:], questions, strict=True):
-        if question.refused:
-            lines += refusal_lines(arms[0].name, other.name, question.refused, is_paired=asked.is_paired)
-    if not lines and any(not _common(arms[0], other, is_paired=asked.is_paired) for other in arms[1:]):
+    lines = _refusals(sides, questions)
+    shared = on_shared(arms) if asked.is_paired or "episodes" in asked.allowed else list(arms)
+    if not lines and not all(arm.ended for arm in shared):
         lines = ["not comparable: no episode ended on both sides; finish the runs by ray-eval run --resume"]
     if lines:
         return Refusal(tuple(lines))
-    pairs = tuple(
-        compare_pair(arms[0], other, question, asked.alpha, asked.margin)
-        for other, question in zip(arms[1:], questions, strict=True)
+    found = adjusted_pairs(
+        [
+            compare_pair(*pair, question, asked.alpha, asked.margin)
+            for pair, question in zip(itertools.combinations(shared, 2), questions, strict=True)
+        ]
     )
-    pairs = adjusted_pairs(pairs)
-    several = compare_several(arms, asked.alpha) if len(arms) > 2 and asked.is_paired else None
-    return Report(pairs, several, target=asked.target)
+    several = compare_several(shared, asked.alpha) if len(arms) > 2 and asked.is_paired else None
+    # The first pairs are those with the first run.
+    count = len(arms) - 1
+    return Report(found[:count], several, tuple(_allowed_remarks(found[count:])), asked.target)
 
 
-def _common(first: Arm, second: Arm, *, is_paired: bool) -> bool:
-    return bool(first.ended.keys() & second.ended.keys() if is_paired else first.ended and second.ended)
+def _refusals(sides: Sequence[tuple[Arm, Arm]], questions: Sequence[Question]) -> list[str]:
+    """Lines about every two that are not compared; what was said of one run is not said again."""
+    lines: list[str] = []
+    said: list[Difference] = []
+    for (first, second), question in zip(sides, questions, strict=True):
+        fresh = [d for d in question.refused if d.first not in (first.name, second.name) or d not in said]
+        if fresh:
+            lines += refusal_lines(first.name, second.name, fresh, is_paired=question.is_paired)
+        said += fresh
+    return lines
+
+
+def _allowed_remarks(pairs: Sequence[PairComparison]) -> list[str]:
+    """What was allowed to differ between two runs of which no table is shown."""
+    return [
+        f"{pair.first} and {pair.second}: allowed to differ: {', '.join(pair.question.allowed)}"
+        for pair in pairs
+        if pair.question.allowed
+    ]
 
 
 def _check_allowed(allowed: Sequence[str], found: Sequence[Difference]) -> None:

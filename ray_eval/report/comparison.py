@@ -109,7 +109,7 @@ class PairComparison:
 
 
 def adjusted_pairs(pairs: Sequence[PairComparison]) -> tuple[PairComparison, ...]:
-    """Comparisons with the same first run, after Holm over them; a verdict needs a test that rejects after it."""
+    """Comparisons after Holm over them all; a verdict needs a test that rejects after it."""
     values = holm([pair.overall.p_value for pair in pairs])
     found = []
     for pair, value in zip(pairs, values, strict=True):
@@ -247,6 +247,13 @@ def _flips(one: Mapping[str, EpisodeResult], other: Mapping[str, EpisodeResult])
         for key, result in one.items()
         if key in other and result.outcome is not other[key].outcome
     )
+
+
+def on_shared(arms: Sequence[Arm]) -> list[Arm]:
+    """The runs, each with only the episodes that all of them ended: every test and figure is of the same ones."""
+    ended = [arm.ended for arm in arms]
+    ids = [key for key in ended[0] if all(key in results for results in ended)]
+    return [replace(arm, results={key: results[key] for key in ids}) for arm, results in zip(arms, ended, strict=True)]
 
 
 def compare_several(arms: Sequence[Arm], alpha: float) -> SeveralComparison:

@@ -192,7 +192,7 @@ def test_three_runs_have_cochrans_q_and_the_set_that_cannot_be_told_from_the_bes
     assert code == 1
     assert "they are not all the same" in out
     assert "cannot be told from the best: a, c" in out
-    assert "b is worse than a: 8 pairs of 15 differ (0 for b, 8 for a), exact McNemar p = 0.0078, Holm p = 0.016" in out
+    assert "b is worse than a: 8 pairs of 15 differ (0 for b, 8 for a), exact McNemar p = 0.0078, Holm p = 0.023" in out
 
 
 def test_of_several_comparisons_none_is_a_finding_that_holm_takes_back(tmp_path, capsys):
@@ -200,8 +200,51 @@ def test_of_several_comparisons_none_is_a_finding_that_holm_takes_back(tmp_path,
     runs += [made_run(tmp_path / f"b{n}", "f" * 6 + "s" * 9) for n in range(2)]
     code, out, _ = compared(capsys, *runs)
     assert code == 3
-    assert "exact McNemar p = 0.031, Holm p = 0.062" in out
+    assert "exact McNemar p = 0.031, Holm p = 0.094" in out
     assert "worse" not in out
+
+
+def test_every_sentence_about_two_of_three_runs_has_the_same_holm_p_and_the_same_conclusion(tmp_path, capsys):
+    # Two of two would be found at 0.022 times 2; of the three pairs that there are none is.
+    letters = ("f" * 7 + "s" * 8, "s" * 15, "f" * 3 + "s" * 12)
+    runs = [made_run(tmp_path / name, outcomes) for name, outcomes in zip("abc", letters, strict=True)]
+    file = tmp_path / "x.json"
+    compared(capsys, *runs, "--json", file)
+    found = json.loads(file.read_text())
+    tests = {(test["first"], test["second"]): test for test in found["several"]["pairwise"]}
+    for one in found["comparisons"]:
+        test, overall = tests[one["first"], one["second"]], one["groups"][-1]
+        assert (test["p_value"], test["adjusted_p_value"]) == (overall["p_value"], overall["adjusted_p_value"])
+        assert (one["verdict"] == "better") == (test["adjusted_p_value"] <= 0.05)
+    assert found["several"]["not_told_from_best"] == ["b", "c"]
+
+
+def test_of_runs_that_ended_other_episodes_all_figures_are_of_those_that_all_ended(tmp_path, capsys):
+    runs = [made_run(tmp_path / name, "s" * n) for name, n in (("a", 15), ("b", 12), ("c", 9))]
+    code, out, _ = compared(capsys, *runs, "--allow", "incomplete", "--allow", "episodes")
+    assert code == 3
+    assert "over 9 episodes" in out
+    assert "all 9 trajectories" in out
+    assert "all 12 trajectories" not in out
+
+
+def test_of_three_runs_the_second_and_the_third_must_be_comparable_too(tmp_path, capsys):
+    runs = [made_run(tmp_path / "old", ALL), made_run(tmp_path / "m1", ALL), made_run(tmp_path / "m2", ALL)]
+    for run, value in zip(runs, (None, "3.3.0", "3.2.9"), strict=True):
+        ledger = run / "episodes.jsonl"
+        header, _, rest = ledger.read_text().partition("\n")
+        fields = json.loads(header)
+        fields["identity"].pop("environment.mujoco")
+        if value is not None:
+            fields["identity"]["environment.mujoco"] = value
+        ledger.write_text(f"{json.dumps(fields)}\n{rest}")
+    code, _, err = compared(capsys, *runs)
+    assert code == 4
+    assert "m1 and m2 differ in what is no question" in err
+    assert '  environment.mujoco: "3.3.0" | "3.2.9"' in err
+    code, out, _ = compared(capsys, *runs, "--allow", "environment.mujoco")
+    assert code == 3
+    assert "m1 and m2: allowed to differ: environment.mujoco" in out
 
 
 def test_a_sweep_stands_for_its_points(tmp_path, capsys):
