@@ -8,7 +8,7 @@ from ray_eval.report.comparison import Group, PairComparison, SeveralComparison,
 from ray_eval.report.question import Difference, Kind
 from ray_eval.stats.gates import GateResult, episodes_for
 from ray_eval.stats.intervals import NAMES, Interval, IntervalMethod, interval_of
-from ray_eval.stats.power import Pilot, detectable_difference, mcnemar_power, pairs_needed, worst_half_width
+from ray_eval.stats.power import MOST_PAIRS, Pilot, detectable_difference, mcnemar_power, pairs_needed, worst_half_width
 from ray_eval.stats.sequential import DuelOutcome, rate_sequence
 
 POWER = 0.8
@@ -108,7 +108,7 @@ def _more(found: PairComparison, target: float) -> str:
     told = f"a difference of {points(target)} points with probability {POWER}"
     where = f" where {points(share)} % of the pairs differ"
     if need is None:
-        return f"no number of episodes would show {told}{where}"
+        return f"it would take more than {MOST_PAIRS:,} episodes to show {told}{where}"
     if need <= group.first_n:
         return f"these {group.first_n} pairs would have shown {told}{where}"
     return f"{need - group.first_n} more episodes would show {told}{where}"
@@ -214,14 +214,17 @@ def power_lines(pilot: Pilot, target: float, alpha: float) -> list[str]:
     need = pairs_needed(discordant, target, POWER, alpha)
     lines = [f"{pilot.origin}: success {100 * pilot.rate:.1f} %, {points(discordant)} % of pairs differ"]
     told = f"a difference of {points(target)} points with probability {POWER}"
-    lines.append(f"{need} pairs show {told}" if need else f"no number of pairs shows {told}: fewer than that differ")
+    can_be = target <= discordant
+    if need is None:
+        beyond = f"it takes more than {MOST_PAIRS:,} pairs to show {told}"
+        lines.append(beyond if can_be else f"no number of pairs shows {told}: fewer than that differ")
+    else:
+        lines.append(f"{need} pairs show {told}")
     if n:
-        chance = mcnemar_power(n, discordant, min(target, discordant), alpha)
         least = detectable_difference(n, discordant, POWER, alpha)
         smallest = "none" if least is None else f"{points(least)} points"
-        lines.append(
-            f"{many(n, 'pair')}: {points(target)} points with probability {chance:.2f}; with {POWER}: {smallest}"
-        )
+        chance = f"{points(target)} points with probability {mcnemar_power(n, discordant, target, alpha):.2f}; "
+        lines.append(f"{many(n, 'pair')}: {chance if can_be else ''}with {POWER}: {smallest}")
     return lines
 
 

@@ -49,7 +49,9 @@ def mcnemar_power(n: int, discordant: float, difference: float, alpha: float = A
 
     if n < 1:
         return 0.0
-    m = np.arange(n + 1)
+    mean = n * discordant
+    reach = 9 * math.sqrt(mean * (1 - discordant)) + 60
+    m = np.arange(max(0, math.floor(mean - reach)), min(n, math.ceil(mean + reach)) + 1)
     share = min(1.0, (1 + difference / discordant) / 2) if discordant else 0.5
     weights = binom.pmf(m, n, discordant)
     # Where so little is left over, no test's answer is seen in the sum.
@@ -72,16 +74,15 @@ def pairs_needed(discordant: float, difference: float, power: float = 0.8, alpha
     """The number of pairs from which on the test shows the difference at least so often; None beyond MOST_PAIRS.
 
     The power of an exact test goes up and down by a little as n grows: this is the first n whose power, and that of
-    each of the next n / 20, is enough.
+    each of the next n / 20 (100 at most), is enough.
     """
     if difference <= 0 or discordant < difference:
         return None
-    high = 8
+    low, high = 4, 8
     while mcnemar_power(high, discordant, difference, alpha) < power:
-        high *= 2
-        if high > MOST_PAIRS:
+        if high == MOST_PAIRS:
             return None
-    low = high // 2
+        low, high = high, min(2 * high, MOST_PAIRS)
     while low < high:
         middle = (low + high) // 2
         if mcnemar_power(middle, discordant, difference, alpha) >= power:
@@ -94,7 +95,7 @@ def pairs_needed(discordant: float, difference: float, power: float = 0.8, alpha
 def _settled(n: int, discordant: float, difference: float, power: float, alpha: float) -> int:
     """The first n from `n` on after which the power does not fall below its mark for a while."""
     start, reach = n, n + 1
-    while reach <= start + max(4, start // 20):
+    while reach <= start + min(max(4, start // 20), 100):
         if mcnemar_power(reach, discordant, difference, alpha) < power:
             start = reach + 1
         reach += 1

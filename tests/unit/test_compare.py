@@ -318,6 +318,8 @@ def test_a_refusal_names_every_key_once():
         (["--rate", "90", "--discordant", "15"], 0, "498 pairs show a difference of 5 points with probability 0.8"),
         (["--rate", "90", "--discordant", "15", "--episodes", "500"], 0, "500 pairs: 5 points with probability 0.80"),
         (["--rate", "90", "--discordant", "3"], 0, "no number of pairs shows a difference of 5 points"),
+        (["--rate", "90", "--discordant", "3", "--episodes", "100"], 0, "\n100 pairs: with 0.8: none"),
+        (["--rate", "90", "--difference", "0.1"], 0, "it takes more than 1,000,000 pairs to show a difference of 0.1"),
         (["--rate", "90"], 0, "as if the two outcomes of an episode were independent"),
         ([], 2, "write --rate 90 --discordant 10"),
         (["--rate", "90", "--episodes", "0"], 2, "--episodes: expected at least 1"),

@@ -181,6 +181,8 @@ def test_the_pairs_needed_show_the_difference_and_fewer_do_not():
     n = pairs_needed(0.15, 0.05)
     assert mcnemar_power(n, 0.15, 0.05) >= 0.8 > mcnemar_power(n - 1, 0.15, 0.05)
     assert pairs_needed(0.03, 0.05) is None
+    assert 524_288 < pairs_needed(0.1, 0.00104) < 1_000_000
+    assert pairs_needed(0.1, 0.0008) is None
     assert pairs_needed(0.2, 0.0) is None
     assert detectable_difference(5, 0.2) is None
     found = detectable_difference(500, 0.1)
