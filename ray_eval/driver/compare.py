@@ -12,8 +12,9 @@ from typing import Any
 from ray_eval.config import load_config
 from ray_eval.driver.plan import plan_of
 from ray_eval.errors import ConfigError, LedgerError, SetupError
-from ray_eval.report.comparison import PairComparison, adjusted_pairs, compare_pair, compare_several, on_shared
+from ray_eval.report.comparison import PairComparison, adjusted_pairs, compare_pair, compare_several
 from ray_eval.report.comparison_output import Report
+from ray_eval.report.evidence import on_shared, once
 from ray_eval.report.ledger import LEDGER_NAME, has_header, read_ledger, result_of
 from ray_eval.report.metrics import machine_dependence
 from ray_eval.report.question import Arm, Difference, Question, question_of
@@ -153,7 +154,7 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
     questions = [question_of(*pair, asked.allowed, is_paired=asked.is_paired) for pair in sides]
     _check_allowed(asked.allowed, [d for question in questions for d in question.differences])
     lines = _refusals(sides, questions)
-    shared = on_shared(arms) if asked.is_paired or "episodes" in asked.allowed else list(arms)
+    shared, remarks = _evidence(arms, is_shared=asked.is_paired or "episodes" in asked.allowed)
     if not lines and not all(arm.ended for arm in shared):
         lines = ["not comparable: no episode ended on both sides; finish the runs by ray-eval run --resume"]
     if lines:
@@ -167,7 +168,18 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
     several = compare_several(shared, asked.alpha) if len(arms) > 2 and asked.is_paired else None
     # The first pairs are those with the first run.
     count = len(arms) - 1
-    return Report(found[:count], several, tuple(_allowed_remarks(found[count:])), asked.target)
+    return Report(found[:count], several, (*remarks, *_allowed_remarks(found[count:])), asked.target)
+
+
+def _evidence(arms: Sequence[Arm], *, is_shared: bool) -> tuple[list[Arm], list[str]]:
+    """The episodes that count, and remarks about those that do not."""
+    if is_shared:
+        found, said = once(on_shared(arms))
+        return found, [said] if said else []
+    each = [once([arm]) for arm in arms]
+    return [alone for (alone,), _ in each], [
+        f"{arm.name}: {said}" for arm, (_, said) in zip(arms, each, strict=True) if said
+    ]
 
 
 def _refusals(sides: Sequence[tuple[Arm, Arm]], questions: Sequence[Question]) -> list[str]:

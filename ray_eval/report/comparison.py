@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ray_eval.report.evidence import has_repeats
 from ray_eval.report.paired import paired_counts
 from ray_eval.report.question import Arm, Question
 from ray_eval.stats.intervals import Interval
@@ -101,6 +102,8 @@ class PairComparison:
     """Level of the tests."""
     margin: float | None
     """How much worse B may be; None where nothing was said."""
+    has_repeats: bool = False
+    """Whether repeats of an init state are counted, as if they were independent."""
 
     @property
     def overall(self) -> Group:
@@ -154,7 +157,8 @@ def compare_pair(first: Arm, second: Arm, question: Question, alpha: float, marg
     shown = verdict_of(overall, alpha, margin)
     groups = (*tasks, *(suites if len(suites) > 1 else ()), overall)
     identical = same if question.is_paired else 0
-    return PairComparison(first.name, second.name, question, groups, flips, identical, shown, alpha, margin)
+    repeats = has_repeats(first) or has_repeats(second)
+    return PairComparison(first.name, second.name, question, groups, flips, identical, shown, alpha, margin, repeats)
 
 
 def _hash(results: Mapping[str, EpisodeResult], key: str) -> str | None:
@@ -247,13 +251,6 @@ def _flips(one: Mapping[str, EpisodeResult], other: Mapping[str, EpisodeResult])
         for key, result in one.items()
         if key in other and result.outcome is not other[key].outcome
     )
-
-
-def on_shared(arms: Sequence[Arm]) -> list[Arm]:
-    """The runs, each with only the episodes that all of them ended: every test and figure is of the same ones."""
-    ended = [arm.ended for arm in arms]
-    ids = [key for key in ended[0] if all(key in results for results in ended)]
-    return [replace(arm, results={key: results[key] for key in ids}) for arm, results in zip(arms, ended, strict=True)]
 
 
 def compare_several(arms: Sequence[Arm], alpha: float) -> SeveralComparison:

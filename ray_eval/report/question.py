@@ -212,7 +212,7 @@ def states(arm: Arm) -> list[Difference]:
     if arm.machine_dependence is not None:
         found.append(Difference("depends on the machine", arm.name, arm.machine_dependence, Kind.NOTE))
     if any(result.spec.repeat for result in arm.results.values()):
-        said = "repeats of an init state are taken as independent"
+        said = "repeats of an init state are taken as independent, unless all have the same trajectory"
         found.append(Difference("repeats", arm.name, said, Kind.NOTE))
     return found
 

@@ -61,6 +61,7 @@ def verdict_sentence(found: PairComparison, target: float = TARGET) -> str:
     allowed = f"; allowed to differ: {', '.join(found.question.allowed)}" if found.question.allowed else ""
     others = [d.key for d in found.question.differences if d.kind is Kind.PAIRING and not found.question.is_paired]
     allowed += f"; not the same: {', '.join(others)}" if others else ""
+    allowed += "; repeats of an init state are counted as independent" if found.has_repeats else ""
     rest = f"; {_more(found, target)}" if found.verdict is Verdict.CANNOT_TELL else ""
     return said + allowed + rest
 

@@ -150,6 +150,37 @@ def test_what_is_not_reproducible_or_repeated_is_noted(tmp_path, capsys):
     assert "repeats of an init state are taken as independent" in out
 
 
+def with_trajectories(folder: Path, of_index) -> Path:
+    """The run, the trajectory of each episode given by its place in the ledger."""
+    ledger = folder / "episodes.jsonl"
+    header, *lines = map(json.loads, ledger.read_text().splitlines())
+    for index, line in enumerate(lines):
+        line["trajectory_sha256"] = of_index(index)
+    ledger.write_text("".join(json.dumps(line) + "\n" for line in (header, *lines)))
+    return folder
+
+
+def test_repeats_that_only_say_again_what_one_did_count_once(tmp_path, capsys):
+    few = ("tasks=[0]", "episodes_per_task=2", "repeats=8")
+    one, other = made_run(tmp_path / "a", "s" * 16, *few), made_run(tmp_path / "b", "f" * 8 + "s" * 8, *few)
+    for run in (one, other):
+        with_trajectories(run, lambda index, name=run.name: f"{name} {index // 8}")
+    code, out, _ = compared(capsys, one, other)
+    assert code == 3
+    assert "2 of 2 init states have the same trajectory in every repeat, and count once" in out
+    assert "cannot tell: 1 pair of 2 differs (0 for b, 1 for a)" in out
+    assert "counted as independent" not in out
+    with_trajectories(other, lambda index: f"b {index // 8} {index % 8 if index < 8 else ''}")
+    code, out, _ = compared(capsys, one, other)
+    assert code == 1
+    assert "1 of 2 init states have the same trajectory" in out
+    assert "8 pairs of 9 differ" in out
+    assert "; repeats of an init state are counted as independent" in out
+    out = compared(capsys, one, other, "--unpaired")[1]
+    assert "a: 2 of 2 init states" in out
+    assert "b: 1 of 2 init states" in out
+
+
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys):
     one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", ALL)
     (tmp_path / "begun").mkdir()
