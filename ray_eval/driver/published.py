@@ -10,6 +10,7 @@ from ray_eval.driver.compare import Asked, Refusal
 from ray_eval.published import PublishedRow
 from ray_eval.report.comparison import Group, PairComparison, unpaired_group, verdict_of
 from ray_eval.report.comparison_output import Report
+from ray_eval.report.evidence import has_repeats, once
 from ray_eval.report.metrics import by_suite, rate_of
 from ray_eval.report.question import Arm, Difference, Kind, Question, is_allowed, states
 from ray_eval.report.wording import published_line, refusal_lines
@@ -40,10 +41,12 @@ def compare_published(arm: Arm, row: PublishedRow, asked: Asked, *, is_first: bo
     question = Question(found, tuple(k for k in asked.allowed if any(is_allowed(d.key, [k]) for d in found)), False)
     if question.refused:
         return Refusal(tuple(refusal_lines(*names, question.refused, is_paired=False)))
-    groups = _groups(arm, row, suites, is_first=is_first)
+    (counted,), said = once([arm])
+    groups = _groups(counted, row, suites, 1 - asked.alpha, is_first=is_first)
     shown = verdict_of(groups[-1], asked.alpha, asked.margin)
-    pair = PairComparison(*names, question, groups, (), 0, shown, asked.alpha, asked.margin)
-    return Report((pair,), None, tuple(_remarks(arm, row, suites)), asked.target)
+    pair = PairComparison(*names, question, groups, (), 0, shown, asked.alpha, asked.margin, has_repeats(counted))
+    remarks = (*_remarks(counted, row, suites), *([said] if said else []))
+    return Report((pair,), None, remarks, asked.target)
 
 
 def _differences(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> list[Difference]:
@@ -78,16 +81,19 @@ def _missing_tasks(arm: Arm, suites: Sequence[str]) -> list[Difference]:
     return found
 
 
-def _groups(arm: Arm, row: PublishedRow, suites: Sequence[str], *, is_first: bool) -> tuple[Group, ...]:
+def _groups(
+    arm: Arm, row: PublishedRow, suites: Sequence[str], confidence: float, *, is_first: bool
+) -> tuple[Group, ...]:
     ended = by_suite(arm.ended.values())
     ours = {suite: (rate_of(ended[suite]).successes, len(ended[suite])) for suite in suites}
     theirs = {suite: row.counts(suite) for suite in suites}
     one, other = (theirs, ours) if is_first else (ours, theirs)
-    groups = [unpaired_group(suite, "suite", UnpairedCounts(*one[suite], *other[suite])) for suite in suites]
+    counts = {suite: UnpairedCounts(*one[suite], *other[suite]) for suite in suites}
+    groups = [unpaired_group(suite, "suite", counts[suite], confidence) for suite in suites]
     adjusted = holm([group.p_value for group in groups])
     tested = [replace(group, adjusted_p_value=value) for group, value in zip(groups, adjusted, strict=True)]
     sums = [sum(counts[suite][index] for suite in suites) for counts in (one, other) for index in (0, 1)]
-    return (*tested, unpaired_group("all", "all", UnpairedCounts(*sums)))
+    return (*tested, unpaired_group("all", "all", UnpairedCounts(*sums), confidence))
 
 
 def _remarks(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> list[str]:

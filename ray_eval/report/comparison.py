@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ray_eval.report.evidence import has_repeats
 from ray_eval.report.paired import paired_counts
 from ray_eval.report.question import Arm, Question
-from ray_eval.stats.intervals import Interval
+from ray_eval.stats.intervals import LEVEL, Interval
 from ray_eval.stats.paired import PairedCounts, exact_mcnemar, tango
 from ray_eval.stats.several import CochranQ, PairwiseTest, cochran_q, holm, not_told_from_best, pairs_of, pairwise
 from ray_eval.stats.unpaired import UnpairedCounts, miettinen_nurminen, score_test
@@ -99,7 +100,7 @@ class PairComparison:
     verdict: Verdict
     """What is shown over all."""
     alpha: float
-    """Level of the tests."""
+    """Level of the tests; intervals, that of the margin too, hold with 1 - alpha."""
     margin: float | None
     """How much worse B may be; None where nothing was said."""
     has_repeats: bool = False
@@ -148,7 +149,7 @@ def compare_pair(first: Arm, second: Arm, question: Question, alpha: float, marg
         common = one.keys() & other.keys()
         one = {key: result for key, result in one.items() if key in common}
         other = {key: result for key, result in other.items() if key in common}
-    count = _paired_group if question.is_paired else _unpaired_group
+    count = functools.partial(_paired_group if question.is_paired else _unpaired_group, 1 - alpha)
     tasks = _adjusted(_grouped(one, other, count, "task", lambda r: f"{r.spec.suite}/{r.spec.task_id}"))
     suites = _adjusted(_grouped(one, other, count, "suite", lambda r: r.spec.suite))
     overall = count("all", "all", one, other)
@@ -195,7 +196,9 @@ def _adjusted(groups: Sequence[Group]) -> list[Group]:
     return [replace(group, adjusted_p_value=value) for group, value in zip(groups, values, strict=True)]
 
 
-def _paired_group(name: str, level: str, one: Mapping[str, EpisodeResult], other: Mapping[str, EpisodeResult]) -> Group:
+def _paired_group(
+    confidence: float, name: str, level: str, one: Mapping[str, EpisodeResult], other: Mapping[str, EpisodeResult]
+) -> Group:
     counts = paired_counts(one, other)
     test = exact_mcnemar(counts)
     return Group(
@@ -208,7 +211,7 @@ def _paired_group(name: str, level: str, one: Mapping[str, EpisodeResult], other
         counts.only_first,
         counts.only_second,
         counts.difference,
-        tango(counts),
+        tango(counts, confidence),
         test.p_value,
         test.p_value,
         test.name,
@@ -216,13 +219,14 @@ def _paired_group(name: str, level: str, one: Mapping[str, EpisodeResult], other
 
 
 def _unpaired_group(
-    name: str, level: str, one: Mapping[str, EpisodeResult], other: Mapping[str, EpisodeResult]
+    confidence: float, name: str, level: str, one: Mapping[str, EpisodeResult], other: Mapping[str, EpisodeResult]
 ) -> Group:
-    return unpaired_group(name, level, UnpairedCounts(_successes(one), len(one), _successes(other), len(other)))
+    counts = UnpairedCounts(_successes(one), len(one), _successes(other), len(other))
+    return unpaired_group(name, level, counts, confidence)
 
 
-def unpaired_group(name: str, level: str, counts: UnpairedCounts) -> Group:
-    """Two independent counts compared."""
+def unpaired_group(name: str, level: str, counts: UnpairedCounts, confidence: float = LEVEL) -> Group:
+    """Two independent counts compared, with an interval of the difference that holds it so often."""
     test = score_test(counts)
     return Group(
         name,
@@ -234,7 +238,7 @@ def unpaired_group(name: str, level: str, counts: UnpairedCounts) -> Group:
         None,
         None,
         counts.difference,
-        miettinen_nurminen(counts),
+        miettinen_nurminen(counts, confidence),
         test.p_value,
         test.p_value,
         test.name,

@@ -17,11 +17,10 @@ from rich.text import Text
 
 from ray_eval.report.comparison import Group, PairComparison, SeveralComparison
 from ray_eval.report.metrics import rounded
-from ray_eval.report.wording import TARGET, difference_lines, points, several_lines, verdict_sentence
+from ray_eval.report.wording import TARGET, difference_lines, interval_name, points, several_lines, verdict_sentence
 
 SCHEMA_VERSION = 1
 """Version of the layout of a comparison's JSON."""
-_COLUMNS = ("group", "A", "B", "differ", "A only", "B only", "B - A", "95 % interval", "p", "Holm p")
 _LEFT_OUT = {"differ"}
 """The sum of two others, for which a terminal has no room."""
 
@@ -46,12 +45,18 @@ class Report:
         return lines if self.several is None else [*several_lines(self.several, self.pairs[0].alpha), *lines]
 
 
+def _columns(alpha: float) -> tuple[str, ...]:
+    interval = interval_name(1 - alpha)
+    return ("group", "A", "B", "differ", "A only", "B only", "B - A", interval, "p", "Holm p")
+
+
 def comparison_table(found: PairComparison) -> Table:
     """A row per task, per suite, and for all."""
     title = f"A = {found.first}, B = {found.second}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    rows = [dict(zip(_COLUMNS, _cells(group), strict=True)) for group in found.groups]
-    shown = [column for column in _COLUMNS if column not in _LEFT_OUT]
+    columns = _columns(found.alpha)
+    rows = [dict(zip(columns, _cells(group), strict=True)) for group in found.groups]
+    shown = [column for column in columns if column not in _LEFT_OUT]
     for column in shown:
         # Where the terminal is narrow a name is cut, and never a figure.
         widest = max(len(column), *(len(row[column]) for row in rows))
@@ -200,7 +205,7 @@ def html_text(report: Report) -> str:
 
 
 def _section(pair: PairComparison) -> str:
-    header = "".join(f"<th>{_safe(column)}</th>" for column in _COLUMNS)
+    header = "".join(f"<th>{_safe(column)}</th>" for column in _columns(pair.alpha))
     rows = "".join(
         f"<tr class={group.level}>{''.join(f'<td>{_safe(cell)}</td>' for cell in _cells(group))}</tr>"
         for group in pair.groups

@@ -33,10 +33,17 @@ def _share(successes: int, n: int) -> str:
     return f"{successes}/{n} ({100 * successes / n:.1f} %)" if n else "0/0"
 
 
+def interval_name(level: float) -> str:
+    """What an interval is called that holds the truth with a probability: `95 % interval`."""
+    return f"{100 * level:g} % interval"
+
+
 def _range(interval: Interval | None) -> str:
     if interval is None:
         return "no interval"
-    return f"95 % interval {points(interval.low, signed=True)} to {points(interval.high, signed=True)}"
+    return (
+        f"{interval_name(interval.level)} {points(interval.low, signed=True)} to {points(interval.high, signed=True)}"
+    )
 
 
 def many(count: int, singular: str) -> str:

@@ -312,6 +312,19 @@ def test_a_margin_makes_as_good_what_is_not_much_worse():
     assert pair("f" * 30 + "s" * 30, "s" * 60, 0.03).verdict is Verdict.BETTER
 
 
+def test_the_interval_and_the_margin_follow_the_level_of_the_tests(tmp_path, capsys):
+    one, other = arm("A", "f" * 2 + "s" * 98), arm("B", "s" * 98 + "f" * 2)
+    found = {}
+    for alpha in (0.05, 0.2):
+        question = question_of(one, other, (), is_paired=True)
+        found[alpha] = compare_pair(one, other, question, alpha, 0.04)
+    assert (found[0.05].verdict, found[0.2].verdict) == (Verdict.CANNOT_TELL, Verdict.WITHIN_MARGIN)
+    assert "80 % interval" in verdict_sentence(found[0.2])
+    runs = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", ALL)
+    assert "90 % interval " in compared(capsys, *runs, "--alpha", "0.1")[1]
+    assert "95 % interval" not in compared(capsys, *runs, "--alpha", "0.1", "--unpaired")[1]
+
+
 WORDS = re.compile(r"\b(better|worse|superior|inferior|outperforms|beats|equal to)\b")
 
 
