@@ -17,7 +17,7 @@ from ray_eval.report.comparison_output import Report, comparison_table, flip_lin
 from ray_eval.report.requirements import Requirement, answer_lines, answers
 from ray_eval.report.terminal import output_console
 from ray_eval.report.wording import difference_lines, duel_sentence, many, power_lines, refusal_lines, until_sentence
-from ray_eval.stats.power import ALPHA, Pilot, independent_discordance
+from ray_eval.stats.power import ALPHA, MOST_PAIRS
 from ray_eval.types import EpisodeResult
 
 if typing.TYPE_CHECKING:
@@ -315,50 +315,22 @@ def add_power(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def run_power(parsed: argparse.Namespace) -> int:
     """Prints how many pairs show a difference, and what the planned number shows."""
+    require_eval_extra()
+    from ray_eval.driver.compare import folders_of, read_arms
+    from ray_eval.driver.pilots import pilot_of
+
     target = parsed.difference / 100
     for name, value, high in (("--difference", target, 1.0), ("--alpha", parsed.alpha, 0.5)):
         if not 0 < value <= high:
             raise ConfigError(f"{name}: expected above 0, to {high:g} (points: to 100), got {value:g}")
-    pilot = _pilot(parsed, target)
-    if parsed.episodes is not None:
-        if parsed.episodes < 1:
-            raise ConfigError(f"--episodes: expected at least 1, got {parsed.episodes}")
-        pilot = replace(pilot, n=parsed.episodes)
-    if not 0 <= pilot.discordant <= 1:
+    if parsed.discordant is not None and not 0 <= parsed.discordant <= 100:
         raise ConfigError(f"--discordant: expected 0 to 100, got {parsed.discordant:g}")
+    if parsed.episodes is not None and not 1 <= parsed.episodes <= MOST_PAIRS:
+        raise ConfigError(f"--episodes: expected at least 1, to {MOST_PAIRS}, got {parsed.episodes}")
+    rate, discordant = (None if percent is None else percent / 100 for percent in (parsed.rate, parsed.discordant))
+    pilot = pilot_of(read_arms(folders_of(parsed.runs)), rate, discordant, target)
+    if parsed.episodes is not None:
+        pilot = replace(pilot, n=parsed.episodes)
     for line in power_lines(pilot, target, parsed.alpha):
         print(line)
     return EXIT_AS_GOOD
-
-
-def _pilot(parsed: argparse.Namespace, target: float) -> Pilot:
-    """What is known before: from one run, from two, or as the user says."""
-    require_eval_extra()
-    from ray_eval.driver.compare import folders_of, read_arms
-    from ray_eval.report.metrics import rate_of
-    from ray_eval.report.paired import paired_counts
-
-    arms = read_arms(folders_of(parsed.runs))
-    if len(arms) > 2 or (arms and parsed.rate is not None):
-        raise ConfigError("power: expected one pilot run, two, or --rate and --discordant; leave the others out")
-    if len(arms) == 2:
-        counts = paired_counts(arms[0].results, arms[1].results)
-        if not counts.n:
-            raise ConfigError("power: expected two runs with episodes in common, got none; name others")
-        share = counts.discordant / counts.n if parsed.discordant is None else parsed.discordant / 100
-        return Pilot(counts.first_successes / counts.n, share, counts.n, f"{arms[0].name} and {arms[1].name}")
-    n, origin = 0, "as given"
-    if arms:
-        found = rate_of(arms[0].results.values())
-        rate, n, origin = found.value, found.n, arms[0].name
-    else:
-        rate = None if parsed.rate is None else parsed.rate / 100
-    if rate is None or not 0 <= rate <= 1:
-        raise ConfigError(
-            "power: expected a pilot run, or --rate from 0 to 100, got none; write --rate 90 --discordant 10"
-        )
-    if parsed.discordant is not None:
-        return Pilot(rate, parsed.discordant / 100, n, origin)
-    other = rate - target if rate + target > 1 else rate + target
-    said = f"{origin}, as if the two outcomes of an episode were independent"
-    return Pilot(rate, independent_discordance(rate, max(other, 0.0)), n, said)

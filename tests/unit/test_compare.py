@@ -377,6 +377,34 @@ def test_power_says_how_many_episodes_show_a_difference(words, code, says, capsy
     assert says in shown.out + shown.err
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "header", "environment", "says"),
+    [
+        (ALL, None, {"mujoco": "3.3.0"}, "a and b, which differ (environment.mujoco"),
+        (ALL, {"is_starved": True}, {}, "which differ (starved: b"),
+        ("e" * 15, None, {}, "ended in both, got none in a and b (15 errors left out)"),
+    ],
+)
+def test_power_refuses_pilots_that_tell_nothing(tmp_path, capsys, outcomes, header, environment, says):
+    one = made_run(tmp_path / "a", ALL)
+    other = made_run(tmp_path / "b", outcomes, header=header, **environment)
+    assert main(("power", str(one), str(other))) == 2
+    assert says in capsys.readouterr().err
+    is_fine_alone = bool(environment)
+    assert main(("power", str(other))) == (0 if is_fine_alone else 2)
+
+
+def test_power_says_which_episodes_of_a_pilot_are_left_out_and_has_limits(tmp_path, capsys):
+    assert main(("power", str(made_run(tmp_path / "a", "s" * 12 + "e" * 3)))) == 0
+    assert "a (3 errors left out), as if" in capsys.readouterr().out
+    for words, says in (
+        (["--rate", "101"], "--rate: expected 0 to 100, got 101"),
+        (["--rate", "90", "--episodes", "2000000000"], "--episodes: expected at least 1, to 1000000, got 2000000000"),
+    ):
+        assert main(("power", *words)) == 2
+        assert says in capsys.readouterr().err
+
+
 def test_power_takes_pilot_runs(tmp_path, capsys):
     one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", "f" * 3 + "s" * 12)
     assert main(("power", str(one), str(other))) == 0
