@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.config import load_config
+from ray_eval.driver.identity_keys import with_former_values
 from ray_eval.driver.plan import plan_of
 from ray_eval.errors import ConfigError, LedgerError, SetupError
 from ray_eval.report.comparison import PairComparison, adjusted_pairs, compare_pair, compare_several
@@ -109,6 +110,7 @@ def read_arm(path: Path, name: str) -> Arm:
     content = read_ledger(path)
     results = {key: result_of(record) for key, record in content.episodes.items()}
     header, rule = content.header, None
+    identity = with_former_values(header)
     if (path / STOPPING).is_file():
         stopping = _json(path / STOPPING)
         results = {key: results[key] for key in stopping["order"][: stopping["counted"]] if key in results}
@@ -117,11 +119,11 @@ def read_arm(path: Path, name: str) -> Arm:
     ordered = _ordered(results, plan)
     return Arm(
         name,
-        header["identity"],
+        identity,
         ordered,
         len(results) if rule is not None else None if plan is None else len(plan),
         bool(header.get("is_starved")),
-        machine_dependence(header["identity"]),
+        machine_dependence(identity),
         rule,
     )
 

@@ -33,6 +33,18 @@ def recorded_version(header: Mapping[str, Any]) -> int:
     return int(header.get("identity_version", 1))
 
 
+def with_former_values(header: Mapping[str, Any]) -> dict[str, Any]:
+    """A header's identity with the values that keys had before they were recorded, where there was only one."""
+    version = recorded_version(header)
+    former = {
+        key: value
+        for introduced, keys in INTRODUCED.items()
+        for key, value in keys.items()
+        if version < introduced and value is not UNKNOWN
+    }
+    return {**former, **header["identity"]}
+
+
 def is_older_than(version: int, key: str, value: Any) -> bool:
     """Whether a ledger of this version is silent on a key because it is older, and may have had this value."""
     for introduced, keys in INTRODUCED.items():

@@ -79,6 +79,10 @@ class Flip:
     """Outcome under the first."""
     second: str
     """Outcome under the second."""
+    init_state_id: int
+    """Its init state."""
+    repeat: int
+    """Which repeat of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +255,14 @@ def _successes(results: Mapping[str, EpisodeResult]) -> int:
 
 def _flips(one: Mapping[str, EpisodeResult], other: Mapping[str, EpisodeResult]) -> tuple[Flip, ...]:
     return tuple(
-        Flip(key, result.task, str(result.outcome), str(other[key].outcome))
+        Flip(
+            key,
+            result.task,
+            str(result.outcome),
+            str(other[key].outcome),
+            result.spec.init_state_id,
+            result.spec.repeat,
+        )
         for key, result in one.items()
         if key in other and result.outcome is not other[key].outcome
     )

@@ -94,11 +94,13 @@ def _p(value: float) -> str:
 
 def flip_lines(found: PairComparison, most: int = 40) -> list[str]:
     """Episodes that did not end alike, by task."""
-    lines: list[str] = []
-    for task in dict.fromkeys(flip.episode_id.rpartition("/")[0] for flip in found.flips):
-        flips = [flip for flip in found.flips if flip.episode_id.rpartition("/")[0] == task]
-        told = ", ".join(f"{flip.episode_id.rpartition('/')[2]} {flip.first} -> {flip.second}" for flip in flips)
-        lines.append(f"  {task}: {told}")
+    tasks: dict[str, list[str]] = {}
+    for flip in found.flips:
+        # The id is suite/task/init state, and /repeat from the first repetition on.
+        task = flip.episode_id.rsplit("/", 2 if flip.repeat else 1)[0]
+        repeat = f" (repeat {flip.repeat})" if flip.repeat else ""
+        tasks.setdefault(task, []).append(f"{flip.init_state_id}{repeat} {flip.first} -> {flip.second}")
+    lines = [f"  {task}: {', '.join(told)}" for task, told in tasks.items()]
     return lines if len(lines) <= most else [*lines[:most], f"  and {len(lines) - most} tasks more"]
 
 

@@ -139,6 +139,9 @@ def _text(identity: Mapping[str, Any], key: str) -> str:
 
 def kind_of(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Kind:
     """What a difference in a key means."""
+    if is_under(key, ("protocol",)) and (key not in first or key not in second):
+        # An older version did not know it, or another simulator has no such choice: nobody asked about it.
+        return Kind.NOTE
     if is_under(key, QUESTION_KEYS):
         return Kind.QUESTION
     if key in PIXEL_KEYS and (first.get(key) is None or second.get(key) is None):
@@ -208,7 +211,8 @@ def states(arm: Arm) -> list[Difference]:
         remedy = "a rate that decided when it stopped is no fixed sample; ray-eval duel compares, or --allow until"
         found.append(Difference("until", arm.name, f"stopped by {arm.stopped_by}", Kind.CONFOUNDER, remedy))
     if arm.identity.get("environment.is_reproducible") is False:
-        found.append(Difference("not reproducible", arm.name, "the same run again may differ", Kind.NOTE))
+        remedy = "run it with repeats=3 to see by how much"
+        found.append(Difference("not reproducible", arm.name, "the same run again may differ", Kind.NOTE, remedy))
     if arm.machine_dependence is not None:
         found.append(Difference("depends on the machine", arm.name, arm.machine_dependence, Kind.NOTE))
     if any(result.spec.repeat for result in arm.results.values()):

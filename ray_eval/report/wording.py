@@ -130,7 +130,8 @@ def difference_lines(differences: Sequence[Difference]) -> list[str]:
         Kind.PAIRING: "not the same",
         Kind.CONFOUNDER: "not the same",
     }
-    return [f"{names[d.kind]}: {_difference_text(d)}" for d in differences]
+    remedies = [f"; {d.remedy}" if d.kind is Kind.NOTE and d.remedy else "" for d in differences]
+    return [f"{names[d.kind]}: {_difference_text(d)}{r}" for d, r in zip(differences, remedies, strict=True)]
 
 
 def _difference_text(difference: Difference, most: int = 60) -> str:

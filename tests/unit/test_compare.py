@@ -108,6 +108,20 @@ def test_unknown_keys_of_the_simulator_make_it_no_question_and_those_of_the_poli
     assert kind_of("environment.renderer", {"environment.renderer": None}, {"environment.renderer": "x"}) is Kind.NOTE
 
 
+def test_a_choice_that_an_older_ledger_could_not_name_is_known_or_a_note(tmp_path, capsys):
+    runs = [made_run(tmp_path / "old", ALL), made_run(tmp_path / "new", ALL)]
+    key, of_old = "protocol.instruction", {"policy": 1}
+    assert kind_of(key, of_old, {**of_old, key: "bddl"}) is Kind.NOTE
+    ledger = runs[0] / "episodes.jsonl"
+    header, _, rest = ledger.read_text().partition("\n")
+    fields = json.loads(header)
+    assert fields["identity"].pop(key) == "filename"
+    del fields["identity_version"]
+    ledger.write_text(f"{json.dumps(fields)}\n{rest}")
+    code, out, _ = compared(capsys, *runs)
+    assert (code, key in out) == (3, False)
+
+
 def test_what_follows_from_other_tasks_or_another_control_is_a_note():
     contents = {"environment.content_bddl": 1}, {"environment.content_bddl": 2}
 
@@ -146,7 +160,7 @@ def test_what_is_not_reproducible_or_repeated_is_noted(tmp_path, capsys):
     assert code in {2, 3}
     code, out, _ = compared(capsys, one, other)
     assert code == 3
-    assert "note: not reproducible: b" in out
+    assert "note: not reproducible: b | the same run again may differ; run it with repeats=3 to see by how much" in out
     assert "repeats of an init state are taken as independent" in out
 
 
@@ -176,6 +190,7 @@ def test_repeats_that_only_say_again_what_one_did_count_once(tmp_path, capsys):
     assert "1 of 2 init states have the same trajectory" in out
     assert "8 pairs of 9 differ" in out
     assert "; repeats of an init state are counted as independent" in out
+    assert "  fake/0: 0 success -> failure, 0 (repeat 1) success -> failure, 0 (repeat 2)" in out
     out = compared(capsys, one, other, "--unpaired")[1]
     assert "a: 2 of 2 init states" in out
     assert "b: 1 of 2 init states" in out
