@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ray_eval.config import check_writable, is_file, load_config, user_path
-from ray_eval.errors import ConfigError, require_eval_extra
+from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
+from ray_eval.foreign import told_with_traceback
 from ray_eval.published import PREFIX, published_row, published_rows
 from ray_eval.report.comparison import Verdict
 from ray_eval.report.comparison_output import Report, comparison_table, flip_lines, written
@@ -53,6 +54,23 @@ Points are percentage points. Examples:
 """
 
 
+def answering(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """The command, of which whatever breaks is exit code 2: the codes of answers are for answers."""
+
+    def answered(parsed: argparse.Namespace) -> int:
+        try:
+            return command(parsed)
+        except (ConfigError, SetupError, LedgerError):
+            raise
+        except RayEvalError as error:
+            raise SetupError(str(error)) from error
+        except Exception as error:
+            said = f"ray-eval {parsed.parser.prog.split()[-1]}: expected an answer, got {told_with_traceback(error)}"
+            raise SetupError(f"{said}; please report it") from error
+
+    return answered
+
+
 def _path(text: str) -> Path:
     """An option's path, `~` expanded and absolute."""
     try:
@@ -81,7 +99,7 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     compare.add_argument("--alpha", type=float, default=ALPHA, help="level of the tests (default: %(default)s)")
     for kind in ("json", "csv", "html"):
         compare.add_argument(f"--{kind}", type=_path, metavar="FILE", help=f"write the result as {kind.upper()} too")
-    compare.set_defaults(command=run_compare, parser=compare)
+    compare.set_defaults(command=answering(run_compare), parser=compare)
 
 
 def run_compare(parsed: argparse.Namespace) -> int:
@@ -208,7 +226,7 @@ def add_duel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     duel.add_argument("--out", type=_path, metavar="DIR", help="folder of the results (default: under runs/)")
     duel.add_argument("--resume", type=_path, metavar="DIR", help="go on with the duel in DIR")
     duel.add_argument("--dry-run", action="store_true", help="print the order; run nothing")
-    duel.set_defaults(command=run_duel_command, parser=duel)
+    duel.set_defaults(command=answering(run_duel_command), parser=duel)
 
 
 def run_duel_command(parsed: argparse.Namespace) -> int:
@@ -272,7 +290,7 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     formats = "eval_info, robostats, verdikt, fieldtrial, arisole, csv or parquet"
     export.add_argument("--to", required=True, metavar="FORMAT", help=formats)
     export.add_argument("--out", type=_path, metavar="DIR", help="folder of the files (default: RUN/export/FORMAT)")
-    export.set_defaults(command=run_export, parser=export)
+    export.set_defaults(command=answering(run_export), parser=export)
 
 
 def run_export(parsed: argparse.Namespace) -> int:
@@ -310,7 +328,7 @@ def add_power(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     power.add_argument("--discordant", type=float, metavar="PERCENT", help="share of pairs whose outcomes differ")
     power.add_argument("--episodes", type=int, metavar="N", help="size of the run that is planned")
     power.add_argument("--alpha", type=float, default=ALPHA, help="level of the test (default: %(default)s)")
-    power.set_defaults(command=run_power, parser=power)
+    power.set_defaults(command=answering(run_power), parser=power)
 
 
 def run_power(parsed: argparse.Namespace) -> int:

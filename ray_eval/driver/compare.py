@@ -65,12 +65,19 @@ def folders_of(words: Sequence[str]) -> list[Path]:
     for word in words:
         path = Path(word)
         if (path / MANIFEST).is_file():
-            found += [path / str(entry["folder"]) for entry in _json(path / MANIFEST)["points"]]
+            found += [path / folder for folder in _point_folders(path / MANIFEST)]
         elif (path / DUEL).is_file():
             found += [path / "a", path / "b"]
         else:
             found.append(path)
     return found
+
+
+def _point_folders(path: Path) -> list[str]:
+    points = _json(path).get("points")
+    if not isinstance(points, list) or not all(isinstance(each, dict) and each.get("folder") for each in points):
+        raise ConfigError(f"{path}: expected points, each with its folder, got others; name the points' own folders")
+    return [str(each["folder"]) for each in points]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -108,24 +115,63 @@ def read_arm(path: Path, name: str) -> Arm:
     if path.is_dir() and (path / LEDGER_NAME).is_file() and not has_header(path):
         raise LedgerError(f"{path}: expected a run, got one that was ended before its first episode; run it again")
     content = read_ledger(path)
-    results = {key: result_of(record) for key, record in content.episodes.items()}
-    header, rule = content.header, None
+    header = _checked_header(content.header, path)
+    try:
+        results = {key: result_of(record) for key, record in content.episodes.items()}
+    except LedgerError as error:
+        raise LedgerError(f"{path / LEDGER_NAME}: {error}") from error
     identity = with_former_values(header)
-    if (path / STOPPING).is_file():
-        stopping = _json(path / STOPPING)
-        results = {key: results[key] for key in stopping["order"][: stopping["counted"]] if key in results}
-        rule = str(stopping["rule"])
-    plan = _plan(header)
-    ordered = _ordered(results, plan)
+    plan, stopping = _plan(header), _stopping(path)
+    planned = None if plan is None else len(plan)
+    if stopping is not None:
+        results = {key: results[key] for key in stopping.counted if key in results}
+        planned = len(stopping.counted)
     return Arm(
         name,
         identity,
-        ordered,
-        len(results) if rule is not None else None if plan is None else len(plan),
+        _ordered(results, plan),
+        planned,
         bool(header.get("is_starved")),
         machine_dependence(identity),
-        rule,
+        None if stopping is None or not stopping.is_finished else stopping.rule,
     )
+
+
+def _checked_header(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    for key in ("identity", "config"):
+        if not isinstance(header.get(key), dict):
+            raise LedgerError(
+                f"{path / LEDGER_NAME}, line 1: expected a header with its {key}, got {header.get(key)!r} there; "
+                "take the file from a copy, or run it again"
+            )
+    return header
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopping:
+    """What `until.json` says of a run that stops of itself."""
+
+    rule: str
+    """When it stops."""
+    counted: tuple[str, ...]
+    """Ids of the episodes that count, in order; all that may yet be run where it has not stopped."""
+    is_finished: bool
+    """Whether it has stopped."""
+
+
+def _stopping(path: Path) -> _Stopping | None:
+    """How a run stops of itself; None of one of a fixed size."""
+    file = path / STOPPING
+    if not file.is_file():
+        return None
+    values = _json(file)
+    rule, order, counted = (values.get(key) for key in ("rule", "order", "counted"))
+    is_known = isinstance(rule, str) and isinstance(order, list) and all(isinstance(key, str) for key in order)
+    if not is_known or not (counted is None or isinstance(counted, int)):
+        raise LedgerError(
+            f"{file}: expected a rule, an order and how much of it counts, got others; take it from a copy"
+        )
+    return _Stopping(str(rule), tuple((order or [])[:counted]), counted is not None)
 
 
 def _plan(header: Mapping[str, Any]) -> list[str] | None:

@@ -130,17 +130,29 @@ def read_duel(out: Path, overrides: Sequence[str] = ()) -> DuelPlan:
         values: dict[str, Any] = json.loads((out / DUEL_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{out}: expected a duel's folder with {DUEL_NAME}, got {error}; check the path") from error
+    names = _checked(values, out)
     configs = []
     for side in SIDES:
         config = load_config(out / side / CONFIG_NAME, overrides)
         check_identity(load_config(out / side / CONFIG_NAME).identity(), config.identity(), out / side)
         configs.append(config)
-    plan = plan_duel((configs[0], configs[1]), (values["names"][0], values["names"][1]), values["alpha"])
+    plan = plan_duel((configs[0], configs[1]), names, values["alpha"])
     if plan.ids != values["order"] or values["prior"] != DUEL_PRIOR:
         raise ConfigError(
             f"{out}: expected the order and the bets of {DUEL_NAME}, got others; use the version that wrote it"
         )
     return plan
+
+
+def _checked(values: object, out: Path) -> tuple[str, str]:
+    """The names of a duel's file that has all that is read of it."""
+    known = values if isinstance(values, dict) else {}
+    names, alpha = known.get("names"), known.get("alpha")
+    is_whole = isinstance(names, list) and len(names) == 2 and isinstance(alpha, float) and 0 < alpha <= 0.5
+    if not is_whole or "order" not in known or "prior" not in known:
+        said = f"{out / DUEL_NAME}: expected names, alpha, order and prior, got others; take the file from a copy"
+        raise ConfigError(said)
+    return str(names[0]), str(names[1])
 
 
 def run_duel(plan: DuelPlan, out: Path, console: Console | None = None) -> DuelResult:

@@ -13,7 +13,7 @@ import errno
 import json
 import os
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,11 @@ SCHEMA_VERSION = 1
 LEDGER_NAME = "episodes.jsonl"
 """File name of the ledger in a run's folder."""
 
+_DAMAGED = "take the file from a copy, or run it again"
+_WHOLE_NUMBERS = ("task_id", "init_state_id", "max_steps", "repeat", "steps")
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What fsync of a folder answers on file systems that have none: SMB, some FUSE ones."""
+_OUTCOMES = tuple(str(outcome) for outcome in Outcome)
 _COUNTS = (
     "steps",
     "reward_sum",
@@ -87,7 +90,23 @@ def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode
 
 
 def result_of(record: Mapping[str, Any]) -> EpisodeResult:
-    """The result that a ledger line tells of."""
+    """The result that a ledger line tells of.
+
+    Raises:
+        LedgerError: the line lacks something, or has a value of another kind.
+    """
+    try:
+        return _result_of(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        lacks = f"one without {error}" if isinstance(error, KeyError) else str(error)
+        where = f"episode {record.get('episode_id')}"
+        raise LedgerError(f"{where}: expected the record of an episode, got {lacks}; {_DAMAGED}") from error
+
+
+def _result_of(record: Mapping[str, Any]) -> EpisodeResult:
+    wrong = [name for name in _WHOLE_NUMBERS if not isinstance(record[name], int)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} {record[wrong[0]]!r}, which is no whole number")
     spec = EpisodeSpec(
         suite=record["suite"],
         task_id=record["task_id"],
@@ -158,14 +177,14 @@ def read_ledger(folder: Path) -> LedgerContent:
     if records[0].get("schema_version") != SCHEMA_VERSION:
         got = records[0].get("schema_version")
         raise LedgerError(f"{path}: expected schema version {SCHEMA_VERSION}, got {got}; use the version that wrote it")
-    episodes = _winning(record for record in records[1:] if record.get("kind") == "episode")
+    episodes = _winning(records, path)
     sessions = [record.get("provenance", {}) for record in records if record.get("kind") in ("header", "session")]
     return LedgerContent(records[0], episodes, tuple(sessions), whole_bytes)
 
 
 def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=_no_number)
     except ValueError as error:
         raise LedgerError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})") from error
     if not isinstance(record, dict):
@@ -173,10 +192,23 @@ def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
     return record
 
 
-def _winning(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _no_number(name: str) -> float:
+    """NaN and the infinities, which JSON has not and a ledger is never given."""
+    raise ValueError(f"{name} is no JSON")
+
+
+def _winning(records: Sequence[dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
     """By episode: the first final record, or the first error where none is final."""
     winning: dict[str, dict[str, Any]] = {}
-    for record in records:
+    for number, record in enumerate(records, 1):
+        if record.get("kind") != "episode":
+            continue
+        if not isinstance(record.get("episode_id"), str) or record.get("outcome") not in _OUTCOMES:
+            got = f"id {record.get('episode_id')!r} and outcome {record.get('outcome')!r}"
+            raise LedgerError(
+                f"{path}, line {number}: expected an episode's id and one of {', '.join(_OUTCOMES)}, got {got}; "
+                f"{_DAMAGED}"
+            )
         keep_winner(winning, record)
     return winning
 

@@ -1,5 +1,6 @@
 """Runs compared: what is a question, what is shown, what is said of it, and with which exit code."""
 
+import argparse
 import ast
 import io
 import itertools
@@ -12,7 +13,9 @@ from made_runs import made_run
 from rich.console import Console
 
 import ray_eval
+from ray_eval import cli_decide
 from ray_eval.cli import main
+from ray_eval.errors import SetupError
 from ray_eval.report.comparison import PairComparison, Verdict, compare_pair
 from ray_eval.report.comparison_output import comparison_table
 from ray_eval.report.question import Arm, Kind, Question, kind_of, question_of
@@ -445,3 +448,68 @@ def test_a_narrow_terminal_cuts_names_and_no_figure():
         f"{figures}   0.031",
         f"{figures}       -",
     ]
+
+
+def _rewritten(folder, change):
+    """A run whose ledger's lines went through `change`, which is given each as an object."""
+    path = folder / "episodes.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(change(line)) + "\n" for line in lines))
+    return folder
+
+
+def _without(key):
+    return lambda line: {name: value for name, value in line.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_without("steps"), "episode fake/0/0: expected the record of an episode, got one without 'steps'"),
+        (_without("task"), "got one without 'task'"),
+        (lambda line: {**line, "steps": "9"}, "steps '9', which is no whole number"),
+        (_without("episode_id"), "line 2: expected an episode's id"),
+        (_without("outcome"), "outcome None"),
+        (lambda line: {**line, **({"outcome": "won"} if "outcome" in line else {})}, "outcome 'won'"),
+        (lambda line: {**line, "reward_sum": float("nan")}, "NaN is no JSON"),
+        (_without("identity"), "line 1: expected a header with its identity"),
+        (_without("config"), "line 1: expected a header with its config"),
+    ],
+)
+def test_a_damaged_ledger_is_one_line_and_never_the_code_of_an_answer(tmp_path, capsys, change, says):
+    one, other = made_run(tmp_path / "a", ALL), _rewritten(made_run(tmp_path / "b", ALL), change)
+    code, _, err = compared(capsys, one, other)
+    assert (code, says in err, err.count("\n")) == (2, True, 1), err
+    assert main(("export", str(other), "--to", "eval_info", "--out", str(tmp_path / "o"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sweep.json", "{}"),
+        ("sweep.json", '{"points": [{}]}'),
+        ("until.json", "{}"),
+        ("until.json", '{"rule": "x", "order": 3, "counted": 4}'),
+    ],
+)
+def test_damaged_files_beside_a_ledger_are_named(tmp_path, capsys, name, text):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b", ALL)
+    (other / name).write_text(text)
+    code, _, err = compared(capsys, one, other)
+    assert (code, f"b/{name}: expected" in err, err.count("\n")) == (2, True, 1), err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"names": ["a", "b"], "alpha": "x", "order": [], "prior": 8}'])
+def test_a_damaged_duel_is_no_answer(tmp_path, capsys, text):
+    (tmp_path / "duel.json").write_text(text)
+    assert main(("duel", "--resume", str(tmp_path))) == 2
+    assert "duel.json: expected names, alpha, order and prior" in capsys.readouterr().err
+
+
+def test_what_nobody_foresaw_is_no_answer_either():
+    def broken(_):
+        raise ZeroDivisionError("0 of 0")
+
+    named = argparse.Namespace(parser=argparse.ArgumentParser(prog="ray-eval compare"))
+    with pytest.raises(SetupError, match=r"ray-eval compare: expected an answer, got ZeroDivisionError: 0 of 0"):
+        cli_decide.answering(broken)(named)
