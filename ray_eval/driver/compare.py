@@ -29,6 +29,8 @@ STOPPING = "until.json"
 """File that makes a run one which stops of itself."""
 DUEL = "duel.json"
 """File that makes a folder a duel's."""
+SIDES = ("a", "b")
+"""Folders of a duel's two runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def folders_of(words: Sequence[str]) -> list[Path]:
         if (path / MANIFEST).is_file():
             found += [path / folder for folder in _point_folders(path / MANIFEST)]
         elif (path / DUEL).is_file():
-            found += [path / "a", path / "b"]
+            found += [path / side for side in SIDES]
         else:
             found.append(path)
     return found
@@ -101,9 +103,30 @@ def read_arms(paths: Sequence[Path]) -> list[Arm]:
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
             raise ConfigError(f"{paths[index]}: expected runs that differ, got one twice; name another folder")
-    short = [path.name for path in paths]
-    names = [str(path) if short.count(path.name) > 1 or not path.name else path.name for path in paths]
-    return [read_arm(path, name) for path, name in zip(paths, names, strict=True)]
+    return [read_arm(path, name) for path, name in zip(paths, _names(resolved), strict=True)]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The sides of a duel have its names where no other run is called so, the others the ends of their paths."""
+    ends = [_end(path, paths) for path in paths]
+    names = [_duel_name(path) or end for path, end in zip(paths, ends, strict=True)]
+    return [end if names.count(name) > 1 else name for name, end in zip(names, ends, strict=True)]
+
+
+def _end(path: Path, paths: Sequence[Path]) -> str:
+    """As few of a path's last parts as no other path ends with."""
+    counts = range(1, len(path.parts) + 1)
+    ends = (path.parts[-count:] for count in counts)
+    return next(("/".join(end) for end in ends if sum(p.parts[-len(end) :] == end for p in paths) == 1), str(path))
+
+
+def _duel_name(path: Path) -> str | None:
+    """What a duel calls this folder, if it is one of its two."""
+    if path.name not in SIDES or not (path.parent / DUEL).is_file():
+        return None
+    names = _json(path.parent / DUEL).get("names")
+    is_pair = isinstance(names, list) and len(names) == len(SIDES) and all(names)
+    return str(names[SIDES.index(path.name)]) if isinstance(names, list) and is_pair else None
 
 
 def read_arm(path: Path, name: str) -> Arm:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from ray_eval.config import EvalConfig, load_config, to_yaml
+from ray_eval.driver.compare import SIDES
 from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
 from ray_eval.driver.interrupt import sigterm_interrupts
 from ray_eval.driver.ordered import CompletePrefix, shuffled
@@ -29,8 +30,6 @@ DUEL_NAME = "duel.json"
 """File that says, before the first episode, what is compared, in which order, and when it is decided."""
 RESULT_NAME = "result.json"
 """File with the result: the same bytes for any number of workers."""
-SIDES = ("a", "b")
-"""Folders of the two runs."""
 WINDOW = 20
 """Pairs for which one of two policies is loaded before the other's turn."""
 RULE = "e-value of the discordant pairs at 1 / alpha, by a Beta mixture of bets, looked at after every pair"
@@ -148,8 +147,8 @@ def _checked(values: object, out: Path) -> tuple[str, str]:
     """The names of a duel's file that has all that is read of it."""
     known = values if isinstance(values, dict) else {}
     names, alpha = known.get("names"), known.get("alpha")
-    is_whole = isinstance(names, list) and len(names) == 2 and isinstance(alpha, float) and 0 < alpha <= 0.5
-    if not is_whole or "order" not in known or "prior" not in known:
+    is_level = isinstance(alpha, float) and 0 < alpha <= 0.5
+    if not isinstance(names, list) or len(names) != 2 or not is_level or not {"order", "prior"} <= known.keys():
         said = f"{out / DUEL_NAME}: expected names, alpha, order and prior, got others; take the file from a copy"
         raise ConfigError(said)
     return str(names[0]), str(names[1])

@@ -125,11 +125,29 @@ def csv_files(runs: Sequence[ExportedRun]) -> Files:
 
 def eval_info_files(runs: Sequence[ExportedRun]) -> Files:
     """`eval_info.json` as lerobot-eval writes it, with each episode's seed, counts and an interval beside its keys."""
-    return {_in_folder(runs, run, "eval_info.json"): _json(eval_info(run)) for run in runs}
+    folders = _folders(runs)
+    return {f"{folder}eval_info.json": _json(eval_info(run)) for folder, run in zip(folders, runs, strict=True)}
 
 
-def _in_folder(runs: Sequence[ExportedRun], run: ExportedRun, name: str) -> str:
-    return name if len(runs) == 1 else f"{run.name}/{name}"
+def _folders(runs: Sequence[ExportedRun]) -> list[str]:
+    """A folder for each run, with its slash; none where there is but one."""
+    return [""] if len(runs) == 1 else [f"{name}/" for name in file_names([run.name for run in runs])]
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names as files are called, below the folder of the export whatever they are, and each another."""
+    return distinct(["".join("-" if c in "/\\\0" else c for c in name).lstrip(".") or "run" for name in names])
+
+
+def distinct(words: Sequence[str]) -> list[str]:
+    """The words, numbered where one was there before, in capitals or not."""
+    found: list[str] = []
+    for word in words:
+        taken = {other.lower() for other in (*found, *words[len(found) + 1 :])}
+        numbered = (f"{word}-{number}" for number in range(2, len(taken) + 3))
+        is_first = word.lower() not in {other.lower() for other in found}
+        found.append(word if is_first else next(name for name in numbered if name.lower() not in taken))
+    return found
 
 
 def eval_info(run: ExportedRun) -> dict[str, Any]:
@@ -187,9 +205,9 @@ def _aggregate(group: Sequence[EpisodeResult]) -> dict[str, Any]:
 def arisole_files(runs: Sequence[ExportedRun]) -> Files:
     """A folder per run with `eval_info.json` and the `run_meta.json` that arisole compares runs by."""
     files: dict[str, str] = {}
-    for run in runs:
-        files[_in_folder(runs, run, "eval_info.json")] = _json(eval_info(run))
-        files[_in_folder(runs, run, "run_meta.json")] = _json(_run_meta(run))
+    for folder, run in zip(_folders(runs), runs, strict=True):
+        files[f"{folder}eval_info.json"] = _json(eval_info(run))
+        files[f"{folder}run_meta.json"] = _json(_run_meta(run))
     return files
 
 
@@ -212,7 +230,8 @@ def _run_meta(run: ExportedRun) -> dict[str, Any]:
 
 def robostats_files(runs: Sequence[ExportedRun]) -> Files:
     """A JSON Lines file per run; the scenario is suite, task, init state and repeat, as one text."""
-    return {f"{run.name}.jsonl": "".join(_line(row) for row in _robostats_rows(run)) for run in runs}
+    names = file_names([run.name for run in runs])
+    return {f"{name}.jsonl": "".join(map(_line, _robostats_rows(run))) for name, run in zip(names, runs, strict=True)}
 
 
 def _robostats_rows(run: ExportedRun) -> list[dict[str, Any]]:
@@ -258,7 +277,7 @@ def verdikt_files(runs: Sequence[ExportedRun]) -> Files:
 def fieldtrial_files(runs: Sequence[ExportedRun]) -> Files:
     """A study of fieldtrial's and the CSV that it imports once it is locked; conditions are the episodes."""
     ids = list(dict.fromkeys(key for run in runs for key in run.arm.results))
-    names = [_word(run.name) for run in runs]
+    names = distinct([_word(run.name) for run in runs])
     table = [
         {
             "condition": f"episode={_word(result.spec.episode_id)}",

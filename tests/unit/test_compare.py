@@ -304,6 +304,19 @@ def test_a_sweep_stands_for_its_points(tmp_path, capsys):
     assert compared(capsys, tmp_path)[0] == 3
 
 
+def test_a_duel_stands_for_its_sides_by_their_names(tmp_path, capsys):
+    for side in "ab":
+        made_run(tmp_path / "duel" / side, ALL)
+    (tmp_path / "duel" / "duel.json").write_text(json.dumps({"names": ["pi0", "pi05"]}))
+    code, out, _ = compared(capsys, tmp_path / "duel")
+    assert (code, "A = pi0, B = pi05" in out) == (3, True)
+
+
+def test_runs_of_one_folder_name_are_called_by_the_ends_of_their_paths(tmp_path, capsys):
+    runs = [made_run(tmp_path / place / "r", ALL) for place in ("x", "y")]
+    assert "A = x/r, B = y/r" in compared(capsys, *runs)[1]
+
+
 def test_the_files_hold_what_the_terminal_shows(tmp_path, capsys):
     one, other = made_run(tmp_path / "a<b>", ALL), made_run(tmp_path / "b", "f" * 6 + "s" * 9)
     files = [tmp_path / name for name in ("x.json", "x.csv", "x.html")]

@@ -9,6 +9,7 @@ import robostats
 from made_runs import made_run
 
 from ray_eval.cli import main
+from ray_eval.report.export import distinct
 
 FIRST, SECOND = "sssffsesssfsffs", "ssfsfsssesssfss"
 """Ten pairs or so with successes, failures and an error on either side; 13 ended in both, 4 of them differ."""
@@ -89,6 +90,31 @@ def test_parquet_has_the_columns_of_the_table_with_their_types(runs, tmp_path):
     table = pq.read_table(exported(runs, "parquet", tmp_path / "x") / "episodes.parquet")
     assert str(table.schema.field("success").type) == "bool"
     assert table.column("success").to_pylist()[:7] == [True, True, True, False, False, True, None]
+
+
+@pytest.mark.parametrize(
+    ("to", "names"),
+    [
+        ("robostats", {"d1-r.jsonl", "d2-r.jsonl"}),
+        ("eval_info", {"d1-r/eval_info.json", "d2-r/eval_info.json"}),
+        ("arisole", {f"d{n}-r/{name}.json" for n in (1, 2) for name in ("eval_info", "run_meta")}),
+    ],
+)
+def test_runs_of_one_name_are_told_apart_below_the_folder_that_was_asked_for(tmp_path, to, names):
+    runs = [made_run(tmp_path / f"d{n}" / "r", FIRST) for n in (1, 2)]
+    before = set(tmp_path.rglob("*"))
+    out = exported(runs, to, tmp_path / "out")
+    written = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert {path.relative_to(out).as_posix() for path in written} == names
+
+
+def test_names_that_a_format_takes_for_one_are_numbered(tmp_path):
+    runs = [made_run(tmp_path / name, FIRST) for name in ("a.b", "a b", "A-b")]
+    out = exported(runs, "fieldtrial", tmp_path / "out")
+    assert [arm["id"] for arm in json.loads((out / "study.yaml").read_text())["arms"]] == ["a-b", "a-b-2", "A-b-3"]
+    table = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
+    assert len({(row["arm"], row["condition"]) for row in table}) == len(table) == 45
+    assert distinct(["x", "x", "x-2"]) == ["x", "x-3", "x-2"]
 
 
 def test_what_cannot_be_exported_is_said(runs, tmp_path, capsys):
