@@ -52,7 +52,7 @@ def _columns(alpha: float) -> tuple[str, ...]:
 
 def comparison_table(found: PairComparison) -> Table:
     """A row per task, per suite, and for all."""
-    title = f"A = {found.first}, B = {found.second}"
+    title = Text(f"A = {found.first}, B = {found.second}")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = _columns(found.alpha)
     rows = [dict(zip(columns, _cells(group), strict=True)) for group in found.groups]

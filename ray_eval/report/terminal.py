@@ -99,8 +99,9 @@ def never_failing_output() -> Iterator[SpeechStream | None]:
 def output_console() -> Console:
     """The terminal, or whatever takes our output, which has room for whole lines."""
     file = sys.stdout if sys.stdout is None or isinstance(sys.stdout, SpeechStream) else SpeechStream(sys.stdout)
-    console = Console(file=cast("TextIO", file))
-    return console if console.is_terminal else Console(file=cast("TextIO", file), width=PLAIN_WIDTH)
+    # What is printed has names of folders and words of users in it, in which brackets are brackets.
+    console = Console(file=cast("TextIO", file), markup=False)
+    return console if console.is_terminal else Console(file=cast("TextIO", file), width=PLAIN_WIDTH, markup=False)
 
 
 def _send_nowhere(stream: TextIO) -> None:

@@ -451,6 +451,11 @@ def test_a_dry_run_says_what_it_could_show(capsys):
     assert "against another run on the same episodes, with probability 0.8" in shown
 
 
+def test_a_name_is_no_markup(tmp_path, capsys):
+    runs = [made_run(tmp_path / name, ALL) for name in ("run[red]x", "m[bold")]
+    assert "A = run[red]x, B = m[bold" in compared(capsys, *runs)[1]
+
+
 def test_a_narrow_terminal_cuts_names_and_no_figure():
     console = Console(width=76, file=io.StringIO())
     console.print(comparison_table(pair("f" * 6 + "s" * 9, ALL)))
