@@ -277,7 +277,10 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(parsed: argparse.Namespace) -> int:
     config = _run_config(parsed)
+    from ray_eval.driver.rules import chosen_rule
+
     requirements = read_requirements(parsed.require, config.suite)
+    rule = chosen_rule(parsed.until, parsed.resume, has_demands=bool(requirements))
     if parsed.dry_run:
         return _show_plan(config)
     require_eval_extra()
@@ -287,8 +290,7 @@ def _run(parsed: argparse.Namespace) -> int:
     with sigterm_interrupts():
         with ProgressView(console).phase("loading"):
             from ray_eval.driver.run import run
-            from ray_eval.driver.until import chosen_rule, run_until
-        rule = chosen_rule(parsed.until, parsed.resume, has_demands=bool(requirements))
+            from ray_eval.driver.until import run_until
         if rule is not None:
             found = run_until(config, rule, resume=parsed.resume, console=console)
             return max(_show_result(console, config, found.evaluation), show_until(found, rule))

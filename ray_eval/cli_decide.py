@@ -12,6 +12,7 @@ from pathlib import Path
 from ray_eval.config import check_writable, is_file, load_config, user_path
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.foreign import told_with_traceback
+from ray_eval.messages import quoted
 from ray_eval.published import PREFIX, published_row, published_rows
 from ray_eval.report.comparison import Verdict
 from ray_eval.report.comparison_output import Report, comparison_table, flip_lines, written
@@ -255,7 +256,7 @@ def run_duel_command(parsed: argparse.Namespace) -> int:
     if result.outcome.is_over:
         return {"second": EXIT_AS_GOOD, "first": EXIT_WORSE, None: EXIT_CANNOT_TELL}[result.outcome.winner]
     reason = "interrupted" if result.broken is None else f"{result.broken} ended in an error"
-    console.print(f"{reason}; go on with: ray-eval duel --resume {out}", highlight=False, soft_wrap=True)
+    console.print(f"{reason}; go on with: ray-eval duel --resume {quoted(out)}", highlight=False, soft_wrap=True)
     return EXIT_INTERRUPTED if result.is_interrupted else EXIT_MISTAKE
 
 

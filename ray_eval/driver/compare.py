@@ -12,7 +12,9 @@ from typing import Any
 from ray_eval.config import load_config
 from ray_eval.driver.identity_keys import with_former_values
 from ray_eval.driver.plan import plan_of
+from ray_eval.driver.rules import UNTIL_NAME
 from ray_eval.errors import ConfigError, LedgerError, SetupError
+from ray_eval.messages import quoted
 from ray_eval.report.comparison import PairComparison, adjusted_pairs, compare_pair, compare_several
 from ray_eval.report.comparison_output import Report
 from ray_eval.report.evidence import on_shared, once
@@ -25,8 +27,6 @@ from ray_eval.types import EpisodeResult
 
 MANIFEST = "sweep.json"
 """File that makes a folder a sweep's."""
-STOPPING = "until.json"
-"""File that makes a run one which stops of itself."""
 DUEL = "duel.json"
 """File that makes a folder a duel's."""
 SIDES = ("a", "b")
@@ -157,7 +157,13 @@ def read_arm(path: Path, name: str) -> Arm:
         bool(header.get("is_starved")),
         machine_dependence(identity),
         None if stopping is None or not stopping.is_finished else stopping.rule,
+        _finish(path),
     )
+
+
+def _finish(path: Path) -> str:
+    is_side = path.name in SIDES and (path.parent / DUEL).is_file()
+    return f"ray-eval duel --resume {quoted(path.parent)}" if is_side else f"ray-eval run --resume {quoted(path)}"
 
 
 def _checked_header(header: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -184,7 +190,7 @@ class _Stopping:
 
 def _stopping(path: Path) -> _Stopping | None:
     """How a run stops of itself; None of one of a fixed size."""
-    file = path / STOPPING
+    file = path / UNTIL_NAME
     if not file.is_file():
         return None
     values = _json(file)
@@ -223,7 +229,7 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
     """
     sides = list(itertools.combinations(arms, 2))
     questions = [question_of(*pair, asked.allowed, is_paired=asked.is_paired) for pair in sides]
-    _check_allowed(asked.allowed, [d for question in questions for d in question.differences])
+    check_allowed(asked.allowed, [d for question in questions for d in question.differences])
     lines = _refusals(sides, questions)
     shared, remarks = _evidence(arms, is_shared=asked.is_paired or "episodes" in asked.allowed)
     if not lines and not all(arm.ended for arm in shared):
@@ -274,7 +280,12 @@ def _allowed_remarks(pairs: Sequence[PairComparison]) -> list[str]:
     ]
 
 
-def _check_allowed(allowed: Sequence[str], found: Sequence[Difference]) -> None:
+def check_allowed(allowed: Sequence[str], found: Sequence[Difference]) -> None:
+    """Passes where every key that may differ does.
+
+    Raises:
+        ConfigError: one is none in which the runs differ.
+    """
     for key in allowed:
         if not any(d.key == key or d.key.startswith(f"{key}.") for d in found):
             keys = ", ".join(dict.fromkeys(d.key for d in found)) or "nothing"

@@ -17,9 +17,11 @@ from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
 from ray_eval.driver.interrupt import sigterm_interrupts
 from ray_eval.driver.ordered import CompletePrefix, shuffled
 from ray_eval.driver.plan import plan_of
+from ray_eval.driver.rules import UNTIL_NAME
 from ray_eval.driver.run import Part, Session, open_session
-from ray_eval.driver.until import UNTIL_NAME, until_text
+from ray_eval.driver.until import until_text
 from ray_eval.errors import ConfigError
+from ray_eval.messages import quoted
 from ray_eval.report.ledger import write_atomically
 from ray_eval.report.progress import ProgressView
 from ray_eval.report.question import EPISODE_KEYS, Difference, Kind, is_under, kind_of
@@ -106,7 +108,7 @@ def create_duel(plan: DuelPlan, out: Path) -> None:
         ConfigError: the folder exists.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: expected no such folder, found one; go on with it by --resume {out}")
+        raise ConfigError(f"{out}: expected no such folder, found one; go on with it by --resume {quoted(out)}")
     for side, config in zip(SIDES, plan.configs, strict=True):
         try:
             (out / side).mkdir(parents=True)

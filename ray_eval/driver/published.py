@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ray_eval.config import load_config
-from ray_eval.driver.compare import Asked, Refusal
+from ray_eval.driver.compare import Asked, Refusal, check_allowed
 from ray_eval.published import PublishedRow
 from ray_eval.report.comparison import Group, PairComparison, unpaired_group, verdict_of
 from ray_eval.report.comparison_output import Report
@@ -31,13 +31,18 @@ def compare_published(arm: Arm, row: PublishedRow, asked: Asked, *, is_first: bo
         asked: how it is to be compared.
         is_first: whether the row is A and the run B.
     """
-    suites = [suite for suite in by_suite(arm.ended.values()) if suite in row.rates]
+    shared = [suite for suite in by_suite(arm.results.values()) if suite in row.rates]
+    suites = [suite for suite in by_suite(arm.ended.values()) if suite in shared]
     names = (row.name, arm.name) if is_first else (arm.name, row.name)
+    if shared and not suites:
+        said = f"not comparable: none of the {len(arm.results)} episodes of {arm.name} ended; finish it by {arm.finish}"
+        return Refusal((said,))
     if not suites:
         has = ", ".join(by_suite(arm.results.values())) or "no episode"
         said = f"not comparable: {arm.name} has {has}, {row.name} has {', '.join(row.rates)}; run one of its suites"
         return Refusal((said,))
     found = tuple(_differences(arm, row, suites))
+    check_allowed(asked.allowed, found)
     question = Question(found, tuple(k for k in asked.allowed if any(is_allowed(d.key, [k]) for d in found)), False)
     if question.refused:
         return Refusal(tuple(refusal_lines(*names, question.refused, is_paired=False)))

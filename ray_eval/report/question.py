@@ -96,6 +96,8 @@ class Arm:
     """What its figures owe to the machine."""
     stopped_by: str | None = None
     """Rule by which it stopped of itself before its plan's end."""
+    finish: str = "ray-eval run --resume RUN"
+    """What to type to finish it."""
 
     @property
     def ended(self) -> dict[str, EpisodeResult]:
@@ -199,7 +201,7 @@ def states(arm: Arm) -> list[Difference]:
     missing = len(arm.results) - len(arm.ended), (arm.planned or 0) - len(arm.results)
     if any(count > 0 for count in missing):
         broke = f"{missing[0]} errors, {max(missing[1], 0)} of {arm.planned} episodes not run"
-        remedy = f"finish it by ray-eval run --resume {arm.name}, or compare what both ended by --allow incomplete"
+        remedy = f"finish it by {arm.finish}, or compare what both ended by --allow incomplete"
         found.append(Difference("incomplete", arm.name, broke, Kind.CONFOUNDER, remedy))
     if arm.is_mixed:
         remedy = "run it on machines of one kind, or --allow mixed"

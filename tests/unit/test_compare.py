@@ -451,6 +451,29 @@ def test_a_dry_run_says_what_it_could_show(capsys):
     assert "against another run on the same episodes, with probability 0.8" in shown
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--until", "halfwidth<=0"], "expected halfwidth<=X"),
+        (["--until", "halfwidth<=0.6"], "expected halfwidth<=X"),
+        (["--until", "halfwidth<=0.1", "--require", "success>=0.5"], "leave one of them out"),
+    ],
+)
+def test_a_dry_run_reads_the_rule_too(words, says, capsys):
+    assert main(("run", "suite=fake", "policy=random", "--dry-run", *words)) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_run_that_has_not_stopped_yet_is_incomplete_and_one_that_has_is_stopped(tmp_path, capsys):
+    one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b c", "s" * 8)
+    order = [f"fake/{task}/{state}" for task in range(3) for state in range(5)]
+    for counted, says in ((None, "7 of 15 episodes not run; finish it by ray-eval run --resume '"), (8, "stopped by halfwidth<=0.2")):
+        rule = {"kind": "until", "rule": "halfwidth<=0.2", "order": order, "counted": counted}
+        (other / "until.json").write_text(json.dumps(rule))
+        code, _, err = compared(capsys, one, other)
+        assert (code, says in err, "stopped by" in err) == (4, True, counted is not None)
+
+
 def test_a_name_is_no_markup(tmp_path, capsys):
     runs = [made_run(tmp_path / name, ALL) for name in ("run[red]x", "m[bold")]
     assert "A = run[red]x, B = m[bold" in compared(capsys, *runs)[1]
