@@ -158,6 +158,7 @@ def read_arm(path: Path, name: str) -> Arm:
         machine_dependence(identity),
         None if stopping is None or not stopping.is_finished else stopping.rule,
         _finish(path),
+        quoted(path),
     )
 
 
@@ -245,7 +246,9 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
     several = compare_several(shared, asked.alpha) if len(arms) > 2 and asked.is_paired else None
     # The first pairs are those with the first run.
     count = len(arms) - 1
-    return Report(found[:count], several, (*remarks, *_allowed_remarks(found[count:])), asked.target)
+    remarks = [*remarks, *_allowed_remarks(found[count:])]
+    places = {arm.name: arm.place for arm in arms}
+    return Report(found[:count], several, tuple(remarks), asked.target, places)
 
 
 def _evidence(arms: Sequence[Arm], *, is_shared: bool) -> tuple[list[Arm], list[str]]:

@@ -7,8 +7,8 @@ import dataclasses
 import html
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
@@ -37,6 +37,8 @@ class Report:
     """Lines about what the comparison is of."""
     target: float = TARGET
     """Difference that sentences speak of."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Folders of the runs by their names, as a shell takes them."""
 
     @property
     def sentences(self) -> list[str]:
@@ -201,19 +203,19 @@ def html_text(report: Report) -> str:
     """One page that needs nothing beside it: the sentences, the tables, and the episodes that flipped."""
     said = "".join(f"<p class=said>{_safe(line)}</p>" for line in report.sentences)
     remarks = "".join(f"<p>{_safe(line)}</p>" for line in report.remarks)
-    sections = "".join(_section(pair) for pair in report.pairs)
+    sections = "".join(_section(pair, report.places.get(pair.second, pair.second)) for pair in report.pairs)
     head = f"<meta charset=utf-8><title>ray-eval compare</title><style>{_STYLE}</style>"
     return f"<!doctype html>\n<html lang=en><head>{head}</head><body>{said}{remarks}{sections}</body></html>\n"
 
 
-def _section(pair: PairComparison) -> str:
+def _section(pair: PairComparison, place: str) -> str:
     header = "".join(f"<th>{_safe(column)}</th>" for column in _columns(pair.alpha))
     rows = "".join(
         f"<tr class={group.level}>{''.join(f'<td>{_safe(cell)}</td>' for cell in _cells(group))}</tr>"
         for group in pair.groups
     )
     lines = "".join(f"<li>{_safe(line)}</li>" for line in difference_lines(pair.question.differences))
-    flips = "".join(_flip_row(pair, flip.episode_id, flip.first, flip.second) for flip in pair.flips)
+    flips = "".join(_flip_row(place, flip.episode_id, flip.first, flip.second) for flip in pair.flips)
     flipped = (
         f"<h3>Episodes that flipped</h3><table><tr><th>episode<th>A<th>B<th>look</tr>{flips}</table>" if flips else ""
     )
@@ -221,8 +223,8 @@ def _section(pair: PairComparison) -> str:
     return f"{title}<table><tr>{header}</tr>{rows}</table>{flipped}<h3>What differs</h3><ul>{lines}</ul>"
 
 
-def _flip_row(pair: PairComparison, episode_id: str, first: str, second: str) -> str:
-    command = f"ray-eval episode {pair.second} {episode_id} --video B.mp4"
+def _flip_row(place: str, episode_id: str, first: str, second: str) -> str:
+    command = f"ray-eval episode {place} {episode_id} --video B.mp4"
     cells = (episode_id, first, second)
     return f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in cells)}<td><code>{_safe(command)}</code></td></tr>"
 

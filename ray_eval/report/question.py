@@ -98,6 +98,8 @@ class Arm:
     """Rule by which it stopped of itself before its plan's end."""
     finish: str = "ray-eval run --resume RUN"
     """What to type to finish it."""
+    place: str = ""
+    """Its folder as a shell takes it."""
 
     @property
     def ended(self) -> dict[str, EpisodeResult]:

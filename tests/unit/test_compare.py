@@ -330,7 +330,7 @@ def test_the_files_hold_what_the_terminal_shows(tmp_path, capsys):
     assert files[1].read_text().count("\n") == 1 + 3 + 1
     page = files[2].read_text()
     assert "a&lt;b&gt;" in page
-    assert "ray-eval episode b fake/0/0 --video" in page
+    assert f"ray-eval episode {other} fake/0/0 --video" in page
     assert "<script" not in page
 
 
@@ -467,7 +467,10 @@ def test_a_dry_run_reads_the_rule_too(words, says, capsys):
 def test_a_run_that_has_not_stopped_yet_is_incomplete_and_one_that_has_is_stopped(tmp_path, capsys):
     one, other = made_run(tmp_path / "a", ALL), made_run(tmp_path / "b c", "s" * 8)
     order = [f"fake/{task}/{state}" for task in range(3) for state in range(5)]
-    for counted, says in ((None, "7 of 15 episodes not run; finish it by ray-eval run --resume '"), (8, "stopped by halfwidth<=0.2")):
+    for counted, says in (
+        (None, "7 of 15 episodes not run; finish it by ray-eval run --resume '"),
+        (8, "stopped by halfwidth<=0.2"),
+    ):
         rule = {"kind": "until", "rule": "halfwidth<=0.2", "order": order, "counted": counted}
         (other / "until.json").write_text(json.dumps(rule))
         code, _, err = compared(capsys, one, other)

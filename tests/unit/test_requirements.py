@@ -100,6 +100,19 @@ def test_a_part_of_a_suite_is_no_published_rate(tmp_path, capsys):
     assert main(("compare", str(run), "published:pi0_libero", "--allow", "tasks")) == 3
 
 
+def test_a_key_that_is_allowed_beside_a_row_must_be_one_in_which_they_differ(tmp_path, capsys):
+    run = made_run(tmp_path / "run", "s" * 20, "suite=libero_object", "episodes_per_task=2")
+    assert main(("compare", str(run), "published:pi0_libero", "--allow", "tsaks")) == 2
+    assert "--allow tsaks: expected a key in which the runs differ" in capsys.readouterr().err
+
+
+def test_a_run_of_errors_alone_is_not_said_to_have_other_suites(tmp_path, capsys):
+    run = made_run(tmp_path / "a run", "e" * 20, "suite=libero_object", "episodes_per_task=2")
+    assert main(("compare", str(run), "published:pi0_libero")) == 4
+    said = f"none of the 20 episodes of a run ended; finish it by ray-eval run --resume '{run}'"
+    assert said in capsys.readouterr().err
+
+
 def test_the_published_rows_are_listed(capsys):
     assert main(("list", "published")) == 0
     assert "pi05_libero: pi0.5, spatial 98.8" in capsys.readouterr().out
