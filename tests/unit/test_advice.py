@@ -374,7 +374,7 @@ COMMAND_LINE = {
     ),
     ("cli_decide", "write ray-eval compare RUN_A RUN_B"): (("compare", "RUN_A"), None),
     ("cli_decide", "write ray-eval duel A.yaml B.yaml"): (("duel",), None),
-    ("cli_decide", "write --rate 90 --discordant 10"): (
+    ("driver/pilots", "write --rate 90 --discordant 10"): (
         ("power",),
         lambda m: ("power", *m.strip().rpartition("write ")[2].split()),
     ),
