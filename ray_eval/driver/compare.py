@@ -247,7 +247,7 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
     # The first pairs are those with the first run.
     count = len(arms) - 1
     remarks = [*remarks, *_allowed_remarks(found[count:])]
-    places = {arm.name: arm.place for arm in arms}
+    places = {arm.name: arm.place or arm.name for arm in arms}
     return Report(found[:count], several, tuple(remarks), asked.target, places)
 
 

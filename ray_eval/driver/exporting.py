@@ -59,7 +59,7 @@ def export(paths: Sequence[Path], to: str, out: Path | None) -> Exported:
 def _run(path: Path, arm: Arm) -> ExportedRun:
     content = read_ledger(path)
     wall_s = math.fsum(result.wall_s for result in arm.results.values())
-    return ExportedRun(arm, content.header["provenance"].get("versions", {}), wall_s)
+    return ExportedRun(arm, (content.header.get("provenance") or {}).get("versions", {}), wall_s)
 
 
 def _write(path: Path, text: str) -> Path:
