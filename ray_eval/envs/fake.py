@@ -12,7 +12,8 @@ from ray_eval.envs import actions
 from ray_eval.envs.history import FrameHistory
 from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, LiberoSettings, own_settings
 from ray_eval.envs.libero.simulator import LiberoSimulator, osc_spec
-from ray_eval.errors import ConfigError, EpisodeError
+from ray_eval.envs.start_states import FEWER, check_start_state
+from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
@@ -168,12 +169,8 @@ class FakeEnv:
         Raises:
             EpisodeError: the init state does not exist.
         """
-        known = FAKE_INIT_STATE_COUNT
-        if not 0 <= episode.init_state_id < known:
-            raise EpisodeError(
-                f"fake/{self._entry.task_id}: expected an init state in 0 to {known - 1}, got {episode.init_state_id}; "
-                "lower init_states or episodes_per_task"
-            )
+        where = f"fake/{self._entry.task_id}"
+        check_start_state(where, episode.init_state_id, FAKE_INIT_STATE_COUNT, FEWER, noun="an init state")
         generator = np.random.default_rng([episode.env_seed, self._entry.task_id, episode.init_state_id])
         start, self._goal = generator.uniform((-0.2, -0.2, 1.0), (0.2, 0.2, 1.2), (2, 3))
         self._moment = _Moment(self._own.settle_steps * CONTROL_STEP_S, start, np.zeros(3), is_open=True)

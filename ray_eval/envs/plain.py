@@ -15,6 +15,7 @@ from ray_eval.envs.digests import FileDigests, memory_file
 from ray_eval.envs.history import FrameHistory
 from ray_eval.envs.libero.preprocessing import image_steps, preprocess
 from ray_eval.envs.origins import origins
+from ray_eval.envs.start_states import check_start_state
 from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
@@ -92,8 +93,7 @@ class PlainEnv:
             EpisodeError: the start state does not exist.
         """
         count = self.simulator.start_state_count(self._suite, self.task_id)
-        if not 0 <= episode.init_state_id < count:
-            raise EpisodeError(f"{self.task}: expected a start state in 0 to {count - 1}, got {episode.init_state_id}")
+        check_start_state(self.task, episode.init_state_id, count)
         self._history.clear()
         self._render_count = 0
         self.begin(np.random.default_rng([episode.env_seed, self.task_id, episode.init_state_id]))

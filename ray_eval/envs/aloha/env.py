@@ -15,7 +15,7 @@ from ray_eval.envs.aloha.tasks import HEIGHT_PX, INSTRUCTIONS, JOINTS, OBJECT_NA
 from ray_eval.envs.history import FrameHistory
 from ray_eval.envs.libero.preprocessing import image_steps, preprocess
 from ray_eval.envs.mujoco_cameras import CameraRenderer, Poses
-from ray_eval.errors import EpisodeError
+from ray_eval.envs.start_states import MORE, check_start_state
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
     ENVIRONMENT_STATE,
@@ -86,12 +86,7 @@ class AlohaEnv:
         Raises:
             EpisodeError: the start state does not exist.
         """
-        count = self._own.start_states
-        if not 0 <= episode.init_state_id < count:
-            raise EpisodeError(
-                f"aloha/{self._task}: expected a start state in 0 to {count - 1}, got {episode.init_state_id}; raise "
-                "simulator.start_states"
-            )
+        check_start_state(f"aloha/{self._task}", episode.init_state_id, self._own.start_states, MORE)
         self._history.clear()
         self._render_count = 0
         self._simulation.reset(episode.env_seed + episode.init_state_id)

@@ -15,6 +15,7 @@ from ray_eval.envs.gymnasium.observing import RENDER, checked, checked_image, le
 from ray_eval.envs.gymnasium.settings import GymnasiumSettings, success_rule
 from ray_eval.envs.history import FrameHistory
 from ray_eval.envs.libero.preprocessing import image_steps, preprocess
+from ray_eval.envs.start_states import MORE, check_start_state
 from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.sections import EnvSettings
 from ray_eval.types import ENVIRONMENT_STATE, Array, EpisodeSpec, FloatArray, StepResult, is_image
@@ -89,11 +90,7 @@ class GymnasiumEnv:
             EpisodeError: the start state does not exist, or the observation is not what it was at first.
             ConfigError: the observation has other parts than the user names.
         """
-        if not 0 <= episode.init_state_id < self._own.start_states:
-            raise EpisodeError(
-                f"{self._own.id}: expected a start state in 0 to {self._own.start_states - 1}, got "
-                f"{episode.init_state_id}; raise simulator.start_states"
-            )
+        check_start_state(self._own.id, episode.init_state_id, self._own.start_states, MORE)
         self._history.clear()
         self._steps = self._render_count = 0
         observation, _ = self._env.reset(seed=episode.env_seed + episode.init_state_id)

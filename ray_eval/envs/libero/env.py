@@ -20,7 +20,7 @@ from ray_eval.envs.libero.settling import FreeBodies, disturbed
 from ray_eval.envs.libero.simulation import Simulation
 from ray_eval.envs.libero.snapshot import PackedSnapshot
 from ray_eval.envs.libero.state import ControllerPose, RobotIndices, read_robot, rotation_axis_angle, state_vector
-from ray_eval.errors import EpisodeError
+from ray_eval.envs.start_states import FEWER, check_start_state
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
     ENVIRONMENT_STATE,
@@ -168,11 +168,8 @@ class LiberoEnv:
         if self._own.init_states == "sampled":
             return None
         states = suites.init_states(self._suite, self._task.task_id)
-        if not 0 <= init_state_id < len(states):
-            raise EpisodeError(
-                f"{self._suite}/{self._task.task_id}: expected an init state in 0 to {len(states) - 1}, "
-                f"got {init_state_id}; lower init_states or episodes_per_task"
-            )
+        where = f"{self._suite}/{self._task.task_id}"
+        check_start_state(where, init_state_id, len(states), FEWER, noun="an init state")
         state: FloatArray = states[init_state_id]
         return state
 

@@ -16,6 +16,7 @@ from ray_eval.envs.metaworld.settings import MetaworldSettings
 from ray_eval.envs.metaworld.simulation import LEROBOT_CORNER2_M, Simulation
 from ray_eval.envs.metaworld.tasks import GOAL_COUNT, INSTRUCTIONS, MAX_STEPS
 from ray_eval.envs.mujoco_cameras import CameraRenderer, Poses
+from ray_eval.envs.start_states import FEWER, check_start_state
 from ray_eval.errors import EpisodeError
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
@@ -162,11 +163,7 @@ class MetaworldEnv:
     def _first_observation(self, episode: EpisodeSpec) -> FloatArray:
         if self._own.route == "seeded":
             return self._simulation.reset_seeded(episode.env_seed)
-        if not 0 <= episode.init_state_id < GOAL_COUNT:
-            raise EpisodeError(
-                f"{self._task}: expected a goal in 0 to {GOAL_COUNT - 1}, got {episode.init_state_id}; lower "
-                "init_states or episodes_per_task"
-            )
+        check_start_state(self._task, episode.init_state_id, GOAL_COUNT, FEWER, noun="a goal")
         known = goals.goals(self._task, episode.env_seed, goals.default_folder())
         return self._simulation.reset_to_goal(known[episode.init_state_id])
 

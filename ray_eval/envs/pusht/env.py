@@ -14,7 +14,7 @@ from ray_eval.envs.libero.preprocessing import image_steps, preprocess
 from ray_eval.envs.pusht.settings import PushtSettings
 from ray_eval.envs.pusht.simulation import Drawing, Simulation, Stroke
 from ray_eval.envs.pusht.simulator import INSTRUCTION, SUITE
-from ray_eval.errors import EpisodeError
+from ray_eval.envs.start_states import MORE, check_start_state
 from ray_eval.sections import EnvSettings
 from ray_eval.types import ENVIRONMENT_STATE, SINGLE_IMAGE, STATE, Array, EpisodeSpec, FloatArray, StepResult
 
@@ -77,12 +77,7 @@ class PushtEnv:
         Raises:
             EpisodeError: the start state does not exist.
         """
-        count = self._own.start_states
-        if not 0 <= episode.init_state_id < count:
-            raise EpisodeError(
-                f"pusht: expected a start state in 0 to {count - 1}, got {episode.init_state_id}; raise "
-                "simulator.start_states"
-            )
+        check_start_state("pusht", episode.init_state_id, self._own.start_states, MORE)
         self._history.clear()
         self._render_count, self._last_action = 0, None
         self._simulation.reset(episode.env_seed + episode.init_state_id)
