@@ -30,12 +30,13 @@ from ray_eval.policies.remote.policy import (
     patience_of,
     spec_by_asking,
     token_of,
+    unasked_spec,
     unnoticed,
 )
 from ray_eval.policies.remote.pool import BadAnswerError, Pool
 from ray_eval.policies.remote.zeromq import RequestLink
 from ray_eval.sections import GrootServerSection
-from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, Array, Observation, PolicySpec
+from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, Array, Observation
 
 CAMERAS = {"image": IMAGE, "wrist_image": WRIST_IMAGE}
 """Our key of each of GR00T's cameras for LIBERO."""
@@ -111,17 +112,13 @@ class GrootPolicy(RemotePolicy):
             self._read_modalities(greeting.first)
             self._layout: Layout | None = section.layout
             cameras = tuple(self._cameras.values())
-            spec = PolicySpec(
+            spec = unasked_spec(
                 "groot_server",
+                section,
                 (*cameras, STATE) if self._state else cameras,
-                chunk_len=1,
+                {"server": "groot", "server_metadata": greeting.known},
+                ("policy groot_server: the server draws its own noise", unnoticed("groot_server")),
                 n_obs_steps=self._spec_steps,
-                image_size_px=section.image_size_px,
-                state_dim=section.state_dim,
-                batch_invariant=True,
-                is_reproducible=False,
-                runtime={"server": "groot", "server_metadata": greeting.known},
-                remarks=("policy groot_server: the server draws its own noise", unnoticed("groot_server")),
             )
             self._spec = spec_by_asking(self, spec, section)
 

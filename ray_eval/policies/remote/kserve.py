@@ -21,6 +21,7 @@ from ray_eval.policies.remote.policy import (
     spec_by_asking,
     the_same,
     token_of,
+    unasked_spec,
     unnoticed,
 )
 from ray_eval.policies.remote.pool import BadAnswerError, LinkBrokenError, NoAnswerError, Pool, WrongServerError
@@ -220,19 +221,15 @@ class _ForeignModel:
                 f"{self._renamed(missing[0])!r}; write policy.rename with {missing[0]} in it"
             )
         noise = f"policy {name}: noise is not under control: the server does not say that it takes seeds"
-        spec = PolicySpec(
+        spec = unasked_spec(
             name,
+            section,
             section.keys,
-            chunk_len=1,
-            image_size_px=section.image_size_px,
-            state_dim=section.state_dim,
-            batch_invariant=True,
-            is_reproducible=False,
-            runtime={
+            {
                 "server": self._metadata.platform or "kserve",
                 "versions": ",".join(self._metadata.versions),
             },
-            remarks=(noise,) if self._metadata.versions else (noise, unnoticed(name)),
+            (noise,) if self._metadata.versions else (noise, unnoticed(name)),
         )
         self._check_ranks(spec)
         return spec

@@ -20,7 +20,7 @@ from ray_eval.policies.remote.lerobot_wire import (
     policy_setup,
     read_actions,
 )
-from ray_eval.policies.remote.policy import RemotePolicy, patience_of, spec_by_asking
+from ray_eval.policies.remote.policy import RemotePolicy, patience_of, spec_by_asking, unasked_spec
 from ray_eval.policies.remote.pool import BadAnswerError, Pool
 from ray_eval.sections import ConnectSection, LeRobotServerPolicySection
 from ray_eval.types import STATE, Array, Observation, PolicySpec, is_image
@@ -113,16 +113,12 @@ class LeRobotServerPolicy(RemotePolicy):
         self._keys = section.keys
         self._names = {key: str(section.rename.get(key, key)) for key in section.keys}
         remark = "policy lerobot_server: the server keeps the policy's state and draws its own noise: no bytes promised"
-        spec = PolicySpec(
+        spec = unasked_spec(
             "lerobot_server",
+            section,
             section.keys,
-            chunk_len=1,
-            image_size_px=section.image_size_px,
-            state_dim=section.state_dim,
-            batch_invariant=True,
-            is_reproducible=False,
-            runtime={"server": "lerobot", "checkpoint": section.path},
-            remarks=(remark,),
+            {"server": "lerobot", "checkpoint": section.path},
+            (remark,),
         )
         setup = policy_setup(self._instructions(section, spec))
         self._pool = Pool(

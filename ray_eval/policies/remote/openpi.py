@@ -17,12 +17,13 @@ from ray_eval.policies.remote.policy import (
     patience_of,
     spec_by_asking,
     token_of,
+    unasked_spec,
     unnoticed,
 )
 from ray_eval.policies.remote.pool import Pool, WrongServerError
 from ray_eval.policies.remote.websocket import WebSocketLink
 from ray_eval.sections import OpenpiPolicySection
-from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE, Observation, PolicySpec
+from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE, Observation
 
 NAMES = {
     IMAGE: "observation/image",
@@ -76,16 +77,12 @@ class OpenpiPolicy(RemotePolicy):
         with self._pool.closed_on_failure():
             greeting.ask(self._pool)
             remark = "policy openpi: the server draws its own noise: the same run again may give other episodes"
-            spec = PolicySpec(
+            spec = unasked_spec(
                 "openpi",
+                section,
                 section.keys,
-                chunk_len=1,
-                image_size_px=section.image_size_px,
-                state_dim=section.state_dim,
-                batch_invariant=True,
-                is_reproducible=False,
-                runtime={"server": "openpi", "server_metadata": greeting.known},
-                remarks=(remark, unnoticed("openpi")) if greeting.says_nothing else (remark,),
+                {"server": "openpi", "server_metadata": greeting.known},
+                (remark, unnoticed("openpi")) if greeting.says_nothing else (remark,),
             )
             self._spec = spec_by_asking(self, spec, section)
 

@@ -142,6 +142,33 @@ class Greeting:
         return told(value, self._dropped, self._section.ignore_metadata)
 
 
+def unasked_spec(
+    name: str,
+    section: RemoteSection,
+    keys: tuple[str, ...],
+    runtime: Mapping[str, str],
+    remarks: tuple[str, ...],
+    *,
+    n_obs_steps: int = 1,
+) -> PolicySpec:
+    """What is known of a policy on another server before it is asked for an answer, whose shape is not.
+
+    Requests share no message, so that a row's answer is its own; the server draws its own noise, or remembers.
+    """
+    return PolicySpec(
+        name,
+        keys,
+        chunk_len=1,
+        n_obs_steps=n_obs_steps,
+        image_size_px=section.image_size_px,
+        state_dim=section.state_dim,
+        batch_invariant=True,
+        is_reproducible=False,
+        runtime=runtime,
+        remarks=remarks,
+    )
+
+
 def spec_by_asking(policy: RemotePolicy, spec: PolicySpec, section: RemoteSection) -> PolicySpec:
     """The spec with the answer's shape: what the section says, else what each server answers to a made-up observation.
 

@@ -25,11 +25,12 @@ from ray_eval.policies.remote.policy import (
     patience_of,
     spec_by_asking,
     token_of,
+    unasked_spec,
     unnoticed,
 )
 from ray_eval.policies.remote.pool import BadAnswerError, Pool
 from ray_eval.sections import StarVlaServerSection
-from ray_eval.types import ACTION, IMAGE_KEYS, STATE, Array, Observation, PolicySpec
+from ray_eval.types import ACTION, IMAGE_KEYS, STATE, Array, Observation
 
 OPTIONS = {"do_sample": False, "use_ddim": True}
 """What starVLA's own LIBERO client asks of every request, besides the number of steps."""
@@ -51,16 +52,12 @@ class StarVlaPolicy(RemotePolicy):
         self._pool = Pool(section.addresses, greeting.opened, section.connections, patience_of(section))
         with self._pool.closed_on_failure():
             greeting.ask(self._pool)
-            spec = PolicySpec(
+            spec = unasked_spec(
                 "starvla_server",
+                section,
                 section.keys,
-                chunk_len=1,
-                image_size_px=section.image_size_px,
-                state_dim=section.state_dim,
-                batch_invariant=True,
-                is_reproducible=False,
-                runtime={"server": "starvla", "server_metadata": greeting.known},
-                remarks=_remarks(greeting),
+                {"server": "starvla", "server_metadata": greeting.known},
+                _remarks(greeting),
             )
             self._spec = spec_by_asking(self, spec, section)
 

@@ -21,7 +21,15 @@ from ray_eval.policies.contract import trial_observation
 from ray_eval.policies.remote.answers import actions_in, actions_of
 from ray_eval.policies.remote.identity import plain, told
 from ray_eval.policies.remote.packing import pack, unpack
-from ray_eval.policies.remote.policy import RemotePolicy, changed, patience_of, the_same, token_of, unnoticed
+from ray_eval.policies.remote.policy import (
+    RemotePolicy,
+    changed,
+    patience_of,
+    the_same,
+    token_of,
+    unasked_spec,
+    unnoticed,
+)
 from ray_eval.policies.remote.pool import FIRST_PAUSE_S, BadAnswerError, LinkBrokenError, NoAnswerError
 from ray_eval.policies.remote.websocket import WebSocketLink
 from ray_eval.sections import VlaEvalPolicySection
@@ -277,16 +285,12 @@ class VlaEvalPolicy(RemotePolicy):
             keys = [IMAGE]
             keys += [WRIST_IMAGE] if wanted.get("send_wrist_image") else []
             keys += [STATE] if wanted.get("send_state") else []
-            spec = PolicySpec(
+            spec = unasked_spec(
                 "vla_eval",
+                self._section,
                 self._keys or tuple(keys),
-                chunk_len=1,
-                image_size_px=self._section.image_size_px,
-                state_dim=self._section.state_dim,
-                batch_invariant=True,
-                is_reproducible=False,
-                runtime={"server": f"vla-eval {session.server.get('model_server')}"},
-                remarks=_remarks(wanted),
+                {"server": f"vla-eval {session.server.get('model_server')}"},
+                _remarks(wanted),
             )
             row = trial_observation(spec, 0)
             session.tell("episode_start", {"task": {"name": row.task, "suite": row.suite, "task_id": row.task_id}})

@@ -27,11 +27,11 @@ from ray_eval.errors import EpisodeError
 from ray_eval.policies.remote.answers import actions_in, actions_of, failure_in
 from ray_eval.policies.remote.endpoint import KEEP_ALIVE_OPTIONS, connect_tcp, import_from_extra, speaks_first
 from ray_eval.policies.remote.packing import MESSAGE_LIMIT_BYTES, json_text
-from ray_eval.policies.remote.policy import RemotePolicy, patience_of, spec_by_asking, token_of, unnoticed
+from ray_eval.policies.remote.policy import RemotePolicy, patience_of, spec_by_asking, token_of, unasked_spec, unnoticed
 from ray_eval.policies.remote.pool import DEAD_S, BadAnswerError, LinkBrokenError, NoAnswerError, Pool, WrongServerError
 from ray_eval.policies.remote.rotations import columns_of, rotation_vectors_of
 from ray_eval.sections import XvlaServerSection
-from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, ActionChunk, Array, FloatArray, Observation, PolicySpec
+from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, ActionChunk, Array, FloatArray, Observation
 
 PATH = "/act"
 """Where the server answers, if the address has no path of its own."""
@@ -148,16 +148,12 @@ class XvlaPolicy(RemotePolicy):
             section.connections,
             patience_of(section),
         )
-        spec = PolicySpec(
+        spec = unasked_spec(
             "xvla_server",
+            section,
             (IMAGE, WRIST_IMAGE, STATE),
-            chunk_len=1,
-            image_size_px=section.image_size_px,
-            state_dim=section.state_dim,
-            batch_invariant=True,
-            is_reproducible=False,
-            runtime={"server": "xvla"},
-            remarks=("policy xvla_server: the server draws its own noise", unnoticed("xvla_server")),
+            {"server": "xvla"},
+            ("policy xvla_server: the server draws its own noise", unnoticed("xvla_server")),
         )
         with self._pool.closed_on_failure():
             self._spec = spec_by_asking(self, spec, section)
