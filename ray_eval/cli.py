@@ -528,11 +528,12 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _names(what: str) -> tuple[str, ...]:
     if what == "suites":
-        from ray_eval.driver.simulators import installed_suites, missing_suites
+        from ray_eval.driver.simulators import defect_of_libero, installed_suites
 
-        if reason := missing_suites():
+        installed = installed_suites()
+        if "libero" not in installed and (reason := defect_of_libero()):
             print(f"ray-eval: LIBERO's suites are left out: {reason}", file=sys.stderr)
-        suites = [suite for names in installed_suites().values() for suite in names]
+        suites = [suite for names in installed.values() for suite in names]
         return (*suites, *(f"{group} (group)" for group in preset_names("suites")))
     if what == "simulators":
         from ray_eval.driver.simulators import told_simulators

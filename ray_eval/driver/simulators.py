@@ -91,10 +91,8 @@ def installed_suites() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def missing_suites() -> str | None:
-    """Why LIBERO's suites, which an installation of the evaluator brings, are not among those installed; else None."""
-    if "libero" in installed_suites():
-        return None
+def defect_of_libero() -> str | None:
+    """Why LIBERO, which an installation of the evaluator brings, has no suites; None where nothing is found."""
     simulator = simulator_for(SimulatorSection("libero"))
     try:
         simulator.check()

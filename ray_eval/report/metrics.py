@@ -14,9 +14,6 @@ from typing import Any
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod, interval_of
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
-VOLATILE = ("attempt", "worker", "wall_s", "infer_ms_p50", "started_at", "error", "traceback")
-"""Fields of a record that say how a run went, not what came out of it."""
-
 CALIBRATED_KEY = "calibrated_latency_ms"
 """Name, among the environment's identity values, of the latency that was measured at the run's start."""
 

@@ -57,10 +57,6 @@ class TestResult:
     name: str
     """Which test it is."""
 
-    def rejects(self, alpha: float) -> bool:
-        """Whether `no difference` is rejected at a level."""
-        return self.p_value <= alpha
-
 
 def exact_mcnemar(counts: PairedCounts) -> TestResult:
     """McNemar's exact test, two-sided: min(1, 2 P(X <= min(b, c))) for X ~ Binomial(b + c, 1/2); 1 for no pair.

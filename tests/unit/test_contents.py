@@ -240,6 +240,15 @@ def test_a_path_configuration_that_leads_nowhere_is_named_in_one_line(tmp_path, 
     assert len(said) <= 500 + len(str(tmp_path))
 
 
+def test_a_list_of_suites_says_why_liberos_are_not_in_it(tmp_path):
+    (tmp_path / "config.yaml").write_text("bddl_files: /nowhere\n")
+    command = [sys.executable, "-m", "ray_eval", "list", "suites"]
+    environment = {**os.environ, "LIBERO_CONFIG_PATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "libero_object" not in done.stdout
+    assert done.stderr.startswith(f"ray-eval: LIBERO's suites are left out: {tmp_path / 'config.yaml'}: expected")
+
+
 def test_a_file_that_redirects_is_named_with_where_it_leads():
     found = Contents({**HERE, "path_configuration": Origin("/home/me/config.yaml")}, {})
     assert redirection(found) == (

@@ -29,8 +29,6 @@ IMAGES = "observation.images"
 """LeRobot's key of all cameras stacked, under which some policies keep their history."""
 BLANK_TASK = "pick up the black bowl and place it on the plate"
 """Instruction of the observation that is tried at loading."""
-BLANK_IMAGE_SIZE_PX = 256
-"""Size of its images where the checkpoint names none."""
 
 
 class LeRobotPolicy:
