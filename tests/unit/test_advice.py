@@ -362,18 +362,21 @@ def told(capsys):
 
 
 COMMAND_LINE = {
-    ("cli", "write {}=..."): (
+    ("cli/__init__", "write {}=..."): (
         ("run", *FAKE, "--workers", "--dry-run"),
         lambda m: ("run", *FAKE, *typed(m, dots="2"), "--dry-run"),
     ),
-    ("cli", "write for instance ray-eval list tasks li"): (("list", "tasks"), None),
-    ("cli", "write one of {}"): (("list", "tasks", "libero"), lambda m: ("list", "tasks", m.strip().split(", ")[-1])),
-    ("cli", "write ray-eval sweep --resume {}"): (
+    ("cli/choose", "write for instance ray-eval list tasks li"): (("list", "tasks"), None),
+    ("cli/choose", "write one of {}"): (
+        ("list", "tasks", "libero"),
+        lambda m: ("list", "tasks", m.strip().split(", ")[-1]),
+    ),
+    ("cli/run", "write ray-eval sweep --resume {}"): (
         ("run", "--resume", "a sweep"),
         lambda m: (*_command(m), "--dry-run"),
     ),
-    ("cli_decide", "write ray-eval compare RUN_A RUN_B"): (("compare", "RUN_A"), None),
-    ("cli_decide", "write ray-eval duel A.yaml B.yaml"): (("duel",), None),
+    ("cli/decide", "write ray-eval compare RUN_A RUN_B"): (("compare", "RUN_A"), None),
+    ("cli/decide", "write ray-eval duel A.yaml B.yaml"): (("duel",), None),
     ("driver/pilots", "write --rate 90 --discordant 10"): (
         ("power",),
         lambda m: ("power", *m.strip().rpartition("write ")[2].split()),

@@ -13,8 +13,7 @@ from made_runs import made_run
 from rich.console import Console
 
 import ray_eval
-from ray_eval import cli_decide
-from ray_eval.cli import main
+from ray_eval.cli import decide, main
 from ray_eval.errors import SetupError
 from ray_eval.report.comparison import PairComparison, Verdict, compare_pair
 from ray_eval.report.comparison_output import comparison_table
@@ -371,7 +370,7 @@ def test_better_and_worse_stand_only_where_a_test_rejected():
 
 def test_no_module_but_one_has_sentences_with_such_words():
     folder = Path(ray_eval.__file__).parent
-    makers = [folder / name for name in ("cli_decide.py", "driver/compare.py", "report/comparison_output.py")]
+    makers = [folder / name for name in ("cli/decide.py", "driver/compare.py", "report/comparison_output.py")]
     makers += [folder / "report" / name for name in ("question.py", "comparison.py", "paired.py", "sweep.py")]
     for path in makers:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -556,4 +555,4 @@ def test_what_nobody_foresaw_is_no_answer_either():
 
     named = argparse.Namespace(parser=argparse.ArgumentParser(prog="ray-eval compare"))
     with pytest.raises(SetupError, match=r"ray-eval compare: expected an answer, got ZeroDivisionError: 0 of 0"):
-        cli_decide.answering(broken)(named)
+        decide.answering(broken)(named)

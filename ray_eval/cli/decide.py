@@ -1,4 +1,4 @@
-"""The command line of `compare` and `power`: argument parsing, and the words on the terminal."""
+"""`ray-eval compare`, `duel`, `power` and `export`: what runs show beside each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ray_eval.config import check_writable, is_file, load_config, user_path
+from ray_eval.cli.words import EXIT_INTERRUPTED, Commands, path_option
+from ray_eval.config import check_writable, is_file, load_config
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.foreign import told_with_traceback
 from ray_eval.messages import quoted
@@ -39,8 +40,6 @@ With three or more, each is compared with the first; the worst answer counts. Ex
   ray-eval compare runs/mujoco-3.2 runs/mujoco-3.17 --unpaired
   ray-eval compare runs/pi05 published:pi05_libero      # ray-eval list published
 """
-EXIT_INTERRUPTED = 130
-"""Exit code of what a signal ended."""
 _DUEL_EPILOG = """\
 Both run the same episodes, in an order that is written down first; after every pair it is asked whether that decides.
 exit codes: 0 B is better; 1 A is; 2 your mistake; 3 cannot tell; 4 no question; 130 interrupted. Examples:
@@ -72,15 +71,7 @@ def answering(command: Callable[[argparse.Namespace], int]) -> Callable[[argpars
     return answered
 
 
-def _path(text: str) -> Path:
-    """An option's path, `~` expanded and absolute."""
-    try:
-        return user_path(text, "path")
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error).removeprefix("path: ")) from error
-
-
-def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_compare(commands: Commands) -> None:
     """The parser of `compare`."""
     compare = commands.add_parser(
         "compare",
@@ -99,7 +90,9 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     compare.add_argument("--alpha", type=float, default=ALPHA, help="level of the tests (default: %(default)s)")
     for kind in ("json", "csv", "html"):
-        compare.add_argument(f"--{kind}", type=_path, metavar="FILE", help=f"write the result as {kind.upper()} too")
+        compare.add_argument(
+            f"--{kind}", type=path_option, metavar="FILE", help=f"write the result as {kind.upper()} too"
+        )
     compare.set_defaults(command=answering(run_compare), parser=compare)
 
 
@@ -209,7 +202,7 @@ def show_until(found: UntilResult, rule: str) -> int:
 # --- duel ---
 
 
-def add_duel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_duel(commands: Commands) -> None:
     """The parser of `duel`."""
     duel = commands.add_parser(
         "duel",
@@ -224,8 +217,8 @@ def add_duel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         text = f"an override of {side.upper()} alone; may be repeated"
         duel.add_argument(f"--{side}", action="append", default=[], metavar="KEY=VALUE", help=text)
     duel.add_argument("--alpha", type=float, default=ALPHA, help="chance of a wrong winner (default: %(default)s)")
-    duel.add_argument("--out", type=_path, metavar="DIR", help="folder of the results (default: under runs/)")
-    duel.add_argument("--resume", type=_path, metavar="DIR", help="go on with the duel in DIR")
+    duel.add_argument("--out", type=path_option, metavar="DIR", help="folder of the results (default: under runs/)")
+    duel.add_argument("--resume", type=path_option, metavar="DIR", help="go on with the duel in DIR")
     duel.add_argument("--dry-run", action="store_true", help="print the order; run nothing")
     duel.set_defaults(command=answering(run_duel_command), parser=duel)
 
@@ -284,13 +277,15 @@ def _new_duel(parsed: argparse.Namespace) -> DuelPlan | int:
 # --- export ---
 
 
-def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_export(commands: Commands) -> None:
     """The parser of `export`."""
     export = commands.add_parser("export", help="write runs in the formats of other tools")
     export.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or sweeps")
     formats = "eval_info, robostats, verdikt, fieldtrial, arisole, csv or parquet"
     export.add_argument("--to", required=True, metavar="FORMAT", help=formats)
-    export.add_argument("--out", type=_path, metavar="DIR", help="folder of the files (default: RUN/export/FORMAT)")
+    export.add_argument(
+        "--out", type=path_option, metavar="DIR", help="folder of the files (default: RUN/export/FORMAT)"
+    )
     export.set_defaults(command=answering(run_export), parser=export)
 
 
@@ -315,7 +310,7 @@ def run_export(parsed: argparse.Namespace) -> int:
 # --- power ---
 
 
-def add_power(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_power(commands: Commands) -> None:
     """The parser of `power`."""
     power = commands.add_parser(
         "power",

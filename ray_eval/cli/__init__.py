@@ -1,0 +1,91 @@
+"""The command line: argument parsing, and the words on the terminal; everything else is behind it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from ray_eval import __version__
+from ray_eval.cli.choose import add_list
+from ray_eval.cli.decide import add_compare, add_duel, add_export, add_power
+from ray_eval.cli.others import add_bench, add_doctor, add_episode, add_install, add_serve
+from ray_eval.cli.run import add_run
+from ray_eval.cli.sweep import add_sweep, add_tune
+from ray_eval.cli.words import (
+    EXIT_COMPLETE,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    Parser,
+    complain,
+)
+from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError
+from ray_eval.places import check_working_folder
+from ray_eval.report.terminal import never_failing_output
+
+__all__ = ["EXIT_COMPLETE", "EXIT_INCOMPLETE", "EXIT_INTERRUPTED", "EXIT_USER_ERROR", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    with never_failing_output() as output:
+        parsed = _parsed(arguments)
+        code = _commanded(parsed)
+        if output is not None:
+            output.flush()
+        if output is None or not output.is_cut_short:
+            return code
+        # A run's results are in its folder; of the others the words were all there is.
+        is_kept = getattr(parsed, "keeps_results", False)
+        said = f"ray-eval: standard output: expected it to take what is printed, got {output.failure}; free some space"
+        return complain(said, code if is_kept else max(code, EXIT_INCOMPLETE))
+
+
+def _commanded(parsed: argparse.Namespace) -> int:
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        if getattr(parsed, "needs_folder", True):
+            check_working_folder()
+        return command(parsed)
+    except (ConfigError, SetupError, LedgerError) as error:
+        return complain(f"ray-eval: {error}", EXIT_USER_ERROR)
+    except RayEvalError as error:
+        return complain(f"ray-eval: {error}", EXIT_INCOMPLETE)
+    except KeyboardInterrupt:
+        return complain("ray-eval: interrupted", EXIT_INTERRUPTED)
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command and its words; argparse itself takes no word that stands behind an option behind words."""
+    parsed, behind = _parser().parse_known_args(arguments)
+    if hasattr(parsed, "options"):
+        parsed.options = [*behind, *parsed.options]
+        return parsed
+    words: list[str] | None = getattr(parsed, "words", None)
+    unknown = [word for word in behind if words is None or word.startswith("-")]
+    if unknown:
+        hints = [f"; write {word[2:]}=..." for word in unknown if word.startswith("--") and words is not None][:1]
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
+    if words is not None:
+        parsed.words = [*words, *behind]
+    return parsed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = Parser(prog="ray-eval", description="Success rates of robot policies on LIBERO.")
+    parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    add_run(commands)
+    add_sweep(commands)
+    add_tune(commands)
+    add_compare(commands)
+    add_power(commands)
+    add_duel(commands)
+    add_export(commands)
+    add_episode(commands)
+    add_serve(commands)
+    add_list(commands)
+    add_install(commands)
+    add_bench(commands)
+    add_doctor(commands)
+    return parser

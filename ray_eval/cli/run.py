@@ -1,0 +1,172 @@
+"""`ray-eval run`: a configuration to its result."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ray_eval.cli.decide import judge, show_until
+from ray_eval.cli.words import (
+    EXIT_COMPLETE,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    Commands,
+    near,
+    path_option,
+    show_errors,
+    source_and_words,
+    typed,
+)
+from ray_eval.config import EvalConfig, is_file, load_config, to_yaml
+from ray_eval.errors import ConfigError, require_eval_extra
+from ray_eval.report.progress import ProgressView, result_table
+from ray_eval.report.requirements import read_requirements
+from ray_eval.report.terminal import output_console
+from ray_eval.types import EpisodeResult
+
+if typing.TYPE_CHECKING:
+    from ray_eval.driver.run import Evaluation
+
+_RUN_EPILOG = """\
+examples:
+  ray-eval run first_light
+  ray-eval run policy=oracle suite=libero_spatial episodes_per_task=10 workers=4
+  ray-eval run policy=oracle suite=[libero_goal,libero_10] tasks=[0,3] protocol=lerobot
+  ray-eval run latency execution.latency.steps=8 --out runs/latency-8
+  ray-eval run --resume runs/latency-8
+"""
+
+
+def add_run(commands: Commands) -> None:
+    """The parser of `run`."""
+    run = commands.add_parser(
+        "run",
+        help="evaluate a policy",
+        epilog=_RUN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
+    run.add_argument(
+        "--out", metavar="DIR", type=path_option, help="folder of the results; must not exist (default: under runs/)"
+    )
+    run.add_argument("--resume", metavar="DIR", type=path_option, help="go on with the run in DIR")
+    run.add_argument(
+        "--until", metavar="RULE", help="stop as soon as it is known well enough: halfwidth<=0.02, valid at every look"
+    )
+    run.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="DEMAND",
+        help="success>=0.9, SUITE.success>=0.9 or suites.success>=0.9; exit 0 shown, 1 refuted, 3 neither",
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing"
+    )
+    run.set_defaults(command=_run, parser=run, keeps_results=True)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    config = _run_config(parsed)
+    from ray_eval.driver.rules import chosen_rule
+
+    requirements = read_requirements(parsed.require, config.suite)
+    rule = chosen_rule(parsed.until, parsed.resume, has_demands=bool(requirements))
+    if parsed.dry_run:
+        return _show_plan(config)
+    require_eval_extra()
+    from ray_eval.driver.interrupt import sigterm_interrupts
+
+    console = output_console()
+    with sigterm_interrupts():
+        with ProgressView(console).phase("loading"):
+            from ray_eval.driver.run import run
+            from ray_eval.driver.until import run_until
+        if rule is not None:
+            found = run_until(config, rule, resume=parsed.resume, console=console)
+            return max(_show_result(console, config, found.evaluation), show_until(found, rule))
+        evaluation = run(config, resume=parsed.resume, console=console)
+    code = _show_result(console, config, evaluation)
+    return judge(requirements, evaluation.results) if requirements and code == EXIT_COMPLETE else code
+
+
+def _run_config(parsed: argparse.Namespace) -> EvalConfig:
+    source: str | Path | None
+    source, words = source_and_words(parsed.words)
+    if parsed.out is not None:
+        words.append(f"out={parsed.out}")
+    if parsed.resume is not None:
+        if source is not None or any(word.startswith("out=") for word in words):
+            raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
+        source = _recorded_config(parsed.resume)
+    return load_config(source, words)
+
+
+def _recorded_config(folder: Path) -> Path:
+    path = folder / "config.yaml"
+    if is_file(path):
+        return path
+    if is_file(folder / ".lock"):
+        raise ConfigError(
+            f"{folder}: expected a run to resume, got one that was ended before it began; start it again "
+            f"by its own command, with --out {typed(folder)} if you like"
+        )
+    if is_file(folder / "sweep.json"):
+        raise ConfigError(
+            f"{folder}: expected a run's folder, got a sweep's; write ray-eval sweep --resume {typed(folder)}"
+        )
+    raise ConfigError(f"{folder}: expected a run's folder with config.yaml to resume, found none; check the path")
+
+
+def _show_plan(config: EvalConfig) -> int:
+    from ray_eval.driver.checks import check_execution
+    from ray_eval.driver.plan import plan_of
+    from ray_eval.report.wording import plan_lines
+
+    plan = plan_of(config)
+    check_execution(config)
+    print(f"# {len(plan)} episodes:")
+    for spec in plan:
+        print(f"#   {spec.episode_id}  env_seed {spec.env_seed}  max_steps {spec.max_steps}")
+    for line in plan_lines(len(plan)):
+        print(f"# {line}")
+    print(to_yaml(config.resolved()), end="")
+    return EXIT_COMPLETE
+
+
+def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -> int:
+    from ray_eval.driver.simulators import instructions_of
+
+    title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
+    title += " · STARVED: every action came too late" if evaluation.is_starved else ""
+    if evaluation.results:
+        console.print(result_table(title, evaluation.results, instructions_of(config), config.interval))
+    if evaluation.machine_dependence is not None:
+        console.print(f"this number depends on the machine: {evaluation.machine_dependence}", highlight=False)
+    if config.execution.mode == "realtime":
+        console.print(_rate_held(config, evaluation.results), highlight=False)
+    console.print(f"results: {near(evaluation.out)}", highlight=False, soft_wrap=True)
+    show_errors(console, evaluation.results)
+    if evaluation.is_interrupted:
+        missing = len(evaluation.plan) - len(evaluation.results)
+        console.print(f"interrupted, {missing} episodes to go; go on with:", highlight=False)
+        console.print(f"  ray-eval run --resume {typed(evaluation.out)}", highlight=False, soft_wrap=True)
+        return EXIT_INTERRUPTED
+    if not evaluation.is_complete:
+        console.print(f"incomplete: {evaluation.rate.errors} episodes ended in errors; run them again with:")
+        console.print(f"  ray-eval run --resume {typed(evaluation.out)}", highlight=False, soft_wrap=True)
+        return EXIT_INCOMPLETE
+    return EXIT_COMPLETE
+
+
+def _rate_held(config: EvalConfig, results: Sequence[EpisodeResult]) -> str:
+    """How well the episodes that count held the rate."""
+    pacings = [result.pacing for result in results if result.pacing is not None]
+    if not pacings:
+        return f"by the clock: no episode held {config.execution.fps} fps"
+    rates, missed = sorted(pacing.achieved_fps for pacing in pacings), sum(p.missed_ticks for p in pacings)
+    return f"by the clock: {rates[0]:.1f} to {rates[-1]:.1f} of {config.execution.fps} fps, {missed} ticks missed"

@@ -1,0 +1,70 @@
+"""What every command shares: exit codes, the words of a command, and how things are said on the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from ray_eval.config import checked_text, is_file, user_path
+from ray_eval.errors import ConfigError
+from ray_eval.messages import one_line, quoted
+from ray_eval.report.metrics import error_groups
+from ray_eval.types import EpisodeResult
+
+EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: every episode has its outcome; some ended as errors; the user can mend it; a signal ended it."""
+
+Commands: typing.TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name
+"""Where each command adds its parser."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Ends the program; argparse itself prints the usage before it."""
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {one_line(message)}; see {self.prog} --help\n")
+
+
+def path_option(text: str) -> Path:
+    """An option's path, `~` expanded and absolute."""
+    try:
+        return user_path(checked_text(text, "path"), "path")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("path: ")) from error
+
+
+def near(path: Path) -> Path:
+    """The path as it is typed here: relative where it is below the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def typed(path: Path) -> str:
+    """The path as a shell takes it."""
+    return quoted(near(path))
+
+
+def complain(text: str, code: int) -> int:
+    """Says it on standard error, and gives the code back."""
+    print(text, file=sys.stderr)
+    return code
+
+
+def source_and_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The configuration in front, if there is one, and the overrides behind it."""
+    has_source = bool(words) and ("=" not in words[0] or is_file(Path(words[0])))
+    return (words[0], list(words[1:])) if has_source else (None, list(words))
+
+
+def show_errors(console: Console, results: Sequence[EpisodeResult]) -> None:
+    """What went wrong, each reason once."""
+    for group in error_groups(results):
+        where = group.first_episode_id if group.count == 1 else f"{group.first_episode_id} and {group.count - 1} more"
+        line = Text.assemble(("error", "bold red"), f" in {where}: {group.reason}")
+        console.print(line, soft_wrap=True)
