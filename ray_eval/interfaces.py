@@ -131,7 +131,10 @@ class Env(Protocol):
         ...
 
     def picture(self) -> Array:
-        """What a person should see of the present step: (H, W, 3) uint8 RGB, upright."""
+        """What a person should see of the present step: (H, W, 3) uint8 RGB, upright.
+
+        Where the spec has several usual cameras it takes the key of one: `picture(key)`.
+        """
         ...
 
     def close(self) -> None:
@@ -146,6 +149,15 @@ class KnowsStart(Protocol):
     @property
     def disturbed(self) -> tuple[Disturbed, ...] | None:
         """Objects that were moved, toppled or thrown while the scene settled; None where nothing was settled."""
+        ...
+
+
+@runtime_checkable
+class TellsScene(Protocol):
+    """An env that can say what is where at the present step, exactly, for whoever judges an episode afterwards."""
+
+    def scene(self) -> Mapping[str, Any]:
+        """The present step's reading, for instance LIBERO's (`envs.libero.reading`); changes nothing."""
         ...
 
 

@@ -6,7 +6,8 @@ import dataclasses
 import enum
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -486,6 +487,42 @@ class Disturbed:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedActions:
+    """The native actions that an episode executed, in order: with its spec, the whole episode."""
+
+    steps: int
+    """How many."""
+    dim: int
+    """Components of each."""
+    sha256: str
+    """SHA-256 of them, little-endian float64: the episode's `actions_sha256`."""
+    packed: bytes
+    """Those bytes, row by row, by zlib."""
+
+    @classmethod
+    def of(cls, rows: Sequence[bytes]) -> RecordedActions:
+        """Those of actions that are given as little-endian float64, each of one length."""
+        raw = b"".join(rows)
+        dim = len(rows[0]) // 8 if rows else 0
+        return cls(len(rows), dim, hashlib.sha256(raw).hexdigest(), zlib.compress(raw, 1))
+
+    def array(self) -> FloatArray:
+        """(steps, dim) float64.
+
+        Raises:
+            ValueError: the bytes are not those that were recorded.
+        """
+        size = 8 * self.steps * self.dim
+        try:
+            raw = zlib.decompressobj().decompress(self.packed, size + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+        if len(raw) != size or hashlib.sha256(raw).hexdigest() != self.sha256:
+            raise ValueError("bytes of another SHA-256")
+        return np.frombuffer(raw, "<f8").astype(np.float64).reshape(self.steps, self.dim)
+
+
+@dataclass(frozen=True, slots=True)
 class EpisodeResult:
     """One line of the ledger: what happened in an episode's last attempt."""
 
@@ -535,3 +572,5 @@ class EpisodeResult:
     """Digest of the canary of the machine it ran on; empty where none was run."""
     is_retryable: bool = True
     """Whether another attempt may cure the error."""
+    actions: RecordedActions | None = field(default=None, compare=False, repr=False)
+    """What was executed, on its way to the run's folder; None where nobody keeps it, and once it is there."""

@@ -280,6 +280,14 @@ class RenderConfig:
 
 
 @dataclass(frozen=True)
+class RecordConfig:
+    """What a run keeps beside its ledger."""
+
+    actions: bool = field(default=True, metadata=OPERATIONAL)
+    """Whether the executed actions of each episode are kept, about 10 kB each: what a replay needs."""
+
+
+@dataclass(frozen=True)
 class LimitsConfig:
     """What a run puts up with."""
 
@@ -340,6 +348,8 @@ class EvalConfig:
     """Which Ray is used."""
     render: RenderConfig = field(default_factory=RenderConfig, metadata=OPERATIONAL)
     """How cameras are rendered."""
+    record: RecordConfig = field(default_factory=RecordConfig, metadata=OPERATIONAL)
+    """What is kept beside the ledger."""
     limits: LimitsConfig = field(default_factory=LimitsConfig, metadata=OPERATIONAL)
     """What a run puts up with."""
     interval: IntervalMethod = field(default=DEFAULT_METHOD, metadata=OPERATIONAL)

@@ -17,6 +17,7 @@ from ray_eval.driver.located import known_by_digest, without_places
 from ray_eval.driver.locks import Lock
 from ray_eval.errors import ConfigError, LedgerError
 from ray_eval.messages import quoted
+from ray_eval.report.actions import ActionsWriter
 from ray_eval.report.ledger import (
     SCHEMA_VERSION,
     LedgerContent,
@@ -30,7 +31,7 @@ from ray_eval.report.ledger import (
 from ray_eval.report.metrics import csv_text, summary_text, version_changes
 from ray_eval.sections import shown
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
-from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
+from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome, RecordedActions
 
 _CANARY_KEYS = f"environment.{IDENTITY_PREFIX}"
 CONFIG_NAME = "config.yaml"
@@ -96,6 +97,7 @@ class RunFolder:
         self._lock = _locked(path, may_be_read_only=is_resume and has_header(path))
         self._found: LedgerContent | None = read_ledger(path) if is_resume and has_header(path) else None
         self._writer: LedgerWriter | None = None
+        self._actions: ActionsWriter | None = None
         self._records: dict[str, dict[str, Any]] = dict(self._found.episodes) if self._found else {}
         self._sessions = list(self._found.sessions) if self._found else []
         self._session: dict[str, Any] | None = None
@@ -158,8 +160,13 @@ class RunFolder:
         self._writer.append(header)
         self._sessions.append(header["provenance"])
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Writes one line; an episode's line counts from its return on."""
+    def append(self, record: Mapping[str, Any], actions: RecordedActions | None = None) -> None:
+        """Writes one line; an episode's line counts from its return on.
+
+        Args:
+            record: the line.
+            actions: what the episode executed, where that is kept; on disk before the line that says so.
+        """
         if self._writer is None:
             raise LedgerError(f"{self.path}: expected an open ledger, got a record before the header")
         if self._session is not None:
@@ -167,6 +174,9 @@ class RunFolder:
             self._writer.append(self._session)
             self._sessions.append(self._session["provenance"])
             self._session = None
+        if actions is not None:
+            self._actions = self._actions or ActionsWriter(self.path)
+            self._actions.append(record["episode_id"], actions)
         self._writer.append(record)
         if record["kind"] == "episode":
             key = keep_winner(self._records, record)
@@ -200,6 +210,8 @@ class RunFolder:
         """Closes the ledger and lets go of the folder; an empty folder that we made is removed."""
         if self._writer is not None:
             self._writer.close()
+        if self._actions is not None:
+            self._actions.close()
         if self._lock is not None:
             self._lock.release()
         if self._writer is None and self._found is None:

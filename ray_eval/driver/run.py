@@ -446,7 +446,8 @@ class Session:
         memory_bytes = round(part.config.limits.worker_memory_gb * 1e9)
         fps = part.config.execution.fps
         env = env_settings(part.config, spec, part.env)
-        return RolloutSettings(run_id, env, rules, latency, fps, memory_bytes, policy=spec)
+        keeps_actions = part.config.record.actions
+        return RolloutSettings(run_id, env, rules, latency, fps, memory_bytes, keeps_actions=keeps_actions, policy=spec)
 
     def _choose_backend(self) -> None:
         """Settles how workers render; none of them needs GL where the simulator draws without."""
@@ -597,8 +598,10 @@ class Session:
         lease, part = held.lease, self._parts[held.lease.part]
         attempt = Attempt(lease.attempt, lease.worker, held.started_at)
         verdict = self._scheduler.finish(lease.lease_id, result)
+        actions = result.actions if verdict is Verdict.FINAL else None
         kind = "episode" if verdict is Verdict.FINAL else "attempt"
-        part.folder.append(episode_record(result, attempt, kind))
+        result = dataclasses.replace(result, actions=None)
+        part.folder.append(episode_record(result, attempt, kind, has_actions=actions is not None), actions)
         if verdict is Verdict.RETRY:
             self._view.retries += 1
             self._progress.note(f"{lease.spec.episode_id}: attempt {lease.attempt} broke ({result.error})")

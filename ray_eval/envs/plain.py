@@ -121,15 +121,15 @@ class PlainEnv:
         """`state`, a copy."""
         return np.array(self.state(), np.float64)
 
-    def picture(self) -> Array:
-        """What the first camera sees, not counted.
+    def picture(self, key: str = "") -> Array:
+        """What a camera sees, the first one unless another's key is given; not counted.
 
         Raises:
             EpisodeError: there is no camera.
         """
         if not self._spec.cameras:
             raise EpisodeError(f"{self.task}: expected a camera, got none")
-        camera = self._spec.cameras[0]
+        camera = next((each for each in self._spec.cameras if each.key == key), self._spec.cameras[0])
         return self.image(self._history.present, camera.key, camera.height_px)
 
     def close(self) -> None:

@@ -59,8 +59,10 @@ class Attempt:
     """ISO 8601, UTC."""
 
 
-def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode") -> dict[str, Any]:
-    """The ledger line of an attempt's result."""
+def episode_record(
+    result: EpisodeResult, attempt: Attempt, kind: str = "episode", *, has_actions: bool = False
+) -> dict[str, Any]:
+    """The ledger line of an attempt's result, which says whether its actions are kept beside the ledger."""
     spec = result.spec
     return {
         "kind": kind,
@@ -76,6 +78,7 @@ def episode_record(result: EpisodeResult, attempt: Attempt, kind: str = "episode
         "attempt": attempt.number,
         "outcome": str(result.outcome),
         **{name: getattr(result, name) for name in _COUNTS},
+        "has_actions": has_actions,
         "inside": None if result.inside is None else dataclasses.asdict(result.inside),
         "disturbed": None if result.disturbed is None else [dataclasses.asdict(each) for each in result.disturbed],
         "pacing": None if result.pacing is None else dataclasses.asdict(result.pacing),
@@ -223,15 +226,15 @@ def keep_winner(records: dict[str, dict[str, Any]], record: Mapping[str, Any]) -
 
 
 class LedgerWriter:
-    """The one writer of a ledger; `append` returns when the line is on disk."""
+    """The one writer of a ledger, or of another file of lines; `append` returns when the line is on disk."""
 
-    def __init__(self, folder: Path, keep_bytes: int = 0) -> None:
-        """Opens the folder's ledger, cut to its first `keep_bytes`.
+    def __init__(self, folder: Path, keep_bytes: int = 0, name: str = LEDGER_NAME) -> None:
+        """Opens the folder's file of that name, cut to its first `keep_bytes`.
 
         Raises:
             LedgerError: it cannot be opened.
         """
-        self._path = folder / LEDGER_NAME
+        self._path = folder / name
         with _reported(self._path):
             # Unbuffered: what a failed write left behind must not reach the file later.
             self._file = self._path.open("ab", buffering=0)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray_eval.envs.contents import look
 from ray_eval.errors import SetupError
 from ray_eval.rollout.hosted import HostedRollout
+from ray_eval.rollout.replaying import Maker, Replay, ReplaySettings, replay_and_make
 from ray_eval.rollout.running import Rollout, RolloutSettings
 from ray_eval.sections import (
     ConnectSection,
     SimulatorSection,
 )
-from ray_eval.types import Canary, Contents, EpisodeResult, EpisodeSpec
+from ray_eval.types import Canary, Contents, EpisodeResult, EpisodeSpec, RecordedActions
 
 
 class Worker:
@@ -91,6 +92,12 @@ class Worker:
                 "take machines alike, or set limits.allow_mixed=true"
             )
         return dataclasses.replace(self._rollout.run(spec, attempt, settings), canary=digest)
+
+    def replay(
+        self, spec: EpisodeSpec, actions: RecordedActions, settings: ReplaySettings, makers: Mapping[str, Maker]
+    ) -> Replay:
+        """A recorded episode again, without a policy, and what the makers make of it; one that breaks is told of."""
+        return replay_and_make(self._rollout.replay, spec, actions, settings, makers)
 
     def close(self) -> None:
         """Frees what the worker holds, before it is ended."""

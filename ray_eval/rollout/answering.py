@@ -14,9 +14,10 @@ from typing import Any
 from ray_eval.envs.registry import simulator_for
 from ray_eval.errors import EpisodeError
 from ray_eval.interfaces import Env, Simulator
+from ray_eval.rollout.replaying import ReplaySettings, Retraced
 from ray_eval.rollout.running import Rollout, RolloutSettings, installed_versions
 from ray_eval.sections import ConnectSection, SimulatorSection
-from ray_eval.types import EpisodeResult, EpisodeSpec, StepRecord
+from ray_eval.types import EpisodeResult, EpisodeSpec, FloatArray, StepRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,10 @@ class Service:
             self._connection.send(record)
 
         return self._rollout.watched(spec, attempt, settings, on_step=on_step, on_record=on_record)
+
+    def replay(self, spec: EpisodeSpec, actions: FloatArray, settings: ReplaySettings) -> Retraced:
+        """Recorded actions executed again; what is seen is told as it comes."""
+        return self._rollout.replay(spec, actions, settings, self._connection.send)
 
     def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
         """What looks wrong in a first observation and the answer to it."""

@@ -28,6 +28,7 @@ from ray_eval.types import (
     FloatArray,
     Observation,
     Outcome,
+    RecordedActions,
     StepRecord,
     StepResult,
 )
@@ -50,6 +51,8 @@ class PolicyCaller(Protocol):
         ...
 
 
+MOST_ACTION_BYTES = 16 * 2**20
+"""Longest recording of one episode's actions, before compression; a longer one is not kept."""
 StepListener = Callable[[Env], None]
 """Called after settling and after every step, for instance to record a video frame."""
 
@@ -69,6 +72,7 @@ class Episode:
         control: str = "delta_pose",
         is_noop: bool = False,
         pacer: Pacer | None = None,
+        keeps_actions: bool = False,
         on_step: StepListener | None = None,
         on_record: TraceListener | None = None,
     ) -> None:
@@ -81,12 +85,14 @@ class Episode:
         self._on_step = on_step or (lambda _env: None)
         self._is_noop = is_noop
         self._pacer = pacer
+        self._keeps_actions = keeps_actions
         self._on_record = on_record or (lambda _record: None)
         self._queue = make_queue(rules)
         self._filter = None if rules.similarity_atol is None else ObservationFilter(rules.similarity_atol)
         self._inside = InsideRecorder(control)
         self._answers: list[PendingAnswer] = []
         self._actions_hash = hashlib.sha256()
+        self._executed: list[bytes] = []
         self._trajectory_hash = hashlib.sha256()
         self._last_action: FloatArray | None = None
         self._steps = 0
@@ -203,8 +209,11 @@ class Episode:
         self._last_action = action
         self._steps += 1
         self._reward_sum += result.reward
-        self._actions_hash.update(_little_endian(action))
-        self._trajectory_hash.update(_little_endian(self._env.simulator_state()))
+        executed = little_endian(action)
+        self._actions_hash.update(executed)
+        if self._keeps_actions:
+            self._executed.append(executed)
+        self._trajectory_hash.update(little_endian(self._env.simulator_state()))
         self._on_step(self._env)
         return result
 
@@ -224,13 +233,18 @@ class Episode:
             aggregated_actions=counts.aggregated_actions,
             actions_sha256=self._actions_hash.hexdigest(),
             trajectory_sha256=self._trajectory_hash.hexdigest(),
-            final_state_sha256=hashlib.sha256(_little_endian(self._env.simulator_state())).hexdigest(),
+            final_state_sha256=hashlib.sha256(little_endian(self._env.simulator_state())).hexdigest(),
             inside=self._inside.figures(),
             disturbed=self._env.disturbed if isinstance(self._env, KnowsStart) else None,
             pacing=None if self._pacer is None else self._pacer.pacing(),
+            actions=self._recorded(),
             infer_ms=tuple(answer.elapsed_ms for answer in self._answers if not np.isnan(answer.elapsed_ms)),
             wall_s=wall_s,
         )
+
+    def _recorded(self) -> RecordedActions | None:
+        size = sum(len(row) for row in self._executed)
+        return RecordedActions.of(self._executed) if self._keeps_actions and size <= MOST_ACTION_BYTES else None
 
 
 def error_result(spec: EpisodeSpec, error: BaseException, wall_s: float = 0.0) -> EpisodeResult:
@@ -245,5 +259,6 @@ def error_result(spec: EpisodeSpec, error: BaseException, wall_s: float = 0.0) -
     )
 
 
-def _little_endian(values: FloatArray) -> bytes:
+def little_endian(values: FloatArray) -> bytes:
+    """The values' bytes as hashes are made of them: float64, least significant first."""
     return np.ascontiguousarray(values, dtype="<f8").tobytes()

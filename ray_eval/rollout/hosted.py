@@ -23,6 +23,7 @@ from ray_eval.interpreters import check_interpreter, environment
 from ray_eval.rollout.answering import Answer, Picture, Question, Raised, WhereIsThePolicy
 from ray_eval.rollout.episode import StepListener, error_result
 from ray_eval.rollout.inside import TraceListener
+from ray_eval.rollout.replaying import ReplaySettings, Retraced, Seer
 from ray_eval.rollout.running import RolloutSettings
 from ray_eval.scratch import Scratch, remove_abandoned
 from ray_eval.sections import ConnectSection, EnvSettings, SimulatorSection
@@ -32,6 +33,7 @@ from ray_eval.types import (
     EnvSpec,
     EpisodeResult,
     EpisodeSpec,
+    FloatArray,
     Origin,
     StepRecord,
     TaskEntry,
@@ -330,6 +332,16 @@ class HostedRollout:
         result: EpisodeResult = self._child.ask("watched", *arguments, listen=listen)
         return result
 
+    def replay(self, spec: EpisodeSpec, actions: FloatArray, settings: ReplaySettings, see: Seer) -> Retraced:
+        """Recorded actions executed again there; what is seen is told as it comes.
+
+        Raises:
+            EpisodeError: the simulator broke, or its process ended.
+        """
+        inside = dataclasses.replace(settings, env=_env_inside(settings.env))
+        found: Retraced = self._child.ask("replay", spec, actions, inside, listen=see)
+        return found
+
     def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
         """What looks wrong in an episode's first observation and the policy's answer to it.
 
@@ -357,9 +369,13 @@ class Seen:
 
 
 def _inside(settings: RolloutSettings) -> RolloutSettings:
-    """The settings as the child gets them: there the interpreter is its own."""
-    simulator = dataclasses.replace(settings.env.simulator, python=None)
-    return dataclasses.replace(settings, env=dataclasses.replace(settings.env, simulator=simulator))
+    """The settings as the child gets them."""
+    return dataclasses.replace(settings, env=_env_inside(settings.env))
+
+
+def _env_inside(env: EnvSettings) -> EnvSettings:
+    """An env's settings as the child gets them: there the interpreter is its own."""
+    return dataclasses.replace(env, simulator=dataclasses.replace(env.simulator, python=None))
 
 
 @functools.lru_cache(maxsize=8)

@@ -19,6 +19,7 @@ from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.preflight import remarks
+from ray_eval.rollout.replaying import ReplaySettings, Retraced, Seer, looking, replayed
 from ray_eval.sections import (
     ConnectSection,
     EnvSettings,
@@ -27,7 +28,7 @@ from ray_eval.sections import (
     SimulatorSection,
     StepsLatency,
 )
-from ray_eval.types import EnvSpec, EpisodeResult, EpisodeSpec, PolicySpec, is_image
+from ray_eval.types import EnvSpec, EpisodeResult, EpisodeSpec, FloatArray, PolicySpec, is_image
 
 _LIBERO = SimulatorSection("libero")
 BASE_DISTRIBUTIONS = ("ray-eval", "numpy", "pillow")
@@ -52,6 +53,8 @@ class RolloutSettings:
     """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
     canaries: tuple[str, ...] = ()
     """Digests of the machines that may take part; empty admits any."""
+    keeps_actions: bool = False
+    """Whether results bring along the actions that were executed."""
     policy: PolicySpec | None = None
     """The policy that the run began with, by whose version it is asked; None takes whichever is served."""
 
@@ -146,9 +149,25 @@ class Rollout:
             control=env_spec.action.control,
             is_noop=settings.policy is not None and settings.policy.is_noop,
             pacer=None if settings.fps is None else Pacer(settings.fps),
+            keeps_actions=settings.keeps_actions,
             on_step=on_step,
             on_record=on_record,
         )
+
+    def replay(self, spec: EpisodeSpec, actions: FloatArray, settings: ReplaySettings, see: Seer) -> Retraced:
+        """Recorded actions executed again, without a policy; what breaks is raised.
+
+        Raises:
+            EpisodeError: the simulator broke.
+            ContractError: the actions are not this env's.
+        """
+        cameras = simulator_for(settings.env.simulator, spec.suite).spec(spec.suite, spec.task_id).cameras
+        env = self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes)
+        try:
+            return replayed(env, spec, actions, see, looking(settings.looks, cameras, len(actions)))
+        except Exception:
+            self._envs.discard(spec.suite, spec.task_id, settings.env)
+            raise
 
     def preflight(self, spec: EpisodeSpec, settings: RolloutSettings) -> list[str]:
         """What looks wrong in an episode's first observation and the policy's answer to it.

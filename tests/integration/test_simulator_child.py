@@ -13,6 +13,7 @@ from ray_eval.interfaces import Simulator
 from ray_eval.interpreters import check_interpreter
 from ray_eval.policies.fake import FakePolicy
 from ray_eval.rollout.hosted import HostedRollout
+from ray_eval.rollout.replaying import Looks, ReplaySettings
 from ray_eval.rollout.running import Rollout, RolloutSettings
 from ray_eval.sections import (
     BatchingSection,
@@ -68,6 +69,19 @@ def test_what_a_simulator_says_of_itself_is_asked_there(there):
         assert simulator.canary(has_pixels=True) is None
     assert here.spec("fake", 0) == there.simulator.spec("fake", 0)
     assert there.versions()["mujoco"]
+
+
+def test_recorded_actions_are_run_again_there(connect, there):
+    kept = dataclasses.replace(settings(THERE), keeps_actions=True)
+    result = there.run(EPISODE, 1, kept)
+    sights = []
+    again = ReplaySettings(kept.env, Looks(picture_every=0, has_observations=True))
+    retraced = there.replay(EPISODE, result.actions.array(), again, sights.append)
+    assert retraced.trajectory_sha256 == result.trajectory_sha256
+    assert [sight.step for sight in sights] == list(range(result.steps + 1))
+    assert [sight.step for sight in sights if sight.pictures] == [0, result.steps // 2, result.steps]
+    assert sights[0].observation.keys() == set(OBSERVATION_KEYS)
+    assert sights[-1].is_success
 
 
 def test_steps_and_pictures_are_told_as_they_come(there):
