@@ -20,8 +20,10 @@ EDGES = {
     # A simulator's own keys are read by its own type, which the registry finds.
     "config": {"envs", "stats"},
     # Beyond the registry and the GL probe, the driver meets envs only through workers.
-    "driver": {"rollout", "serving", "report", "config", "envs", "stats", "published"},
+    "driver": {"rollout", "serving", "report", "config", "envs", "stats", "published", "watch"},
     "rollout": {"envs", "wire"},
+    # Sees what a replay sees; sent to workers by the driver.
+    "watch": {"rollout"},
     "serving": {"policies", "wire", "install"},
     # The adapters of servers that speak our protocol; what to type where a package is missing.
     "policies": {"wire", "install"},
@@ -68,6 +70,8 @@ OWNERS = {
     "scipy": ("stats/",),
     "matplotlib": ("report/figures",),
     "pyarrow": ("report/trace", "driver/exporting"),
+    "av": ("watch/video",),
+    "PIL": ("envs/", "watch/frames", "policies/remote/"),
     "rich": ("report/", "cli", "driver/", "bench/"),
 }
 MAY_KNOW_OF_ENVS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ray_eval.cli.words import EXIT_COMPLETE, EXIT_INCOMPLETE, Commands, path_option
-from ray_eval.errors import require_eval_extra
+from ray_eval.cli.words import EXIT_COMPLETE, EXIT_INCOMPLETE, Commands, near, path_option
+from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.terminal import output_console
 
 _REPLAY_EPILOG = """\
@@ -14,6 +14,14 @@ Needs no policy: the run kept the actions. exit codes: 0 every trajectory is the
   ray-eval replay runs/pi05
   ray-eval replay runs/pi05 libero_object/3/17 libero_goal/0/4
   ray-eval replay runs/pi05 workers=4
+"""
+_VIDEO_EPILOG = """\
+choices: failures, successes, flipped (of two runs), all; first:N keeps the first N of each task; or episode ids.
+The films, last frames and contact sheets are in RUN/videos. --every 0 makes no films. Examples:
+  ray-eval video runs/pi05
+  ray-eval video runs/pi05 --which failures first:2 --every 2
+  ray-eval video runs/pi05 --which libero_object/3/17
+  ray-eval video runs/sync runs/latency-8 --which flipped
 """
 
 
@@ -47,6 +55,40 @@ def _replay(parsed: argparse.Namespace) -> int:
         console.print(f"{replayed.episode_id}: {said}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{same} of {count} trajectories are the recorded ones", highlight=False)
     return EXIT_COMPLETE if same == count else EXIT_INCOMPLETE
+
+
+def add_video(commands: Commands) -> None:
+    """Adds the command."""
+    video = commands.add_parser(
+        "video",
+        help="film episodes of a run, or of two side by side, without the policy",
+        epilog=_VIDEO_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    video.add_argument("run", type=path_option, metavar="RUN", help="the run's folder")
+    video.add_argument("words", nargs="*", metavar="[OTHER] key=value", help="a run beside it, and how they are run")
+    video.add_argument("--which", nargs="+", default=["failures"], metavar="CHOICE", help="default: failures")
+    video.add_argument("--every", type=int, default=1, metavar="N", help="steps between two frames (default: 1)")
+    video.set_defaults(command=_video, parser=video)
+
+
+def _video(parsed: argparse.Namespace) -> int:
+    require_eval_extra()
+    from ray_eval.driver.filming import film
+
+    others, overrides = split(parsed.words)
+    if len(others) > 1:
+        raise ConfigError(f"video: expected one run or two, got {1 + len(others)}; film them two by two")
+    other = path_option(others[0]) if others else None
+    console = output_console()
+    films = film(parsed.run, parsed.which, other=other, every=parsed.every, overrides=overrides, console=console)
+    for each in films.missing:
+        console.print(f"{each.episode_id}: NOT shown: {each.error}", markup=False, highlight=False, soft_wrap=True)
+    if not films.replays:
+        console.print(f"no episode is chosen by --which {' '.join(parsed.which)}; --which all takes every one")
+    for path in films.files[-1:]:
+        console.print(f"{len(films.files)} files below {near(path.parents[2])}", highlight=False, soft_wrap=True)
+    return EXIT_INCOMPLETE if films.missing else EXIT_COMPLETE
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -29,9 +29,7 @@ def add_episode(commands: Commands) -> None:
     episode = commands.add_parser("episode", help="run one episode of a run again, here, without Ray")
     episode.add_argument("run", type=path_option, metavar="RUN", help="the run's folder")
     episode.add_argument("episode_id", metavar="EPISODE_ID", help="for instance libero_object/3/17")
-    episode.add_argument(
-        "--video", type=path_option, metavar="FILE", help="write what the agentview camera sees, for people"
-    )
+    episode.add_argument("--video", type=path_option, metavar="FILE.mp4", help="write what the cameras see, for people")
     episode.add_argument("--trace", type=path_option, metavar="FILE", help="write a row per control step, as Parquet")
     episode.add_argument("--pdb", action="store_true", help="stop in the debugger where it breaks")
     episode.set_defaults(command=_episode, parser=episode)

@@ -46,6 +46,7 @@ OPERATIONAL = types.MappingProxyType({"kind": "operational"})
 AUTO_ADDRESS = "auto"
 """Serving address that the run chooses by itself."""
 _ADDRESS = re.compile(r"unix:.+|[^\s/]+:[0-9]{1,5}")
+_VIDEO = re.compile(r"(failures|successes|all|first:[1-9][0-9]{0,5})(,(failures|successes|all|first:[1-9][0-9]{0,5}))*")
 
 OPERATIONAL_POLICY_KEYS = (
     "policy.python",
@@ -352,6 +353,9 @@ class EvalConfig:
     """What is kept beside the ledger."""
     limits: LimitsConfig = field(default_factory=LimitsConfig, metadata=OPERATIONAL)
     """What a run puts up with."""
+    video: str | None = field(default=None, metadata=OPERATIONAL)
+    """Episodes that are filmed at the end: `failures`, `successes` or `all`, of which `first:N` keeps N of each task,
+    with commas between; null films none."""
     interval: IntervalMethod = field(default=DEFAULT_METHOD, metadata=OPERATIONAL)
     """How intervals are made: `clopper_pearson`, `mid_p`, `jeffreys`, `agresti_coull` or `wilson`."""
     out: str | None = field(default=None, metadata={**OPERATIONAL, **PATH})
@@ -372,6 +376,10 @@ class EvalConfig:
             )
         count = self.episodes_per_task
         require(count is None or 1 <= count <= 10**6, "episodes_per_task", "1 to 1000000", count)
+        if self.video is not None:
+            is_choice = _VIDEO.fullmatch(self.video) is not None
+            require(is_choice, "video", "null, failures, successes, all, first:N or failures,first:N", self.video)
+            require(self.record.actions, "record.actions", "true while video is given", self.record.actions)
         require(1 <= self.repeats <= 10_000, "repeats", "1 to 10000", self.repeats)
         require(0 <= self.seed < 2**63, "seed", "0 to 2**63 - 1", self.seed)
         require(self.workers == "auto" or 1 <= self.workers <= 4096, "workers", "auto or 1 to 4096", self.workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ray_eval.config import EvalConfig
+from ray_eval.driver.filming import check_can_film
 from ray_eval.driver.latency import check_latency
 from ray_eval.driver.simulators import simulator_of
 from ray_eval.rollout.chunk_queue import load_aggregation
@@ -25,5 +26,7 @@ def check_execution(config: EvalConfig) -> None:
         check_interpreter(config.policy)
     if config.execution.aggregate is not None:
         load_aggregation(config.execution.aggregate)
+    if config.video is not None:
+        check_can_film()
     check_latency(config.execution.latency)
     simulator_of(config).check()

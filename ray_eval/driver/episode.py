@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.config import EvalConfig, check_writable, load_config, simulator_section
+from ray_eval.driver.filming import FILM, check_can_film, film_makers, written
 from ray_eval.driver.latency import resolve_latency
 from ray_eval.driver.plan import plan_of
+from ray_eval.driver.recording import Recorded, Recording
 from ray_eval.driver.resolve import env_settings, queue_rules, told_section
 from ray_eval.driver.simulators import env_spec_of, simulator_of
 from ray_eval.envs.gl import choose_backend, gl_environment
-from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.interfaces import Env
+from ray_eval.errors import ConfigError, SetupError, did_you_mean
 from ray_eval.report.ledger import read_ledger, result_of
 from ray_eval.report.trace import write_trace
-from ray_eval.report.video import video_writer
-from ray_eval.rollout.episode import StepListener
 from ray_eval.rollout.hosted import HostedRollout
+from ray_eval.rollout.replaying import ReplaySettings
 from ray_eval.rollout.running import Rollout, RolloutSettings
 from ray_eval.scratch import scratch_folder
 from ray_eval.sections import ListenSection
@@ -42,7 +42,7 @@ def run_again(
     Args:
         folder: the run's folder.
         episode_id: the episode.
-        video: file of what the agentview camera sees.
+        video: .mp4 file of what the usual cameras see.
         trace: Parquet file of what the queue held and what was executed, a row per control step.
         is_debugged: whether to stop in the debugger where it breaks.
 
@@ -55,6 +55,8 @@ def run_again(
     for option, file in (("--video", video), ("--trace", trace)):
         if file is not None:
             check_writable(file, option)
+    if video is not None:
+        check_can_film(video)
     ledger = read_ledger(folder)
     config = load_config(ledger.header["config"])
     env_spec = env_spec_of(config, plan_of(config))
@@ -62,13 +64,13 @@ def run_again(
     _enter_worker_environment(config)
     with (
         _rollout(config, ledger.header["identity"], env_spec) as (rollout, settings),
-        _listener(video, env_spec.control_hz) as on_step,
         _debugger(is_enabled=is_debugged),
     ):
-        result = rollout.watched(recorded.spec, 1, settings, on_step=on_step, on_record=records.append)
-    print(f"{episode_id}: {result.outcome}, {result.steps} steps, {result.wall_s:.1f} s")
-    if video is not None:
-        print(f"video: {video}")
+        result = rollout.watched(recorded.spec, 1, settings, on_record=records.append)
+        print(f"{episode_id}: {result.outcome}, {result.steps} steps, {result.wall_s:.1f} s")
+        if video is not None:
+            _film(Recording(folder), result, rollout, video)
+            print(f"video: {video}")
     if trace is not None:
         write_trace(trace, records, episode_id)
         print(f"trace: {trace}, {len(records)} steps")
@@ -84,11 +86,9 @@ def _recorded(records: Mapping[str, Mapping[str, Any]], episode_id: str) -> Epis
 
 def _enter_worker_environment(config: EvalConfig) -> None:
     """Starts this program anew with a worker's variables, which count only before NumPy and GL are loaded."""
-    # The video encoder is a child process; gRPC need not be told of the fork.
-    fork_free = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
     is_drawn = simulator_of(config).gl is not None
     backend = choose_backend(config.render.gl, python=config.simulator.python).backend if is_drawn else "osmesa"
-    wanted = {**gl_environment(backend), **fork_free}
+    wanted = gl_environment(backend)
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, "-m", "ray_eval", *sys.argv[1:]], {**os.environ, **wanted})  # noqa: S606
@@ -114,6 +114,7 @@ def _rollout(
             queue_rules(config, spec),
             latency.section,
             fps=config.execution.fps,
+            keeps_actions=True,
         )
         section = simulator_section(config)
         is_here = section.python is None
@@ -122,17 +123,14 @@ def _rollout(
         yield rollout, settings
 
 
-@contextlib.contextmanager
-def _listener(video: Path | None, control_hz: float) -> Iterator[StepListener | None]:
-    if video is None:
-        yield None
-        return
-    with video_writer(video, round(control_hz)) as append:
-
-        def record(env: Env) -> None:
-            append(env.picture())
-
-        yield record
+def _film(recording: Recording, result: EpisodeResult, rollout: Rollout | HostedRollout, video: Path) -> None:
+    """Runs what was just executed once more, and films that."""
+    if result.actions is None:
+        raise SetupError(f"--video: expected an episode short enough to be kept, got {result.steps} steps")
+    maker = film_makers(recording, 1)(Recorded(result, result.actions))[FILM]
+    settings = ReplaySettings(recording.env_settings(), maker.looks)
+    retraced = rollout.replay(result.spec, result.actions.array(), settings, maker.see)
+    written(video, maker.made(retraced).video or b"")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def replay_run(
         yield replayed
 
 
-def replay_jobs(jobs: Sequence[Job], progress: ProgressView) -> Iterator[tuple[Job, Replayed]]:
+def replay_jobs(jobs: Sequence[Job], progress: ProgressView) -> Generator[tuple[Job, Replayed], None, None]:
     """Episodes of runs of one simulator again, in a Ray session of their own.
 
     Raises:

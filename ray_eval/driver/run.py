@@ -36,6 +36,7 @@ from ray_eval.driver.provenance import (
     provenance,
 )
 from ray_eval.driver.readiness import folders, memory_warning
+from ray_eval.driver.replay import Fleet
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
 from ray_eval.driver.resolve import (
     differences,
@@ -124,6 +125,7 @@ def _run(config: EvalConfig, resume: Path | None, console: Console | None) -> Ev
             return part.evaluation(is_interrupted=False)
         with open_session(config, part.waiting_count, progress) as session:
             is_interrupted = session.execute([part])
+            session.film(is_interrupted=is_interrupted)
         evaluation = part.evaluation(is_interrupted=is_interrupted)
     if config.execution.mode != "sync":
         # Only here: drawing takes a second to be loaded.
@@ -301,6 +303,16 @@ class Session:
             for part in parts:
                 part.write_summary()
         return not (self._scheduler.is_done or is_enough())
+
+    def film(self, *, is_interrupted: bool = False) -> None:
+        """Films of the parts that were executed what their configurations ask for, by the same workers."""
+        for part in self._parts:
+            if part.config.video is not None and not is_interrupted:
+                # Only here: what draws and encodes is loaded where it is wanted.
+                from ray_eval.driver.filming import film_part
+
+                fleet = Fleet(self._workers, self._start_worker, self._cluster.end, self._progress)
+                film_part(part.folder.path, part.config.video.split(","), fleet, self._progress)
 
     # --- set-up ---
 

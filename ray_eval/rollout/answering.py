@@ -13,11 +13,11 @@ from typing import Any
 
 from ray_eval.envs.registry import simulator_for
 from ray_eval.errors import EpisodeError
-from ray_eval.interfaces import Env, Simulator
+from ray_eval.interfaces import Simulator
 from ray_eval.rollout.replaying import ReplaySettings, Retraced
 from ray_eval.rollout.running import Rollout, RolloutSettings, installed_versions
 from ray_eval.sections import ConnectSection, SimulatorSection
-from ray_eval.types import EpisodeResult, EpisodeSpec, FloatArray, StepRecord
+from ray_eval.types import EpisodeResult, EpisodeSpec, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,6 @@ class WhereIsThePolicy:
     """Asked of the parent while a question is being answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What a person should see of the present step; told while an episode runs."""
-
-    image: Any
-    """(H, W, 3) uint8 RGB."""
-
-
 class Service:
     """What the parent can ask: the simulator itself, and a rollout in this process."""
 
@@ -87,17 +79,9 @@ class Service:
         """One attempt; what breaks in it is its outcome."""
         return self._rollout.run(spec, attempt, settings)
 
-    def watched(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings, has_pictures: bool) -> EpisodeResult:
-        """One attempt of which every step is told, and every picture where they are asked for."""
-
-        def on_step(env: Env) -> None:
-            if has_pictures:
-                self._connection.send(Picture(env.picture()))
-
-        def on_record(record: StepRecord) -> None:
-            self._connection.send(record)
-
-        return self._rollout.watched(spec, attempt, settings, on_step=on_step, on_record=on_record)
+    def watched(self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings) -> EpisodeResult:
+        """One attempt of which every step is told."""
+        return self._rollout.watched(spec, attempt, settings, on_record=self._connection.send)
 
     def replay(self, spec: EpisodeSpec, actions: FloatArray, settings: ReplaySettings) -> Retraced:
         """Recorded actions executed again; what is seen is told as it comes."""

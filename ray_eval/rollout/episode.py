@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -53,8 +52,6 @@ class PolicyCaller(Protocol):
 
 MOST_ACTION_BYTES = 16 * 2**20
 """Longest recording of one episode's actions, before compression; a longer one is not kept."""
-StepListener = Callable[[Env], None]
-"""Called after settling and after every step, for instance to record a video frame."""
 
 
 class Episode:
@@ -73,7 +70,6 @@ class Episode:
         is_noop: bool = False,
         pacer: Pacer | None = None,
         keeps_actions: bool = False,
-        on_step: StepListener | None = None,
         on_record: TraceListener | None = None,
     ) -> None:
         self._env = env
@@ -82,7 +78,6 @@ class Episode:
         self._latency = latency
         self._rules = rules
         self._request_prefix = request_prefix
-        self._on_step = on_step or (lambda _env: None)
         self._is_noop = is_noop
         self._pacer = pacer
         self._keeps_actions = keeps_actions
@@ -121,7 +116,6 @@ class Episode:
         started = time.perf_counter()
         try:
             self._env.reset(self._spec)
-            self._on_step(self._env)
             is_success = self._run_steps()
         finally:
             self._queue.cancel()
@@ -214,7 +208,6 @@ class Episode:
         if self._keeps_actions:
             self._executed.append(executed)
         self._trajectory_hash.update(little_endian(self._env.simulator_state()))
-        self._on_step(self._env)
         return result
 
     def _result(self, is_success: bool, wall_s: float) -> EpisodeResult:

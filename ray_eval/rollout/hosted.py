@@ -20,22 +20,20 @@ from ray_eval.envs.registry import simulator_type
 from ray_eval.errors import EpisodeError, PolicyUnavailable, SetupError
 from ray_eval.interfaces import Env, Simulator
 from ray_eval.interpreters import check_interpreter, environment
-from ray_eval.rollout.answering import Answer, Picture, Question, Raised, WhereIsThePolicy
-from ray_eval.rollout.episode import StepListener, error_result
+from ray_eval.rollout.answering import Answer, Question, Raised, WhereIsThePolicy
+from ray_eval.rollout.episode import error_result
 from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.replaying import ReplaySettings, Retraced, Seer
 from ray_eval.rollout.running import RolloutSettings
 from ray_eval.scratch import Scratch, remove_abandoned
 from ray_eval.sections import ConnectSection, EnvSettings, SimulatorSection
 from ray_eval.types import (
-    Array,
     Canary,
     EnvSpec,
     EpisodeResult,
     EpisodeSpec,
     FloatArray,
     Origin,
-    StepRecord,
     TaskEntry,
 )
 
@@ -312,24 +310,10 @@ class HostedRollout:
         return result
 
     def watched(
-        self,
-        spec: EpisodeSpec,
-        attempt: int,
-        settings: RolloutSettings,
-        *,
-        on_step: StepListener | None = None,
-        on_record: TraceListener | None = None,
+        self, spec: EpisodeSpec, attempt: int, settings: RolloutSettings, *, on_record: TraceListener | None = None
     ) -> EpisodeResult:
         """One attempt whose steps are told as they come; what breaks in it is raised."""
-
-        def listen(said: Any) -> None:
-            if isinstance(said, Picture) and on_step is not None:
-                on_step(cast("Env", Seen(said.image)))
-            elif isinstance(said, StepRecord) and on_record is not None:
-                on_record(said)
-
-        arguments = (spec, attempt, _inside(settings), on_step is not None)
-        result: EpisodeResult = self._child.ask("watched", *arguments, listen=listen)
+        result: EpisodeResult = self._child.ask("watched", spec, attempt, _inside(settings), listen=on_record)
         return result
 
     def replay(self, spec: EpisodeSpec, actions: FloatArray, settings: ReplaySettings, see: Seer) -> Retraced:
@@ -355,17 +339,6 @@ class HostedRollout:
     def close(self) -> None:
         """Ends the child."""
         self._child.close()
-
-
-class Seen:
-    """A step as a listener that looks at its picture sees it."""
-
-    def __init__(self, image: Array) -> None:
-        self._image = image
-
-    def picture(self) -> Array:
-        """(H, W, 3) uint8 RGB."""
-        return self._image
 
 
 def _inside(settings: RolloutSettings) -> RolloutSettings:

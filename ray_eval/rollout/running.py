@@ -14,7 +14,7 @@ from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupErr
 from ray_eval.interfaces import Simulator
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
-from ray_eval.rollout.episode import Episode, StepListener, error_result
+from ray_eval.rollout.episode import Episode, error_result
 from ray_eval.rollout.inside import TraceListener
 from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
@@ -91,11 +91,10 @@ class Rollout:
         attempt: int,
         settings: RolloutSettings,
         *,
-        on_step: StepListener | None = None,
         on_record: TraceListener | None = None,
     ) -> EpisodeResult:
         """One attempt whose steps are told as they come; what breaks in it is raised."""
-        return self.episode(spec, attempt, settings, on_step=on_step, on_record=on_record).run()
+        return self.episode(spec, attempt, settings, on_record=on_record).run()
 
     def turn_to(self, connect: Callable[[], ConnectSection]) -> None:
         """Asks another policy from now on; the simulators stay."""
@@ -134,7 +133,6 @@ class Rollout:
         attempt: int,
         settings: RolloutSettings,
         *,
-        on_step: StepListener | None = None,
         on_record: TraceListener | None = None,
     ) -> Episode:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
@@ -150,7 +148,6 @@ class Rollout:
             is_noop=settings.policy is not None and settings.policy.is_noop,
             pacer=None if settings.fps is None else Pacer(settings.fps),
             keeps_actions=settings.keeps_actions,
-            on_step=on_step,
             on_record=on_record,
         )
 

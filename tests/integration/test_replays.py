@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import ray_eval
+from ray_eval.driver.filming import film
 from ray_eval.driver.recording import Recording
 from ray_eval.driver.replay import judged, replay_run
 from ray_eval.errors import ConfigError
@@ -13,6 +14,7 @@ from ray_eval.report.actions import ACTIONS_NAME
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 from ray_eval.rollout.replaying import Looks, Replay, Retraced
 from ray_eval.types import Canary, Contents
+from ray_eval.watch.video import frames_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
@@ -110,3 +112,25 @@ def test_a_machine_with_another_canary_is_told_of(recorded, tmp_path):
 def test_an_episode_of_another_run_is_refused(recorded):
     with pytest.raises(ConfigError, match=r"fake/1/9: expected an episode of the ledger"):
         list(replay_run(recorded, ["fake/1/9"]))
+
+
+def test_a_run_films_what_it_is_asked_to_at_its_end(ray_session, tmp_path, recorded):
+    out = tmp_path / "filmed"
+    evaluate(out, "video=first:1")
+    assert (out / "summary.json").read_bytes() == (recorded / "summary.json").read_bytes()
+    made = sorted(path.relative_to(out).as_posix() for path in out.glob("videos/**/*.*"))
+    assert made == [f"videos/fake/{task}/{name}" for task in (0, 1) for name in ("0.jpg", "0.mp4", "contact.jpg")]
+    assert len(list(frames_of((out / "videos/fake/1/0.mp4").read_bytes()))) == 13
+    films = film(recorded, ["fake/1/1"], other=out)
+    (pair,) = films.files
+    assert pair == recorded / "videos" / "fake" / "1" / "1-beside-filmed.mp4"
+    assert next(frames_of(pair.read_bytes())).shape[1] == 1024
+
+
+def test_a_video_of_nothing_that_can_be_is_refused_before_anything_runs(recorded):
+    with pytest.raises(ConfigError, match=r"video: expected null, failures"):
+        ray_eval.load_config(RANDOM, ["video=flops"])
+    with pytest.raises(ConfigError, match=r"record.actions: expected true while video is given"):
+        ray_eval.load_config(RANDOM, ["video=all", "record.actions=false"])
+    with pytest.raises(ConfigError, match="--every: expected 1 or more"):
+        film(recorded, ["all"], every=-1)

@@ -84,13 +84,10 @@ def test_recorded_actions_are_run_again_there(connect, there):
     assert sights[-1].is_success
 
 
-def test_steps_and_pictures_are_told_as_they_come(there):
-    pictures, records = [], []
-    result = there.watched(
-        EPISODE, 1, settings(THERE), on_step=lambda env: pictures.append(env.picture()), on_record=records.append
-    )
-    assert len(records) == result.steps == len(pictures) - 1
-    assert pictures[0].shape == (32, 32, 3)
+def test_steps_are_told_as_they_come(there):
+    records = []
+    result = there.watched(EPISODE, 1, settings(THERE), on_record=records.append)
+    assert len(records) == result.steps
 
 
 def test_what_breaks_there_is_the_attempts_error_with_its_traceback(there):

@@ -105,7 +105,7 @@ def run_episode(step_s: float):
         EndlessLatency(),
         request_prefix="x",
         pacer=pacer,
-        on_step=lambda _env: clock.sleep(step_s),
+        on_record=lambda _record: clock.sleep(step_s),
     ).run()
 
 
