@@ -1,11 +1,11 @@
 """The packaged experts in Meta-World's own loop, beside a run of ray-eval; runs in the simulator's own interpreter:
 
-    ray-eval run suite=metaworld_mt50 policy=expert simulator.python=ITS_PYTHON episodes_per_task=10 out=OUT
-    ITS_PYTHON benchmarks/metaworld_experts.py OUT
+    ray-eval run suite=metaworld_mt50 policy=expert simulator.python=ITS_PYTHON out=OUT
+    ITS_PYTHON benchmarks/metaworld_experts.py OUT [OUT ...]
 
-Every episode of OUT is played again by the package alone: `MT1(task, seed)`, a new environment, `set_task`, `reset`,
-and `step` until success or the budget. Prints k/n of both per task; exit code 0: the verdict and the steps of each
-episode are the same; 1: some are not.
+Every episode of the runs is played again by the package alone: `MT1(task, seed)`, a new environment, `set_task`,
+`reset`, and `step` until success or the budget. Prints k/n of both per task; exit code 0: the verdict and the steps of
+each episode are the same; 1: some are not.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import json
 import sys
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def main(folder: str) -> int:
-    """Compares a finished run; the exit code."""
+def main(folders: Sequence[str]) -> int:
+    """Compares finished runs; the exit code."""
     warnings.simplefilter("ignore")
-    ours = dict(_finished(Path(folder)))
+    ours = dict(found for folder in folders for found in _finished(Path(folder)))
     tasks: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     differing = 0
     for (task, goal, seed, budget), (is_success, steps) in ours.items():
@@ -70,4 +71,4 @@ def _played(task: str, goal: int, seed: int, budget: int) -> tuple[bool, int]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1]))
+    raise SystemExit(main(sys.argv[1:]))
