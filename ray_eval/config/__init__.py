@@ -37,7 +37,7 @@ from ray_eval.config.schema import (
     ServingConfig,
     SimulatorConfig,
 )
-from ray_eval.config.simulators import named_simulator, protocol_for, read_simulator, simulator_section
+from ray_eval.config.simulators import named_simulator, own_rate, protocol_for, read_simulator, simulator_section
 from ray_eval.envs.registry import simulator_type
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.sections import PolicySection, shown
@@ -89,9 +89,6 @@ ASYNC_DEFAULTS: Mapping[str, Any] = {
 }
 """What async and realtime take for keys that nobody set."""
 
-CONTROL_HZ = 20
-"""Control steps per second of LIBERO's own time."""
-
 
 @dataclass(frozen=True)
 class _Overrides:
@@ -123,6 +120,8 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
     chosen = merged(values["protocol"].pop("simulator", {}), values.get("simulator", {}))
     values["protocol"] = protocol_for(simulator, values["protocol"])
     values["simulator"] = read_simulator(chosen, simulator, suites)
+    if values["execution"].get("mode") == "realtime" and values["execution"].get("fps") in UNSET:
+        values["execution"]["fps"] = own_rate(simulator, values["simulator"].own)
     return _read_evaluation(values)
 
 
@@ -321,7 +320,7 @@ def _resolve_mode(
     protocol["replan_steps"] = None
     defaults = {key: value for key, value in ASYNC_DEFAULTS.items() if execution.get(key) in UNSET}
     if mode == "realtime":
-        return protocol, {**defaults, "fps": CONTROL_HZ, **{k: v for k, v in kept.items() if v not in UNSET}}
+        return protocol, {**defaults, **{k: v for k, v in kept.items() if v not in UNSET}}
     return protocol, {**kept, **defaults, "latency": _latency(execution.get("latency"))}
 
 

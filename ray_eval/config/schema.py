@@ -184,10 +184,10 @@ class ExecutionConfig:
     latency: LatencyConfig = field(default_factory=LatencyConfig, metadata=IDENTITY)
     """Virtual latency; 0 steps in async unless said."""
     fps: int | None = field(default=None, metadata=IDENTITY)
-    """Control steps per second of wall-clock time (realtime); LIBERO's own 20 unless said."""
+    """Control steps per second of wall-clock time (realtime); the simulator's own rate unless said."""
 
     def __post_init__(self) -> None:
-        require(self.fps is None or 15 <= self.fps <= 60, "execution.fps", "15 to 60", self.fps)
+        require(self.fps is None or 1 <= self.fps <= 1000, "execution.fps", "1 to 1000", self.fps)
         if self.mode == "realtime" and self.underrun == "wait":
             raise ConfigError(
                 "execution.underrun: expected hold or noop in realtime mode, where the world waits for nobody, got wait"

@@ -74,6 +74,25 @@ def own_fields(name: str) -> tuple[str, ...]:
     return tuple(item.name for item in fields if item.name not in PROTOCOL_KEYS)
 
 
+def own_rate(name: str, own: Mapping[str, Any]) -> int:
+    """Control steps per second of a simulator's own time, to the nearest whole number.
+
+    Args:
+        name: The simulator.
+        own: Its own keys, of which `control_hz` comes first where it has that.
+
+    Raises:
+        ConfigError: neither they nor its class say it.
+    """
+    rate: float | None = own.get("control_hz") or getattr(simulator_type(name), "control_hz", None)
+    if rate is None:
+        raise ConfigError(
+            f"execution.fps: expected control steps per second in realtime mode, got none, and the simulator {name} "
+            "does not say its rate beforehand; write execution.fps=N"
+        )
+    return round(rate)
+
+
 def protocol_for(name: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
     """The section `protocol` with null for what the simulator does not have.
 

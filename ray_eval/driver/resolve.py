@@ -86,16 +86,16 @@ def _images(images: ImageRecipe, spec: PolicySpec) -> ImageRecipe:
     return dataclasses.replace(images, image_size_px=size_px)
 
 
-def differences(config: EvalConfig, spec: PolicySpec) -> list[str]:
+def differences(config: EvalConfig, spec: PolicySpec, env: EnvSpec) -> list[str]:
     """Where the policy and the protocol say different things, and whose word is taken; a sentence each."""
     said = []
     images, size_px = config.protocol.images, spec.image_size_px
-    if needs_images(spec) and size_px not in (None, images.image_size_px):
+    others = [told for told in _told_sizes(config, spec, env) if told[0] != (size_px, size_px)]
+    if size_px is not None and others:
+        (height_px, width_px), whose = others[0]
         how = "rendered at" if images.resize == "none" else "resized to"
-        said.append(
-            f"images: the policy's {size_px} px, not the {images.image_size_px} px of protocol {config.protocol.name}; "
-            f"they are {how} {size_px} px"
-        )
+        size = f"{height_px}" if height_px == width_px else f"{width_px} x {height_px}"
+        said.append(f"images: the policy's {size_px} px, not the {size} px of {whose}; they are {how} {size_px} px")
     if config.execution.mode == "sync" and spec.replan_steps is not None:
         steps = _replan_steps(config, spec)
         if steps != spec.replan_steps:
@@ -106,6 +106,16 @@ def differences(config: EvalConfig, spec: PolicySpec) -> list[str]:
     if spec.takes_prefix:
         said += _prefix_remarks(config, spec)
     return said
+
+
+def _told_sizes(config: EvalConfig, spec: PolicySpec, env: EnvSpec) -> Iterator[tuple[tuple[int, int], str]]:
+    """Height and width of the policy's images as the protocol has them, else as the simulator has, and who says it."""
+    size_px = config.protocol.images.image_size_px
+    for camera in env.cameras:
+        if camera.key in spec.keys and size_px is None:
+            yield (camera.height_px, camera.width_px), f"the simulator {env.simulator}"
+        elif camera.key in spec.keys:
+            yield (size_px, size_px), f"protocol {config.protocol.name}"
 
 
 def _prefix_remarks(config: EvalConfig, spec: PolicySpec) -> Iterator[str]:

@@ -371,7 +371,7 @@ class Session:
         """What a reader of the results should know of the policy, said here and kept in the header."""
         # A scripted policy has no wish of its own to differ from.
         parts = self._parts if spec.runtime else ()
-        said = [line for part in parts for line in differences(part.config, spec)]
+        said = [line for part in parts for line in differences(part.config, spec, part.env)]
         remarks = [*spec.remarks, *dict.fromkeys(said)]
         for line in remarks:
             self._progress.note(f"note: {line}")

@@ -65,6 +65,7 @@ class FakeSimulator:
     settings_type: ClassVar[type] = LiberoSettings
     default_protocol: ClassVar[str] = "openpi"
     gl: ClassVar[str | None] = None
+    control_hz: ClassVar[float] = LiberoSimulator.control_hz
     distributions: ClassVar[tuple[str, ...]] = LiberoSimulator.distributions
 
     def __init__(self, settings: LiberoSettings) -> None:

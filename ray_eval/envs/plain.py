@@ -150,6 +150,8 @@ class PlainSimulator:
     settings_type: ClassVar[type] = NoSettings
     default_protocol: ClassVar[str] = "custom"
     gl: ClassVar[str | None] = None
+    control_hz: ClassVar[float | None] = None
+    """Control steps per second, for realtime runs that name no `execution.fps`."""
     distributions: ClassVar[tuple[str, ...]] = ()
     instructions: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     """The tasks in words, by suite."""

@@ -313,7 +313,8 @@ def _():
 @case("driver/resolve", "write execution.mode=async")
 def _():
     config = ready(FAKE)
-    message = "; ".join(differences(config, PolicySpec("p", (STATE,), 10, 7, takes_prefix=True)))
+    spec = PolicySpec("p", (STATE,), 10, 7, takes_prefix=True)
+    message = "; ".join(differences(config, spec, simulator_of(config).spec("fake", 0)))
     ready(followed(FAKE, typed(message)))
     return message
 
@@ -524,6 +525,7 @@ def _():
 # --- what is provoked elsewhere, and followed here ---
 
 ELSEWHERE = {
+    ("config/simulators", "write execution.fps=N"): ("unit/test_pacing.py", ("policy=noop", "suite=fake")),
     ("serving/interpreter", "write the path that it says at the end"): ("unit/test_interpreter.py", ()),
     ("policies/lerobot/checkpoint", "write the folder of the checkpoint that "): ("unit/test_policies_lerobot.py", ()),
     ("envs/gymnasium/settings", "write one of those, or {}"): ("unit/test_env_gymnasium.py", ()),
@@ -662,6 +664,7 @@ HINTS = {
     ),
 }
 HINTS_ELSEWHERE = {
+    ("config/simulators", "write execution.fps=N"): ("unit/test_pacing.py", ("policy=noop", "suite=fake")),
     ("envs/gymnasium/observing", "did_you_mean(path, known)"): "unit/test_env_gymnasium.py",
     ("policies/lerobot/loading", "did_you_mean(checkpoint.type, known)"): "interop/test_lerobot_policies.py",
     ("envs/gym", "did_you_mean(name, [_INIT_STATE])"): "unit/test_gym_arguments.py",

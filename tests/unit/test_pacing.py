@@ -129,9 +129,23 @@ def test_realtime_has_a_rate_and_no_latency_of_its_own():
 
 
 @pytest.mark.parametrize(
+    ("suite", "fps"), [("libero_goal", 20), ("metaworld_mt10", 80), ("aloha", 50), ("pusht", 10), ("fake", 20)]
+)
+def test_realtime_has_the_simulators_own_rate_unless_told(suite, fps):
+    assert load_config(None, [f"suite={suite}", "policy=random", "execution.mode=realtime"]).execution.fps == fps
+
+
+def test_of_a_gymnasium_env_the_rate_is_what_its_keys_say():
+    words = ["simulator=gymnasium", "simulator.id=X-v0", "policy=random", "execution.mode=realtime"]
+    assert load_config(None, [*words, "simulator.control_hz=12.4"]).execution.fps == 12
+    with pytest.raises(ConfigError, match=r"fps: .* simulator gymnasium does not say .* write execution\.fps=N"):
+        load_config(None, words)
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("execution.fps=10", "15 to 60"),
+        ("execution.fps=0", "1 to 1000"),
         ("execution.underrun=wait", "hold or noop in realtime"),
         ("execution.latency.steps=4", "execution.mode=async"),
         ("protocol.replan_steps=4", "execution.mode=sync"),

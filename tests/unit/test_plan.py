@@ -9,7 +9,7 @@ from ray_eval.driver.simulators import simulator_of
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.seeds import request_seed
 from ray_eval.sections import StepsLatency
-from ray_eval.types import IMAGE, STATE, EpisodeSpec, PolicySpec
+from ray_eval.types import IMAGE, SINGLE_IMAGE, STATE, EpisodeSpec, PolicySpec
 
 
 def plan(*overrides: str):
@@ -127,11 +127,30 @@ def test_a_policy_that_reads_another_state_is_refused_with_the_format_to_write()
 
 def test_what_the_policy_and_the_protocol_say_differently_is_told():
     config = load_config(None, ["suite=libero_object", "policy=oracle", "protocol=openpi"])
-    told = differences(config, PolicySpec("p", (IMAGE,), 10, image_size_px=256, replan_steps=8))
+    env = simulator_of(config).spec("libero_object", 0)
+    told = differences(config, PolicySpec("p", (IMAGE,), 10, image_size_px=256, replan_steps=8), env)
     assert len(told) == 2
     assert "256 px, not the 224 px of protocol openpi" in told[0]
     assert "the 5 of protocol openpi, not the 8 of the policy" in told[1]
-    assert differences(config, PolicySpec("p", (STATE,), 10, image_size_px=256, replan_steps=5)) == []
+    assert differences(config, PolicySpec("p", (STATE,), 10, image_size_px=256, replan_steps=5), env) == []
+
+
+@pytest.mark.parametrize(
+    ("suite", "size_px", "told"),
+    [
+        ("pusht", 96, []),
+        ("pusht", 84, ["images: the policy's 84 px, not the 96 px of the simulator pusht; they are rendered at 84 px"]),
+        (
+            "metaworld_mt10",
+            96,
+            ["images: the policy's 96 px, not the 480 px of the simulator metaworld; they are rendered at 96 px"],
+        ),
+    ],
+)
+def test_where_the_protocol_leaves_images_as_they_are_the_simulators_size_is_named(suite, size_px, told):
+    config = load_config(None, [f"suite={suite}", "policy=random"])
+    spec = PolicySpec("p", (SINGLE_IMAGE,), 1, image_size_px=size_px)
+    assert differences(config, spec, simulator_of(config).spec(suite, 0)) == told
 
 
 def test_a_policy_that_libero_cannot_serve_is_refused():

@@ -9,6 +9,8 @@ import pytest
 
 from ray_eval.config import load_config, load_policy
 from ray_eval.driver.resolve import differences
+from ray_eval.envs.fake import FakeSimulator
+from ray_eval.envs.libero.settings import LiberoSettings
 from ray_eval.errors import ConfigError, ContractError, SetupError
 from ray_eval.policies import make_policy
 from ray_eval.policies.lerobot.batching import TOKENS, TOKENS_MASK, TokenPadding, joined
@@ -337,9 +339,10 @@ def test_what_a_queue_does_to_real_time_chunking_is_said():
         "execution.mode=async": "execution.aggregate=weighted_average mixes",
     }
     for mode, message in modes.items():
-        assert message in differences(load_config(None, [*words, mode, *latency_in(mode)]), spec)[-1]
+        config = load_config(None, [*words, mode, *latency_in(mode)])
+        assert message in differences(config, spec, FakeSimulator(LiberoSettings()).spec("fake", 0))[-1]
     right = [*words, "execution.mode=async", "execution.latency.steps=2", "execution.aggregate=latest_only"]
-    assert differences(load_config(None, right), spec) == []
+    assert differences(load_config(None, right), spec, FakeSimulator(LiberoSettings()).spec("fake", 0)) == []
 
 
 def latency_in(mode):

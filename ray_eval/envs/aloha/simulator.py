@@ -47,6 +47,7 @@ class AlohaSimulator:
     settings_type: ClassVar[type] = AlohaSettings
     default_protocol: ClassVar[str] = "lerobot"
     gl: ClassVar[str | None] = "mujoco"
+    control_hz: ClassVar[float] = 50.0
     distributions: ClassVar[tuple[str, ...]] = ("gym-aloha", "mujoco", "dm-control", "numpy")
 
     def __init__(self, settings: AlohaSettings) -> None:
@@ -105,7 +106,7 @@ class AlohaSimulator:
                 is_clipped=False,
                 noop="the last targets; at the start where the joints are",
             ),
-            control_hz=50.0,
+            control_hz=self.control_hz,
             success="reward 4 after a step: the cube off the table between the left fingers, or the peg at the pin; "
             "the episode ends there",
             seeds="env_seed plus the start state: where the objects lie",

@@ -45,6 +45,7 @@ class LiberoSimulator:
     settings_type: ClassVar[type] = LiberoSettings
     default_protocol: ClassVar[str] = "openpi"
     gl: ClassVar[str | None] = "mujoco"
+    control_hz: ClassVar[float] = CONTROL_HZ
     distributions: ClassVar[tuple[str, ...]] = (
         "mujoco",
         "robosuite",

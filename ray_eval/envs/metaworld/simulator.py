@@ -29,8 +29,6 @@ from ray_eval.types import (
     VectorSpec,
 )
 
-CONTROL_HZ: Final = 80.0
-"""Control steps per second of simulated time: 5 substeps of 2.5 ms."""
 REFERENCE: Final = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
 """Versions that the figures of docs/simulators.md are of; metaworld 3.1.1 asks for exactly this MuJoCo itself."""
 CAMERAS: Final = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
@@ -48,6 +46,8 @@ class MetaworldSimulator:
     settings_type: ClassVar[type] = MetaworldSettings
     default_protocol: ClassVar[str] = "metaworld"
     gl: ClassVar[str | None] = "mujoco"
+    control_hz: ClassVar[float] = 80.0
+    """Control steps per second of simulated time: 5 substeps of 2.5 ms."""
     distributions: ClassVar[tuple[str, ...]] = ("metaworld", "mujoco", "gymnasium", "numpy", "scipy")
 
     def __init__(self, settings: MetaworldSettings) -> None:
@@ -109,7 +109,7 @@ class MetaworldSimulator:
                 is_clipped=True,
                 noop="no displacement and the gripper's last effort, open at the start",
             ),
-            control_hz=CONTROL_HZ,
+            control_hz=self.control_hz,
             success=_SUCCESS[self._settings.success],
             seeds=_SEEDS[self._settings.route],
             environment_state=True,

@@ -54,6 +54,7 @@ class PushtSimulator:
     settings_type: ClassVar[type] = PushtSettings
     default_protocol: ClassVar[str] = "lerobot"
     gl: ClassVar[str | None] = None
+    control_hz: ClassVar[float] = 10.0
     distributions: ClassVar[tuple[str, ...]] = ("gym-pusht", "pymunk", "pygame", "opencv-python", "numpy")
 
     def __init__(self, settings: PushtSettings) -> None:
@@ -106,7 +107,7 @@ class PushtSimulator:
                 is_clipped=False,
                 noop="where the agent is",
             ),
-            control_hz=10.0,
+            control_hz=self.control_hz,
             success="the block covers more than 95 % of the goal after a step; the episode ends there",
             seeds="env_seed plus the start state: where agent and block begin",
             environment_state=True,
