@@ -51,10 +51,9 @@ def _names(what: str) -> tuple[str, ...]:
 
         return tuple(f"{name}: {said}" for name, said in told_simulators())
     if what == "protocols":
-        from ray_eval.driver.simulators import own_protocols
+        from ray_eval.driver.simulators import told_protocols
 
-        owned = [f"{name} ({simulator})" for simulator, names in own_protocols().items() for name in names]
-        return (*preset_names(what), *owned)
+        return tuple(f"{simulators}: {said}" for simulators, said in told_protocols())
     return preset_names({"evaluations": "."}.get(what, what))
 
 
