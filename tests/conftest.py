@@ -1,9 +1,11 @@
 """What every test shares."""
 
+import functools
 import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -36,3 +38,23 @@ def _no_ray_for_the_next_module():
     yield
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
+
+
+@functools.cache
+def _simulator_python(name: str) -> Path:
+    """The interpreter that `RAY_EVAL_<NAME>_PYTHON` names, else that of `.venv-<name>`, made by `ray-eval install`."""
+    if given := os.environ.get(f"RAY_EVAL_{name.upper()}_PYTHON"):
+        return Path(given)
+    folder = Path(__file__).resolve().parents[1] / f".venv-{name}"
+    if not (folder / ".installed").exists():
+        command = [sys.executable, "-m", "ray_eval", "install", name, "--into", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / ".installed").touch()
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def simulator_python():
+    """Gives a simulator's own interpreter by its name, None for one that lives in this one."""
+    return lambda name: None if name == "pusht" else _simulator_python(name)

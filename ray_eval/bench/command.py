@@ -17,15 +17,19 @@ from ray_eval.bench.rows import Row
 from ray_eval.bench.tasks import BenchTask
 from ray_eval.config import check_writable, user_path
 from ray_eval.envs.gl import choose_backend, gl_environment
+from ray_eval.errors import ConfigError
 from ray_eval.report.terminal import output_console
 from ray_eval.rollout.running import installed_versions
 
 _SIMULATING: Final = ("step", "reset", "build", "render", "memory", "e2e")
 """Benches that run LIBERO, whose variables must be there before NumPy is loaded."""
+_OF_ANY_SIMULATOR: Final = ("step", "reset", "render", "e2e")
+"""Benches that other simulators have too."""
 
 
 def _measured(
     part: Literal["step", "reset", "render"],
+    wanted: argparse.Namespace,
     tasks: Sequence[BenchTask],
     repeats: int,
     beside_plain: Callable[[Sequence[BenchTask], int], list[Row]],
@@ -34,20 +38,31 @@ def _measured(
     from ray_eval.bench.others import bench_other, is_other
 
     ours = [task for task in tasks if not is_other(task)]
+    if ours and wanted.words:
+        _refuse_words(wanted, f"the task {ours[0]}")
     others = [task for task in tasks if is_other(task)]
-    return [*(beside_plain(ours, repeats) if ours else []), *bench_other(part, others, repeats)]
+    return [*(beside_plain(ours, repeats) if ours else []), *bench_other(part, others, repeats, wanted.words)]
+
+
+def _refuse_words(wanted: argparse.Namespace, what: str) -> None:
+    raise ConfigError(
+        f"bench {wanted.name}: expected no {wanted.words[0]} with {what}; name a task of that simulator by --task, "
+        "or leave it out"
+    )
 
 
 def _step(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.simulator import bench_step
 
-    return _measured("step", _tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 100, bench_step)
+    tasks = _tasks(wanted, "libero_object/0", "libero_10/2")
+    return _measured("step", wanted, tasks, wanted.repeats or 100, bench_step)
 
 
 def _reset(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.simulator import bench_reset
 
-    return _measured("reset", _tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 5, bench_reset)
+    tasks = _tasks(wanted, "libero_object/0", "libero_10/2")
+    return _measured("reset", wanted, tasks, wanted.repeats or 5, bench_reset)
 
 
 def _build(wanted: argparse.Namespace) -> list[Row]:
@@ -59,7 +74,8 @@ def _build(wanted: argparse.Namespace) -> list[Row]:
 def _render(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.simulator import bench_render
 
-    return _measured("render", _tasks(wanted, "libero_object/0", "libero_10/2"), wanted.repeats or 20, bench_render)
+    tasks = _tasks(wanted, "libero_object/0", "libero_10/2")
+    return _measured("render", wanted, tasks, wanted.repeats or 20, bench_render)
 
 
 def _memory(wanted: argparse.Namespace) -> list[Row]:
@@ -96,7 +112,7 @@ def _e2e(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.e2e import Workload, bench_e2e
 
     tasks = _tasks(wanted, "libero_object/0", "libero_object/1")
-    return bench_e2e(Workload(tuple(tasks), wanted.episodes, wanted.steps), wanted.replan)
+    return bench_e2e(Workload(tuple(tasks), wanted.episodes, wanted.steps, tuple(wanted.words)), wanted.replan)
 
 
 BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]] = {
@@ -108,7 +124,7 @@ BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]]
     "serve": (_serve, "the server's overhead, and its throughput under many clients"),
     "policy": (_policy, "a network of pi0.5's layer sizes through the server, against its bare loop; needs torch"),
     "pipeline": (_pipeline, "codec, client and queue without a simulator's cost; where an episode's time goes"),
-    "e2e": (_e2e, "episodes per hour, against loops over plain LIBERO"),
+    "e2e": (_e2e, "episodes per hour, against loops over the plain simulator"),
 }
 """Every bench and what it measures."""
 
@@ -126,6 +142,7 @@ def bench_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=tuple(BENCHES))
+    parser.add_argument("words", nargs="*", metavar="simulator.KEY=VALUE", help="of the tasks' simulator")
     parser.add_argument("--task", action="append", metavar="SUITE/ID", help="a task; may be repeated")
     parser.add_argument("--repeats", type=int, help="how often each thing is measured (default: by bench)")
     parser.add_argument("--steps", type=int, default=100, help="steps of an episode: pipeline, e2e (default: 100)")
@@ -148,6 +165,8 @@ def run_bench(wanted: argparse.Namespace) -> None:
     """Measures, shows the table, and writes the JSON where it is asked for."""
     if wanted.json is not None:
         check_writable(wanted.json, "--json")
+    if wanted.words and wanted.name not in _OF_ANY_SIMULATOR:
+        _refuse_words(wanted, f"bench {wanted.name}, which is LIBERO's")
     if wanted.name in _SIMULATING or wanted.task:
         _enter_worker_environment()
     rows = BENCHES[wanted.name][0](wanted)

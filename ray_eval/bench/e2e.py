@@ -5,6 +5,7 @@ Both are programs that start from nothing: imports, Ray, environments and the fi
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -18,11 +19,18 @@ from typing import Final
 
 import numpy as np
 
+from ray_eval.bench.others import section_of
+from ray_eval.bench.plain_loop import SIMULATORS
 from ray_eval.bench.rows import Row
 from ray_eval.bench.tasks import ENV_SEED, BenchTask
-from ray_eval.errors import SetupError
+from ray_eval.envs.canary import fixed_actions
+from ray_eval.envs.registry import simulator_for
+from ray_eval.errors import ConfigError, SetupError
+from ray_eval.interpreters import environment
 from ray_eval.report.ledger import LEDGER_NAME
 from ray_eval.scratch import scratch_folder
+from ray_eval.sections import SimulatorSection
+from ray_eval.types import Array
 
 WORKERS: Final = 2
 """Workers of ray-eval, and loops beside them."""
@@ -42,6 +50,21 @@ class Workload:
     """The first so many init states of each."""
     step_count: int
     """Actions of an episode."""
+    words: tuple[str, ...] = ()
+    """What the command line says of the simulator."""
+
+    @property
+    def simulator(self) -> SimulatorSection:
+        """The tasks' simulator.
+
+        Raises:
+            ConfigError: a word is no key of it, or there is no plain loop for it.
+        """
+        section = section_of(self.tasks[0], self.words)
+        if section.name not in ("libero", *SIMULATORS):
+            known = ", ".join(("libero", *SIMULATORS))
+            raise ConfigError(f"bench e2e: expected a task of {known}, which have a loop beside, got {section.name}'s")
+        return section
 
     @property
     def names(self) -> list[str]:
@@ -63,7 +86,14 @@ class Workload:
             for init_state_id in range(self.episodes_per_task):
                 path = folder / task.suite / str(task.task_id) / f"{init_state_id}.npy"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(path, task.actions(self.step_count, init_state_id).astype(np.float32))
+                np.save(path, self._actions(task, init_state_id).astype(np.float32))
+
+    def _actions(self, task: BenchTask, init_state_id: int) -> Array:
+        if self.simulator.name == "libero":
+            return task.actions(self.step_count, init_state_id)
+        spec = simulator_for(dataclasses.replace(self.simulator, python=None)).spec(task.suite, task.task_id)
+        rows = fixed_actions(spec.action, self.step_count)
+        return rows[np.random.default_rng(init_state_id).permutation(self.step_count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +119,7 @@ def bench_e2e(workload: Workload, replan_steps: Sequence[int]) -> list[Row]:
     with scratch_folder() as scratch:
         actions = Path(scratch) / "actions"
         workload.record(actions)
-        reference = _reference(workload, actions)
+        reference = _reference(workload, actions, Path(scratch))
         rows = []
         for steps in replan_steps:
             ours = _ours(workload, actions, steps, Path(scratch) / f"run-{steps}")
@@ -99,7 +129,8 @@ def bench_e2e(workload: Workload, replan_steps: Sequence[int]) -> list[Row]:
 
 def _rows(workload: Workload, replan: int, ours: Finished, reference: Finished) -> list[Row]:
     subject, count = f"{workload}, replan {replan}", len(workload.names)
-    loops = f"{WORKERS} loops over LIBERO"
+    name = workload.simulator.name
+    loops = f"{WORKERS} loops over {'LIBERO' if name == 'libero' else f'plain {name}'}"
     first = ours.times_s[0]
     rows = [
         Row(subject, "episodes per hour", ours.per_hour, "1/h", count, loops, reference.per_hour),
@@ -111,19 +142,30 @@ def _rows(workload: Workload, replan: int, ours: Finished, reference: Finished) 
     return rows
 
 
-def _reference(workload: Workload, actions: Path) -> Finished:
+def _loop(workload: Workload, actions: Path, scratch: Path) -> tuple[list[str], dict[str, str]]:
+    """A plain loop's command, to which episodes are added, and its variables."""
+    section = workload.simulator
+    if section.name == "libero":
+        return [sys.executable, "-m", "ray_eval.bench.reference_loop", str(actions)], dict(os.environ)
+    command = [section.python or sys.executable, "-P", "-m", "ray_eval.bench.plain_loop", str(section.name)]
+    return [*command, str(actions)], environment(scratch)
+
+
+def _reference(workload: Workload, actions: Path, scratch: Path) -> Finished:
     """Loops side by side, each with its share of the tasks, or of the episodes where there is one task."""
     names = workload.names
     if len(workload.tasks) >= WORKERS:
         shares = [[name for name in names if _index(workload, name) % WORKERS == loop] for loop in range(WORKERS)]
     else:
         shares = [names[loop::WORKERS] for loop in range(WORKERS)]
-    command = [sys.executable, "-m", "ray_eval.bench.reference_loop", str(actions)]
+    command, variables = _loop(workload, actions, scratch)
     started = time.perf_counter()
     times: list[float] = []
     with tempfile.TemporaryFile("w+") as output:
         loops = [
-            subprocess.Popen([*command, *share], stdout=output, stderr=subprocess.DEVNULL) for share in shares if share
+            subprocess.Popen([*command, *share], stdout=output, stderr=subprocess.DEVNULL, env=variables)
+            for share in shares
+            if share
         ]
         try:
             while len(times) < len(names):
@@ -145,10 +187,14 @@ def _index(workload: Workload, name: str) -> int:
 
 def _ours(workload: Workload, actions: Path, replan_steps: int, out: Path) -> Finished:
     first = workload.tasks[0]
+    # Each at the size of the images in its loop; the packages draw Aloha's and PushT's in one size only.
+    sizes = ("protocol.images.render_size_px=224", "protocol.images.image_size_px=224")
+    own = {"libero": ("protocol=openpi",), "metaworld": sizes}.get(str(workload.simulator.name), ())
     words = [
+        *own, *workload.words,
         "policy=replay", f"policy.path={actions}", f"policy.chunk_len={max(replan_steps, 10)}", "policy.images=true",
         f"suite={first.suite}", f"tasks=[{','.join(str(task.task_id) for task in workload.tasks)}]",
-        f"episodes_per_task={workload.episodes_per_task}", "protocol=openpi", f"protocol.env_seed={ENV_SEED}",
+        f"episodes_per_task={workload.episodes_per_task}", f"protocol.env_seed={ENV_SEED}",
         f"protocol.replan_steps={replan_steps}", f"protocol.max_steps={workload.step_count}", f"workers={WORKERS}",
         "ray.dashboard=false",
     ]  # fmt: skip

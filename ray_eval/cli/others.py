@@ -112,17 +112,20 @@ def _bench(parsed: argparse.Namespace) -> int:
     require_eval_extra()
     from ray_eval.bench.command import bench_parser, run_bench
 
-    run_bench(bench_parser().parse_args(parsed.options))
+    run_bench(bench_parser().parse_intermixed_args(parsed.options))
     return EXIT_COMPLETE
 
 
 def add_doctor(commands: Commands) -> None:
     """The parser of `doctor`."""
     doctor = commands.add_parser("doctor", help="check this machine and say what to mend")
+    doctor.add_argument(
+        "words", nargs="*", metavar="suite=NAME simulator.KEY=VALUE", help="another simulator to look at than LIBERO"
+    )
     doctor.set_defaults(command=_doctor, parser=doctor, needs_folder=False)
 
 
-def _doctor(_parsed: argparse.Namespace) -> int:
+def _doctor(parsed: argparse.Namespace) -> int:
     from ray_eval.driver.doctor import examine
 
-    return examine(output_console())
+    return examine(output_console(), parsed.words)

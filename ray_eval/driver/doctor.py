@@ -13,15 +13,15 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
 
-from ray_eval.config import load_config
-from ray_eval.driver.simulators import simulator_named
+from ray_eval.config import EvalConfig, load_config
+from ray_eval.driver.simulators import simulator_named, simulator_of, versions_of
 from ray_eval.envs.gl import choose_backend, probe
 from ray_eval.envs.registry import simulator_names
 from ray_eval.errors import RayEvalError, SetupError, require_eval_extra
@@ -32,16 +32,17 @@ from ray_eval.types import Outcome
 
 Verdict = Literal["ok", "unused", "warning", "failure"]
 _STYLES = {"ok": "green", "unused": "dim", "warning": "yellow", "failure": "bold red"}
+SUITE = "suite=libero_object"
+"""The suite of the rehearsed run unless words name a simulator."""
 REHEARSAL = (
     "policy=noop",
-    "suite=libero_object",
     "tasks=[0]",
     "init_states=[0]",
     "protocol.max_steps=1",
     "workers=1",
     "ray.dashboard=false",
 )
-"""The run that is rehearsed: whatever ends it at its start ends any other."""
+"""The rest of the run that is rehearsed: whatever ends it at its start ends any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,24 @@ class Finding:
     """What to do about it; empty where nothing is to be done."""
 
 
-def examine(console: Console) -> int:
-    """Prints every finding; 1 if one of them is a failure, else 0."""
+Check = Callable[[EvalConfig], Iterator[Finding]]
+"""Looks at one thing, for a run of a configuration."""
+
+
+def examine(console: Console, words: Sequence[str] = ()) -> int:
+    """Prints every finding; 1 if one of them is a failure, else 0.
+
+    Args:
+        console: Where.
+        words: `suite=NAME` or `simulator=NAME`, and keys of that simulator, where it is not LIBERO that is looked at.
+
+    Raises:
+        ConfigError: the words name no simulator.
+    """
+    config = load_config(None, [*(words or (SUITE,)), *REHEARSAL])
     findings: list[Finding] = []
     for check in CHECKS:
-        found = list(_guarded(check))
+        found = list(_guarded(check, config))
         findings += found
         for finding in found:
             verdict = (f"{finding.verdict:>8}", _STYLES[finding.verdict])
@@ -71,15 +85,15 @@ def examine(console: Console) -> int:
             # Without these the other checks would say the same in other words.
             break
     else:
-        findings.append(_show_rehearsal(console, findings))
+        findings.append(_show_rehearsal(console, config, findings))
     _print_remedies(console, [finding for finding in findings if finding.remedy])
     return int(any(finding.verdict == "failure" for finding in findings))
 
 
-def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(check: Check, config: EvalConfig) -> Iterator[Finding]:
     what = check.__name__.strip("_").replace("_", " ")
     try:
-        yield from check()
+        yield from check(config)
     except Exception as error:  # noqa: BLE001 - what nobody foresaw is a finding too
         yield failure(NAMES.get(what, what), error)
 
@@ -105,43 +119,45 @@ def _print_remedies(console: Console, findings: list[Finding]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _python() -> Iterator[Finding]:
+def _python(_config: EvalConfig) -> Iterator[Finding]:
     yield Finding("Python", "ok", f"{platform.python_version()}, {sys.executable}")
 
 
-def _installation() -> Iterator[Finding]:
+def _installation(_config: EvalConfig) -> Iterator[Finding]:
     require_eval_extra()
     yield Finding("installation", "ok", f"ray-eval {importlib.metadata.version('ray-eval')} with the evaluator")
 
 
-def _folders() -> Iterator[Finding]:
+def _folders(_config: EvalConfig) -> Iterator[Finding]:
     from ray_eval.driver.readiness import folders
 
     yield Finding("folders", "ok", folders())
 
 
-def _versions() -> Iterator[Finding]:
-    libero = simulator_named("libero")
-    libero.check()
-    warning = libero.version_warning()
+def _versions(config: EvalConfig) -> Iterator[Finding]:
+    simulator = simulator_of(config)
+    simulator.check()
+    warning = simulator.version_warning()
     if warning:
         *lines, remedy = warning.splitlines()
         yield Finding(NAMES["versions"], "warning", "; ".join(lines), remedy.removeprefix("Remedy: "))
     else:
-        detail = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mujoco", "robosuite"))
+        there = versions_of(config)
+        detail = ", ".join(f"{name} {there[name]}" for name in simulator.distributions if name in there)
         yield Finding(NAMES["versions"], "ok", detail)
 
 
-def _libero() -> Iterator[Finding]:
-    libero = simulator_named("libero")
-    states = libero.start_state_count("libero_object", 0)
-    yield Finding("LIBERO", "ok", f"{len(libero.suites())} suites; libero_object task 0 has {states} init states")
+def _simulator(config: EvalConfig) -> Iterator[Finding]:
+    simulator, suite = simulator_of(config), config.suite[0]
+    name = "LIBERO" if simulator.name == "libero" else f"simulator {simulator.name}"
+    states = simulator.start_state_count(suite, 0)
+    yield Finding(name, "ok", f"{len(simulator.suites())} suites; {suite} task 0 has {states} start states")
 
 
-def _simulators() -> Iterator[Finding]:
+def _others(config: EvalConfig) -> Iterator[Finding]:
     """The other simulators: none of them need be here."""
     for name in simulator_names():
-        if name in ("libero", "fake"):
+        if name in ("fake", simulator_of(config).name):
             continue
         try:
             simulator = simulator_named(name)
@@ -155,24 +171,28 @@ def _simulators() -> Iterator[Finding]:
             yield Finding(f"simulator {name}", verdict, warning or f"{len(suites)} suites: {', '.join(suites)}")
 
 
-def _gl() -> Iterator[Finding]:
-    chosen = choose_backend("auto")
+def _gl(config: EvalConfig) -> Iterator[Finding]:
+    if simulator_of(config).gl is None:
+        yield Finding(NAMES["gl"], "unused", f"{simulator_of(config).name} draws without")
+        return
+    python = config.simulator.python
+    chosen = choose_backend("auto", python=python)
     yield Finding(NAMES["gl"], "ok", f"{chosen.backend}: {chosen.renderer}")
     for backend in ("egl", "osmesa"):
         if backend != chosen.backend:
-            yield from _other_backend(backend)
+            yield from _other_backend(backend, python)
 
 
-def _other_backend(backend: Literal["egl", "osmesa"]) -> Iterator[Finding]:
+def _other_backend(backend: Literal["egl", "osmesa"], python: str | None) -> Iterator[Finding]:
     try:
-        found = probe(backend)
+        found = probe(backend, python=python)
     except RayEvalError as error:
         yield Finding(f"GL by {backend}", "unused", f"not usable, and not needed ({error})")
     else:
         yield Finding(f"GL by {backend}", "ok", f"also renders: {found.renderer}")
 
 
-def _gpu() -> Iterator[Finding]:
+def _gpu(_config: EvalConfig) -> Iterator[Finding]:
     if shutil.which("nvidia-smi") is None:
         yield Finding("GPU", "ok", "none; policies run on the CPU")
         return
@@ -184,7 +204,7 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("torch", "ok", "not installed; scripted policies and remote servers do without")
 
 
-def _memory() -> Iterator[Finding]:
+def _memory(_config: EvalConfig) -> Iterator[Finding]:
     from ray_eval.driver.readiness import memory, memory_warning
 
     warning = memory_warning()
@@ -194,28 +214,27 @@ def _memory() -> Iterator[Finding]:
         yield Finding("memory", "warning", memory(), warning.rpartition("; ")[2])
 
 
-def _shared_memory() -> Iterator[Finding]:
+def _shared_memory(_config: EvalConfig) -> Iterator[Finding]:
     from ray_eval.driver.readiness import shared_memory
 
     yield Finding("shared memory", "ok", shared_memory())
 
 
-def _show_rehearsal(console: Console, before: list[Finding]) -> Finding:
+def _show_rehearsal(console: Console, config: EvalConfig, before: list[Finding]) -> Finding:
     if any(finding.verdict == "failure" for finding in before):
         return Finding(NAMES["rehearsal"], "warning", "not tried", "mend the above, then ray-eval doctor again")
     with console.status("rehearsing a run") if console.is_terminal else contextlib.nullcontext():
-        finding = next(_guarded(_rehearsal))
+        finding = next(_guarded(_rehearsal, config))
     verdict = (f"{finding.verdict:>8}", _STYLES[finding.verdict])
     console.print(Text.assemble(verdict, f"  {finding.what}: {finding.detail}"), soft_wrap=True)
     return finding
 
 
-def _rehearsal() -> Iterator[Finding]:
+def _rehearsal(config: EvalConfig) -> Iterator[Finding]:
     from ray_eval.driver.folder import RunFolder
     from ray_eval.driver.plan import plan_of
     from ray_eval.driver.run import Part, open_session
 
-    config = load_config(None, REHEARSAL)
     with scratch_folder() as scratch, contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(RunFolder(scratch / "run", is_resume=False)))
         part = Part(config, plan_of(config), folder)
@@ -234,17 +253,18 @@ def _rehearsal() -> Iterator[Finding]:
 NAMES = {
     "versions": "versions that change numbers",
     "gl": "GL renders",
-    "libero": "LIBERO",
+    "simulator": "simulator",
+    "others": "other simulators",
     "rehearsal": "a rehearsed run",
 }
 """What checks are called where their functions' names do not say it well."""
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+CHECKS: tuple[Check, ...] = (
     _python,
     _installation,
     _folders,
     _versions,
-    _libero,
-    _simulators,
+    _simulator,
+    _others,
     _memory,
     _shared_memory,
     _gpu,

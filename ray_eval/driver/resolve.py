@@ -112,9 +112,11 @@ def _told_sizes(config: EvalConfig, spec: PolicySpec, env: EnvSpec) -> Iterator[
     """Height and width of the policy's images as the protocol has them, else as the simulator has, and who says it."""
     size_px = config.protocol.images.image_size_px
     for camera in env.cameras:
-        if camera.key in spec.keys and size_px is None:
+        if camera.key not in spec.keys:
+            continue
+        if size_px is None:
             yield (camera.height_px, camera.width_px), f"the simulator {env.simulator}"
-        elif camera.key in spec.keys:
+        else:
             yield (size_px, size_px), f"protocol {config.protocol.name}"
 
 

@@ -9,7 +9,8 @@ from ray_eval.config import EvalConfig, protocol_names, simulator_section
 from ray_eval.envs.registry import simulator_for, simulator_names, simulator_type
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.interfaces import Simulator
-from ray_eval.rollout.hosted import hosted_simulator
+from ray_eval.rollout.hosted import HostedSimulator, hosted_simulator
+from ray_eval.rollout.running import installed_versions
 from ray_eval.sections import SimulatorSection
 from ray_eval.types import EnvSpec, EpisodeSpec, TaskEntry
 
@@ -71,6 +72,20 @@ def budget_of(config: EvalConfig, suite: str, task_id: int) -> int:
             f"got {budget}; write protocol.max_steps={env.most_steps}"
         )
     return budget
+
+
+def versions_of(config: EvalConfig) -> dict[str, str]:
+    """Versions of what matters to a result, as installed where the configuration's episodes run.
+
+    Raises:
+        SetupError: there is no such interpreter.
+    """
+    simulator = simulator_of(config)
+    return (
+        simulator.versions()
+        if isinstance(simulator, HostedSimulator)
+        else installed_versions(simulator_section(config))
+    )
 
 
 def spec_identity(env: EnvSpec) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def load(folder: str):
 def chunks_of(job: dict) -> np.ndarray:
     """As LeRobot's policy server and its engine of real-time chunking: a chunk is post-processed as a whole."""
     policy, preprocess, postprocess = load(job["checkpoint"])
-    recording, actions = np.load(job["recording"]), []
+    recording, actions = loaded(job), []
     while len(actions) < len(recording["state"]):
         policy.reset()
         torch.manual_seed(job["seeds"][len(actions) // policy.config.n_action_steps])
@@ -54,20 +54,24 @@ def chunks_of(job: dict) -> np.ndarray:
     return np.stack(actions[: len(recording["state"])])
 
 
+def loaded(job: dict) -> dict:
+    with np.load(job["recording"]) as recording:
+        return dict(recording)
+
+
 def observed(recording, job: dict, step: int) -> dict:
-    cameras = job["cameras"]  # name in the checkpoint by name in the recording
-    observation = preprocess_observation(
-        {
-            "pixels": {name: recording[key][step][None] for key, name in cameras.items()},
-            "agent_pos": recording["state"][step][None],
-        }
-    )
+    cameras = job["cameras"]  # name in the checkpoint by name in the recording, or the latter alone where there is one
+    if isinstance(cameras, str):
+        pixels = recording[cameras][step][None]
+    else:
+        pixels = {name: recording[key][step][None] for key, name in cameras.items()}
+    observation = preprocess_observation({"pixels": pixels, "agent_pos": recording["state"][step][None]})
     return {**observation, "task": [job["task"]]}
 
 
 def actions_of(job: dict) -> np.ndarray:
     policy, preprocess, postprocess = load(job["checkpoint"])
-    recording = np.load(job["recording"])
+    recording = loaded(job)
     due_steps = getattr(policy.config, "n_action_steps", None) or policy.config.action_chunk_size
     policy.reset()
     actions = []
@@ -92,7 +96,7 @@ def chunked_actions_of(job: dict) -> np.ndarray:
     policy.config.rtc_config = RTCConfig(**rtc)
     policy.init_rtc_processor()
     policy.eval()
-    recording, horizon = np.load(job["recording"]), policy.config.chunk_size
+    recording, horizon = loaded(job), policy.config.chunk_size
     queue, due, requests, actions = ActionQueue(policy.config.rtc_config), None, 0, []
     for step in range(len(recording["state"])):
         if due is not None and step >= due[0]:

@@ -1,6 +1,8 @@
 """The benches on small counts: every row is there, with what it is compared with; no clock is asserted."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from ray_eval.bench.command import BENCHES, bench_parser, run_bench, table_of
 from ray_eval.bench.e2e import Finished, Workload
 from ray_eval.bench.forward import bench_policy
+from ray_eval.bench.others import bench_other
 from ray_eval.bench.pi05 import Pi05Policy, Pi05Size
 from ray_eval.bench.pipeline import bench_pipeline
 from ray_eval.bench.policies import TimedPolicy, observation_of
@@ -112,6 +115,28 @@ def test_the_policy_bench_serves_a_network_and_compares_it_with_its_bare_loop():
     staging, serving = bench_policy(tiny, "cpu", [2], repeats=1)
     assert (staging.reference, serving.reference) == ("all rows at once", "bare loop")
     assert min(staging.value, serving.value, staging.reference_value, serving.reference_value) > 0
+
+
+@pytest.mark.parametrize("there", [(), (f"simulator.python={sys.executable}",)], ids=["here", "there"])
+def test_another_simulator_is_measured_in_the_interpreter_that_is_named(there):
+    (row,) = bench_other("step", [BenchTask("pusht", 0)], 3, there)
+    assert (row.subject, row.what, row.repeats, row.reference) == ("pusht 0", "control step", 3, "")
+    assert row.value > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("step", "simulator.python=x"), "expected no simulator.python=x with the task libero_object 0"),
+        (("serve", "simulator.python=x"), "with bench serve"),
+        (("step", "--task", "pusht/0", "simulator.nothing=1"), "simulator.nothing: expected one of"),
+        (("e2e", "--task", "fake/0"), "expected a task of libero, metaworld, aloha, pusht"),
+    ],
+)
+def test_words_that_mean_nothing_there_are_refused(words, message, monkeypatch):
+    monkeypatch.setattr(os, "execve", lambda *_: None)  # the variables of a worker are not wanted here
+    with pytest.raises(ConfigError, match=message):
+        run_bench(bench_parser().parse_intermixed_args(words))
 
 
 def test_every_bench_is_named_in_the_help_and_fits_a_table():

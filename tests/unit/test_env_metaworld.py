@@ -59,6 +59,6 @@ def test_the_success_rule_is_in_the_spec():
 
 
 def test_where_the_package_is_missing_the_message_says_what_to_type():
-    with pytest.raises(SetupError, match=r"pip install metaworld==3.1.1 packaging, or name .*simulator.python=PATH"):
+    with pytest.raises(SetupError, match=r"ray-eval install metaworld, or name .*simulator.python=PATH"):
         SIMULATOR.make_env("metaworld_mt10", 0, EnvSettings(ObservationRecipe((STATE,))))
     assert "metaworld missing instead of 3.1.1" in SIMULATOR.version_warning()

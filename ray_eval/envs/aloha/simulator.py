@@ -29,7 +29,7 @@ from ray_eval.types import (
     VectorSpec,
 )
 
-INSTALL: Final = "pip install gym-aloha==0.1.5 mujoco==3.8.1 dm-control==1.0.41"
+INSTALL: Final = "ray-eval install aloha"
 """What installs it."""
 REFERENCE: Final[Mapping[str, str]] = {"gym-aloha": "0.1.5", "mujoco": "3.8.1", "dm-control": "1.0.41"}
 """Versions that the figures of docs/simulators.md are of; what pip resolves gym-aloha 0.1.5 to."""

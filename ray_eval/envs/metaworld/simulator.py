@@ -35,8 +35,8 @@ CAMERAS: Final = ("topview", "corner", "corner2", "corner3", "corner4", "behindG
 """Meta-World's cameras, the same in every task. Source: metaworld@3.1.1 assets."""
 SIZE_PX: Final = 480
 """Height and width of Meta-World's own images."""
-INSTALL: Final = "pip install metaworld==3.1.1 packaging"
-"""What installs it; gymnasium's MuJoCo part needs `packaging`, which nobody asks for."""
+INSTALL: Final = "ray-eval install metaworld"
+"""What installs it, in an environment of its own: here it would put its MuJoCo in the place of LIBERO's."""
 
 
 class MetaworldSimulator:

@@ -52,9 +52,8 @@ def kill_a_worker(process: subprocess.Popen, python: Path | None) -> None:
 
 
 @pytest.mark.parametrize("simulator", RUNS)
-def test_one_worker_and_three_and_a_run_of_killed_processes_give_the_same_bytes(simulator, interpreter, tmp_path):
-    # PushT goes into the evaluator's own interpreter; the others have theirs.
-    python = None if simulator == "pusht" else interpreter(simulator)
+def test_one_worker_and_three_and_a_run_of_killed_processes_give_the_same_bytes(simulator, simulator_python, tmp_path):
+    python = simulator_python(simulator)
     there = [] if python is None else [f"simulator.python={python}"]
     words = (*RUNS[simulator], *there, "ray.dashboard=false")
     for workers in (1, 3):

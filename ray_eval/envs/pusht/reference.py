@@ -1,0 +1,36 @@
+"""Plain gym-pusht as other evaluators step it: it draws at each step by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray_eval.types import Array
+
+
+class PlainTask:
+    """The package's task, with LeRobot's observations.
+
+    Args:
+        suite: `pusht`.
+        task_id: 0.
+        env_seed: Seed of start state 0.
+    """
+
+    def __init__(self, suite: str, task_id: int, env_seed: int) -> None:  # noqa: ARG002 -- there is one task
+        import gym_pusht  # noqa: F401 -- it registers the task
+        import gymnasium
+
+        self._env: Any = gymnasium.make("gym_pusht/PushT-v0", obs_type="pixels_agent_pos", max_episode_steps=1000)
+        self._env_seed = env_seed
+
+    def reset(self, start_state: int) -> None:
+        """Resets with the start state's seed."""
+        self._env.reset(seed=self._env_seed + start_state)
+
+    def step(self, action: Array) -> bool:
+        """Steps; whether that was a success."""
+        return bool(self._env.step(action)[-1]["is_success"])
+
+    def close(self) -> None:
+        """Frees the environment."""
+        self._env.close()
