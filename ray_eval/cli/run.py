@@ -79,10 +79,10 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         return _show_plan(config)
     require_eval_extra()
-    from ray_eval.driver.interrupt import sigterm_interrupts
+    from ray_eval.driver.interrupt import signals_interrupt
 
     console = output_console()
-    with sigterm_interrupts():
+    with signals_interrupt():
         with ProgressView(console).phase("loading"):
             from ray_eval.driver.run import run
             from ray_eval.driver.until import run_until

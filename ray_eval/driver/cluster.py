@@ -26,6 +26,7 @@ from ray_eval.driver.endings import (
     told_end,
 )
 from ray_eval.driver.imports import added_by_ray, driver_path, keep_order
+from ray_eval.driver.interrupt import hangups_wait
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.starting import ray_folder, settle_token
@@ -73,6 +74,17 @@ def object_store_bytes(shm_free_bytes: int) -> int:
             "free some, or start the container with --shm-size=1g"
         )
     return min(OBJECT_STORE_BYTES, usable)
+
+
+class ActorsEnded(SetupError):
+    """Processes of actors ended before they answered; others in their place may do better."""
+
+    def __init__(self, ended: Mapping[str, str]) -> None:
+        """Takes what came to each, by the actor's name; the first is told of."""
+        name, words = next(iter(ended.items()))
+        super().__init__(f"{name}: expected it to start, got {words}")
+        self.ended = ended
+        """What came to each, by the actor's name."""
 
 
 @dataclass
@@ -156,6 +168,7 @@ class Cluster:
 
         Raises:
             SetupError: some did not come in time.
+            ActorsEnded: nothing else went wrong than that processes ended.
         """
         watch, started, waiting = KillWatch(logs_folder()), time.monotonic(), list(questions.values())
         limit_s = timeout_s or self.config.placement_timeout_s
@@ -168,7 +181,16 @@ class Cluster:
                 limit_s = max(limit_s, ANSWER_TIMEOUT_S)
             if late and (time.monotonic() - started >= limit_s or len(kills) >= MOST_KILLS):
                 raise SetupError(lateness(late, limit_s, kills))
-        return {name: _get(name, question) for name, question in questions.items()}
+        answers: dict[str, Any] = {}
+        ended: dict[str, str] = {}
+        for name, question in questions.items():
+            try:
+                answers[name] = _get(name, question)
+            except ActorsEnded as error:
+                ended |= error.ended
+        if ended:
+            raise ActorsEnded(ended)
+        return answers
 
     def end(self, actor: ActorHandle[Any]) -> None:
         """Ends one actor at once."""
@@ -257,7 +279,7 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> str | None:
 def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settle_token()
-    with turns.start():
+    with turns.start(), hangups_wait():
         return _started(config, cpu_count, shared)
 
 
@@ -291,6 +313,8 @@ def _get(name: str, question: Any) -> Any:
             raise error.cause from None
         cause = error.cause or error
         raise SetupError(f"{name}: expected an answer, got {told_with_traceback(cause, error)}") from error
+    except ray.exceptions.RayActorError as error:
+        raise ActorsEnded({name: told_end(error)}) from error
     except ray.exceptions.RayError as error:
         raise SetupError(f"{name}: expected it to start, got {told_end(error)}") from error
 

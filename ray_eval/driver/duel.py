@@ -14,7 +14,7 @@ from rich.console import Console
 from ray_eval.config import EvalConfig, load_config, to_yaml
 from ray_eval.driver.compare import SIDES
 from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
-from ray_eval.driver.interrupt import sigterm_interrupts
+from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.rules import UNTIL_NAME
@@ -165,7 +165,7 @@ def run_duel(plan: DuelPlan, out: Path, console: Console | None = None) -> DuelR
         LedgerError: a folder cannot be read or written.
     """
     progress = ProgressView(console or Console(quiet=True))
-    with sigterm_interrupts():
+    with signals_interrupt():
         is_interrupted = _run(plan, out, progress)
     return _settled(plan, out, is_interrupted=is_interrupted)
 

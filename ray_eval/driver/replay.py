@@ -17,7 +17,7 @@ from rich.console import Console
 from ray_eval.config import simulator_section
 from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.endings import told_end
-from ray_eval.driver.interrupt import sigterm_interrupts
+from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.recording import Recorded, Recording
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.driver.simulators import simulator_of
@@ -109,7 +109,7 @@ def replay_jobs(jobs: Sequence[Job], progress: ProgressView) -> Generator[tuple[
     count = sum(len(job.episodes) for job in jobs)
     if not count:
         return
-    with sigterm_interrupts(), opened_fleet(jobs[0].recording, count, progress) as fleet:
+    with signals_interrupt(), opened_fleet(jobs[0].recording, count, progress) as fleet:
         for job in jobs:
             fleet.warn(job.recording)
         yield from fleet.replays(jobs)

@@ -19,12 +19,12 @@ from rich.console import Console
 from ray_eval.config import AUTO_ADDRESS, EvalConfig, simulator_section
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
-from ray_eval.driver.cluster import Cluster, local_workers, ray_session, worker_count
+from ray_eval.driver.cluster import ActorsEnded, Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.contents import OwnContents, check_contents, content_identity, redirection, where_from
 from ray_eval.driver.endings import ANSWER_TIMEOUT_S, lateness, placed_actors, told_end
 from ray_eval.driver.folder import RunFolder, make_header, utc_now
 from ray_eval.driver.fresh import run_folder
-from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts, stop_on_signals
+from ray_eval.driver.interrupt import StopSignal, signals_interrupt, stop_on_signals
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
 from ray_eval.driver.ordered import OrderedScheduler
 from ray_eval.driver.plan import plan_of
@@ -108,7 +108,7 @@ def run(config: EvalConfig, *, resume: Path | None = None, console: Console | No
         SetupError: the machine cannot run it.
         LedgerError: the folder cannot be read or written.
     """
-    with sigterm_interrupts():
+    with signals_interrupt():
         return _run(config, resume, console)
 
 
@@ -155,7 +155,7 @@ def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView)
             progress.note(f"Ray dashboard: http://{cluster.dashboard_url}{token}")
         try:
             # Ray took the signal for itself when it started.
-            with sigterm_interrupts():
+            with signals_interrupt():
                 yield Session(config, cluster, scratch, progress, waiting_count)
         finally:
             # What is done is not to be lost to a signal that comes now.
@@ -334,12 +334,7 @@ class Session:
             self._settings_of(part, spec, latency.section) for part, latency in zip(self._parts, latencies, strict=True)
         ]
         remarks = self._say_remarks(spec)
-        unknown = {name: worker for name, worker in self._workers.items() if name not in self._described}
-        if unknown:
-            with self._progress.phase(f"starting {len(unknown)} worker{'s'[: len(unknown) > 1]}"):
-                self._described |= self._cluster.wait_for_workers(unknown)
-        self._compare_contents(looked)
-        canaries = self._compare_machines(spec, is_told=is_new)
+        canaries = self._meet_workers(looked, spec, is_told=is_new)
         self._ask_newcomers_again()
         remarks += self._preflight(settings)
         renderer = self._backend.renderer if self._backend and needs_images(spec) else None
@@ -367,6 +362,45 @@ class Session:
                 self._progress.note(f"WARNING: {part.folder.path}: not run under one version of everything: {changed}")
             self._take_up_finished(part)
 
+    def _meet_workers(self, looked: dict[str, ray.ObjectRef[Any]], spec: PolicySpec, *, is_told: bool) -> list[Canary]:
+        """Passes when all workers are there and alike; the canaries of their machines.
+
+        One whose process ends meanwhile is replaced, `limits.max_attempts` times.
+
+        Args:
+            looked: the answers of those that were asked already what they would make of the episodes; by their names.
+            spec: the policy's.
+            is_told: whether the comparison is told of as something that takes time.
+
+        Raises:
+            SetupError: they are not, or end again and again.
+        """
+        for tries_left in reversed(range(self._config.limits.max_attempts)):
+            try:
+                self._describe_workers()
+                self._compare_contents(looked)
+                return self._compare_machines(spec, is_told=is_told)
+            except ActorsEnded as error:
+                if not tries_left:
+                    raise
+                self._replace_ended(error, looked)
+        raise AssertionError("limits.max_attempts is at least 1")
+
+    def _describe_workers(self) -> None:
+        unknown = {name: worker for name, worker in self._workers.items() if name not in self._described}
+        if unknown:
+            with self._progress.phase(f"starting {len(unknown)} worker{'s'[: len(unknown) > 1]}"):
+                self._described |= self._cluster.wait_for_workers(unknown)
+
+    def _replace_ended(self, error: ActorsEnded, looked: dict[str, ray.ObjectRef[Any]]) -> None:
+        self._progress.note(f"WARNING: {error}; another one is started in its place")
+        for ended in error.ended:
+            self._cluster.end(self._workers.pop(ended))
+            looked.pop(ended, None)
+            name, worker = self._start_worker()
+            self._workers[name] = worker
+            looked[name] = worker.look.remote(self._episodes)
+
     def _say_remarks(self, spec: PolicySpec) -> list[str]:
         """What a reader of the results should know of the policy, said here and kept in the header."""
         # A scripted policy has no wish of its own to differ from.
@@ -393,7 +427,7 @@ class Session:
             try:
                 with self._progress.phase("showing the policy a first real observation"):
                     found |= dict.fromkeys(self._cluster.ask(f"preflight by {name}", answer, _PREFLIGHT_TIMEOUT_S))
-            except EpisodeError as error:  # the run has its attempts to find out whether it stays so
+            except (EpisodeError, ActorsEnded) as error:  # the run has its attempts to find out whether it stays so
                 found[f"the policy's first real observation was not answered: {error}"] = None
         for line in found:
             self._progress.note(f"WARNING: {line}")

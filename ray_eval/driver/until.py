@@ -13,7 +13,7 @@ from rich.console import Console
 from ray_eval.config import EvalConfig
 from ray_eval.driver.folder import RunFolder
 from ray_eval.driver.fresh import run_folder
-from ray_eval.driver.interrupt import sigterm_interrupts
+from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.rules import UNTIL_NAME, read_rule
@@ -55,7 +55,7 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | None, console: Co
     order = [spec.episode_id for spec in plan]
     progress = ProgressView(console or Console(quiet=True))
     out = resume or (Path(config.out) if config.out else run_folder(config))
-    with sigterm_interrupts(), contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
+    with signals_interrupt(), contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
         if resume is None:
             write_atomically(out / UNTIL_NAME, until_text("until", rule, order, None))
         prefix = CompletePrefix(order, [folder], lambda outcomes: _is_narrow(outcomes, half_width))

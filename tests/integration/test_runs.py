@@ -90,11 +90,15 @@ def actor_processes(kind: str) -> list[psutil.Process]:
     return [child for child in children if f"ray::{kind}" in " ".join(_title(child))]
 
 
+def has_an_episode(ledger: Path) -> bool:
+    return ledger.exists() and len(ledger.read_bytes().splitlines()) >= 2
+
+
 def kill_one(
-    kind: str, ledger: Path, killed: list[int], before: Callable[[], object], is_over: threading.Event
+    kind: str, is_time: Callable[[], object], killed: list[int], before: Callable[[], object], is_over: threading.Event
 ) -> None:
-    """Kills an actor's process once the ledger holds a first episode."""
-    while not ledger.exists() or len(ledger.read_bytes().splitlines()) < 2:
+    """Kills an actor's process once it is time."""
+    while not is_time():
         if is_over.wait(0.02):
             return
     before()
@@ -103,10 +107,18 @@ def kill_one(
     killed.append(victim.pid)
 
 
-def evaluate_killing(kind: str, out: Path, *overrides: str, before: Callable[[], object] = bool):
+def evaluate_killing(
+    kind: str,
+    out: Path,
+    *overrides: str,
+    before: Callable[[], object] = bool,
+    is_time: Callable[[], object] | None = None,
+):
+    """A run in which one actor is killed: once the ledger holds a first episode, or when `is_time` says so."""
     killed: list[int] = []
     is_over = threading.Event()
-    thread = threading.Thread(target=kill_one, args=(kind, out / LEDGER_NAME, killed, before, is_over))
+    when = is_time or (lambda: has_an_episode(out / LEDGER_NAME))
+    thread = threading.Thread(target=kill_one, args=(kind, when, killed, before, is_over))
     thread.start()
     config = ray_eval.load_config(RANDOM, [f"out={out}", *overrides])
     try:
@@ -136,6 +148,14 @@ def test_a_killed_worker_is_replaced_and_costs_one_attempt(undisturbed, tmp_path
     assert [line["attempt"] for line in records(disturbed.out, "attempt")] == [1]
     assert "worker-" in records(disturbed.out, "attempt")[0]["error"]
     assert "worker-1 fake" in {line["worker"] for line in records(disturbed.out, "episode")}
+    assert (disturbed.out / "summary.json").read_bytes() == undisturbed
+
+
+def test_a_worker_that_is_killed_while_the_run_starts_is_replaced(undisturbed, tmp_path):
+    words = ("episodes_per_task=3", "workers=2")
+    disturbed = evaluate_killing("Worker", tmp_path / "run", *words, is_time=lambda: actor_processes("Worker"))
+    assert (records(disturbed.out, "attempt"), disturbed.is_complete) == ([], True)
+    assert "worker-2 fake" in {line["worker"] for line in records(disturbed.out, "episode")}
     assert (disturbed.out / "summary.json").read_bytes() == undisturbed
 
 

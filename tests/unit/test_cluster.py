@@ -1,13 +1,15 @@
 """How many workers a machine carries, and what is said where Ray cannot start."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ray_eval.config import load_config
 from ray_eval.driver.cluster import auto_workers, local_workers, object_store_bytes, worker_count
-from ray_eval.driver.interrupt import StopSignal, sigterm_interrupts
+from ray_eval.driver.interrupt import StopSignal, hangups_wait, signals_interrupt, stop_on_signals
 from ray_eval.driver.joining import prepare_to_join
 from ray_eval.driver.starting import ray_folder
 from ray_eval.errors import ConfigError, SetupError
@@ -68,11 +70,43 @@ def test_without_a_grace_nothing_is_waited_for():
     assert stop.is_over(holding=True)
 
 
-def test_sigterm_interrupts_like_ctrl_c_and_is_put_back():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_like_ctrl_c_and_its_handler_is_put_back(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), signals_interrupt():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_any_of_the_signals_stops_a_run(number):
+    with stop_on_signals(grace_s=1000) as stop:
+        signal.raise_signal(number)
+        assert stop.is_set
+
+
+@pytest.fixture
+def nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_below_nohup_outlives_its_terminal(nohup):
+    with signals_interrupt(), stop_on_signals(grace_s=1000) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.is_set
+
+
+def test_what_is_started_while_hangups_wait_gets_none_and_this_process_gets_its_own_afterwards():
+    sleeper = [sys.executable, "-c", "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))"]
+    with stop_on_signals(grace_s=1000) as stop:
+        with hangups_wait():
+            masked = subprocess.run(sleeper, capture_output=True, text=True, check=True).stdout
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.is_set
+        assert stop.is_set
+    assert "SIGHUP" in masked
 
 
 def test_a_policy_that_cannot_be_loaded_again_says_why_wherever_it_is_asked(tmp_path):
