@@ -29,6 +29,7 @@ from ray_eval.driver.imports import added_by_ray, driver_path, keep_order
 from ray_eval.driver.interrupt import hangups_wait
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
+from ray_eval.driver.processes import RayEnded, RayProcesses
 from ray_eval.driver.starting import ray_folder, settle_token
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
@@ -103,6 +104,17 @@ class Cluster:
     """Where its dashboard is, `host:port`; None without one."""
     actors: list[ActorHandle[Any]] = field(default_factory=list)
     """Every actor that is alive as far as the driver knows."""
+    processes: RayProcesses | None = None
+    """Those of a Ray that this run started."""
+
+    def check_alive(self) -> None:
+        """Passes while the Ray that this run started lives; always where it started none.
+
+        Raises:
+            RayEnded: it does not.
+        """
+        if self.processes is not None:
+            self.processes.check()
 
     def start_policy(
         self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection, gpus: float = 0.0
@@ -173,6 +185,7 @@ class Cluster:
         watch, started, waiting = KillWatch(logs_folder()), time.monotonic(), list(questions.values())
         limit_s = timeout_s or self.config.placement_timeout_s
         while waiting:
+            self.check_alive()
             slice_s = min(LOOK_S, max(0.1, started + limit_s - time.monotonic()))
             _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=slice_s)
             late = [name for name, question in questions.items() if question in waiting]
@@ -199,8 +212,14 @@ class Cluster:
         with contextlib.suppress(Exception):
             ray.kill(actor)
 
-    def end_all(self) -> None:
-        """Ends every actor of this run; asks them to close first."""
+    def close(self) -> None:
+        """Ends every actor of this run; asks them to close first, where anything is left to be asked."""
+        try:
+            self.check_alive()
+        except RayEnded:
+            return
+        if self.processes is not None:
+            self.processes.note()
         closing = [actor.close.remote() for actor in self.actors]
         if closing:
             ray.wait(closing, num_returns=len(closing), timeout=5)
@@ -227,16 +246,19 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
             check_room(actor_cpus)
             # The caller's own session (Python API): used as it is, and left as it was.
             cluster = Cluster(config, run_id, _free_cpus() - actor_cpus, is_ours=False)
-        else:
-            url = _initialise(config, run_id, worker_cpus + actor_cpus)
+            with contextlib.closing(cluster):
+                yield cluster
+            return
+        processes = RayProcesses() if config.address is None else None
+        with contextlib.ExitStack() as stack:
+            if processes is not None:
+                stack.callback(processes.end)
+            url = _initialise(config, run_id, worker_cpus + actor_cpus, processes)
+            stack.callback(ray.shutdown)
             fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
-            cluster = Cluster(config, run_id, fitting, dashboard_url=url)
-        try:
+            cluster = Cluster(config, run_id, fitting, dashboard_url=url, processes=processes)
+            stack.callback(cluster.close)
             yield cluster
-        finally:
-            cluster.end_all()
-            if cluster.is_ours:
-                ray.shutdown()
 
 
 def check_room(actor_cpus: int) -> None:
@@ -259,8 +281,8 @@ def _free_cpus() -> int:
     return int(ray.available_resources().get("CPU", 0))
 
 
-def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> str | None:
-    """Starts or joins Ray; the dashboard's address."""
+def _initialise(config: RayConfig, run_id: str, cpu_count: int, processes: RayProcesses | None) -> str | None:
+    """Starts or joins Ray, whose processes are noted if they are its own; the dashboard's address."""
     shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         context = _start_local(config, cpu_count, shared) if config.address is None else _join(config.address, shared)
@@ -268,11 +290,15 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int) -> str | None:
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         # While it starts, Ray takes SIGTERM for itself and leaves by SystemExit.
+        if processes is not None:
+            processes.note()
         ray.shutdown()
         raise KeyboardInterrupt from error
     except Exception as error:
         where = f"ray.address={config.address}" if config.address else "ray"
         raise SetupError(f"{where}: expected Ray to start or to be joined, got {error}; see ray-eval doctor") from error
+    if processes is not None:
+        processes.note()
     return context.dashboard_url or None
 
 

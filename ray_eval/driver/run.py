@@ -587,6 +587,7 @@ class Session:
     def _run_episodes(self, stop: StopSignal) -> None:
         self._progress.start(self._view)
         while not self._scheduler.is_done and not stop.is_over(holding=bool(self._held)) and not self._is_enough():
+            self._cluster.check_alive()
             if not stop.is_set:
                 self._lease_all()
             for answer in self._next_answers():

@@ -1,8 +1,11 @@
 """The command line from outside: exit codes, what is printed, kills, signals and resumes."""
 
+import contextlib
 import hashlib
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import socket
@@ -387,3 +390,41 @@ def check_trace(path: Path, record: dict) -> None:
     assert sorted(set(columns["source"]) - {None}) == list(
         range(max(s for s in columns["source"] if s is not None) + 1)
     )
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["gcs_server", "raylet"])
+def test_a_run_whose_ray_is_killed_ends_at_once_with_the_cause_leaves_nothing_and_goes_on(undisturbed, tmp_path, kind):
+    out = tmp_path / "run"
+    process = start("run", *LONG, "serving.slowdown_ms=[20,20]", "workers=2", "--out", out)
+    wait_for_episodes(out, 1, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in family if child.name() == kind).kill()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, output
+    assert f"ray-eval: ray: expected the {kind} that this run started" in output
+    assert [child for child in family if child.is_running()] == []
+    assert (out / "summary.json").exists()
+    assert ray_eval("run", "--resume", out, "serving.slowdown_ms=null").returncode == 0
+    assert (out / "summary.json").read_bytes() == undisturbed
+
+
+@pytest.mark.nightly
+def test_a_run_whose_terminal_goes_keeps_what_is_finished_and_leaves_nothing(undisturbed, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "ray_eval", "run", *LONG, "workers=2", "limits.grace_s=1", "--out", str(out)]
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, command)
+    with contextlib.suppress(OSError):  # what a terminal without a program answers
+        while not out.exists() or not (out / LEDGER_NAME).exists() or len(episode_lines(out)) < 1:
+            if select.select([terminal], [], [], 0.1)[0]:
+                os.read(terminal, 65536)
+    family = psutil.Process(pid).children(recursive=True)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert [child for child in family if child.is_running()] == []
+    assert (out / "summary.json").exists()
+    assert ray_eval("run", "--resume", out).returncode == 0
+    assert (out / "summary.json").read_bytes() == undisturbed

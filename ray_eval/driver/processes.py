@@ -1,0 +1,71 @@
+"""The processes of the Ray that a run starts: whether it lives, and that none of it is left; runs in the driver."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import psutil
+import ray
+
+from ray_eval.errors import SetupError
+
+ESSENTIAL = ("gcs_server", "raylet")
+"""Without one of these a Ray does nothing more, and says so after a minute only, or ends the driver."""
+_NAMES = (*ESSENTIAL, "ray::", "ray-")
+_ARGUMENT = "/ray/"
+
+
+class RayEnded(SetupError):
+    """The Ray that this run started is gone; nothing of it answers any more."""
+
+
+class RayProcesses:
+    """The processes of the Ray that is started after this is made; made and asked in the process that starts it."""
+
+    def __init__(self) -> None:
+        self._others = set(_descendants())
+        self._found: set[psutil.Process] = set()
+
+    def note(self) -> None:
+        """Remembers those that are there now: once the one that started them is gone, nothing tells whose they were."""
+        self._found |= {process for process in _descendants() if process not in self._others and _is_rays(process)}
+
+    def check(self) -> None:
+        """Passes while Ray lives.
+
+        Raises:
+            RayEnded: it does not.
+        """
+        node = getattr(ray._private.worker, "_global_node", None)  # noqa: SLF001 - Ray has no public way
+        dead = [] if node is None else node.dead_processes()
+        ended = next(((kind, process.returncode) for kind, process in dead if kind in ESSENTIAL), None)
+        if ended is not None:
+            kind, code = ended
+            how = f"signal {-code}, as the kernel sends where memory is short" if code < 0 else f"exit code {code}"
+            raise RayEnded(
+                f"ray: expected the {kind} that this run started to live as long as the run, got its end by {how}; "
+                "what is finished is kept: resume the run"
+            )
+
+    def end(self) -> None:
+        """Ends what a shutdown has left: agents outlive the process that they serve by a minute or more."""
+        for process in self._found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(self._found, timeout=_LONGEST_WAIT_S)
+
+
+_LONGEST_WAIT_S = 5.0
+
+
+def _descendants() -> Iterator[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        yield from psutil.Process().children(recursive=True)
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    """Whether a process is Ray's and not one that the caller's program started meanwhile."""
+    with contextlib.suppress(psutil.Error):
+        return process.name().startswith(_NAMES) or any(_ARGUMENT in word for word in process.cmdline())
+    return False
