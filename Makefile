@@ -53,6 +53,7 @@ environments:
 
 # what takes longer than a change should wait for
 nightly: environments
+	@scripts/install_nightly.sh $(VENV)
 	@$(BIN)/python -m pytest -q -m "nightly" --timeout 7200
 
 lint: setup

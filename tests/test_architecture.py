@@ -69,6 +69,8 @@ OWNERS = {
     "torch": ("policies/", "serving/"),
     "scipy": ("stats/",),
     "matplotlib": ("report/figures",),
+    "jinja2": ("report/html/pages",),
+    "markupsafe": ("report/html/",),
     "pyarrow": ("report/trace", "driver/exporting"),
     "av": ("watch/video",),
     "PIL": ("envs/", "watch/frames", "policies/remote/"),

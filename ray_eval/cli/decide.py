@@ -116,7 +116,7 @@ def run_compare(parsed: argparse.Namespace) -> int:
         print("\n".join(found.lines), file=sys.stderr)
         return EXIT_NOT_COMPARABLE
     _show(found)
-    _write(parsed, found)
+    _write(parsed, found, paths)
     return exit_code([pair.verdict for pair in found.pairs])
 
 
@@ -157,9 +157,15 @@ def _flipped(lines: Sequence[str]) -> list[str]:
     return ["flipped (A -> B), by task and init state:", *lines] if lines else []
 
 
-def _write(parsed: argparse.Namespace, report: Report) -> None:
-    kinds = [kind for kind in ("json", "csv", "html") if getattr(parsed, kind) is not None]
-    for kind, text in written(report, kinds).items():
+def _write(parsed: argparse.Namespace, report: Report, paths: Sequence[Path]) -> None:
+    from ray_eval.driver.compare import read_arms
+    from ray_eval.driver.reporting import comparison_page
+
+    kinds = [kind for kind in ("json", "csv") if getattr(parsed, kind) is not None]
+    texts = written(report, kinds)
+    if parsed.html is not None:
+        texts["html"] = comparison_page(report, read_arms(paths), paths, parsed.html)
+    for kind, text in texts.items():
         getattr(parsed, kind).write_text(text, encoding="utf-8")
 
 

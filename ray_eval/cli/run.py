@@ -151,6 +151,8 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         console.print(_rate_held(config, evaluation.results), highlight=False)
     console.print(f"results: {near(evaluation.out)}", highlight=False, soft_wrap=True)
     show_errors(console, evaluation.results)
+    if evaluation.report is not None:
+        console.print(f"report: {near(evaluation.report)}", highlight=False, soft_wrap=True)
     if evaluation.is_interrupted:
         missing = len(evaluation.plan) - len(evaluation.results)
         console.print(f"interrupted, {missing} episodes to go; go on with:", highlight=False)

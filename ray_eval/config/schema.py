@@ -360,6 +360,8 @@ class EvalConfig:
     """How intervals are made: `clopper_pearson`, `mid_p`, `jeffreys`, `agresti_coull` or `wilson`."""
     out: str | None = field(default=None, metadata={**OPERATIONAL, **PATH})
     """Folder of the results; null makes one under `runs/`."""
+    report: bool = field(default=True, metadata=OPERATIONAL)
+    """Whether `report.html` is written into the folder at the end."""
 
     def __post_init__(self) -> None:
         require(len(self.suite) >= 1, "suite", "at least one", self.suite)

@@ -183,6 +183,11 @@ class RunFolder:
             if _is_final(self._records[key]):
                 self._finished[key] = self._records[key]
 
+    def append_at_end(self, record: Mapping[str, Any]) -> None:
+        """Writes one line about the session, if it wrote any."""
+        if self._writer is not None and self._session is None:
+            self._writer.append(record)
+
     def results(self) -> dict[str, EpisodeResult]:
         """The results that count, by episode id."""
         return {key: result_of(record) for key, record in self._records.items()}

@@ -55,10 +55,10 @@ def compare_published(arm: Arm, row: PublishedRow, asked: Asked, *, is_first: bo
 
 
 def _differences(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> list[Difference]:
-    return [*_protocol_differences(arm, row, suites), *_missing_tasks(arm, suites), *states(arm)]
+    return [*protocol_differences(arm, row, suites), *_missing_tasks(arm, suites), *states(arm)]
 
 
-def _protocol_differences(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> list[Difference]:
+def protocol_differences(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> list[Difference]:
     """Choices of the protocol that differ; counts are compared all the same, and the result says so."""
     if row.protocol is None:
         return [Difference("protocol", str(arm.identity.get("protocol.name")), "not known", Kind.NOTE)]

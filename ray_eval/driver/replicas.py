@@ -19,6 +19,8 @@ from ray_eval.types import PolicySpec
 
 SOLE_TIMEOUT_S = 10.0
 """How long the only policy actor is given to say where it is."""
+COUNT_TIMEOUT_S = 2.0
+"""How long the actors are given to say what they counted."""
 FAILOVER_TIMEOUT_S = 2.0
 """How long one of several is given before the next is asked."""
 
@@ -130,6 +132,13 @@ class Replicas:
             self._asked = [actor.metrics.remote() for actor in self._actors.values()]
         return self._latest
 
+    def counted(self) -> Mapping[str, Any]:
+        """The sums of the actors' figures as they are now; the newest known where one does not answer soon."""
+        try:
+            return summed(ray.get([actor.metrics.remote() for actor in self._actors.values()], timeout=COUNT_TIMEOUT_S))
+        except ray.exceptions.RayError:
+            return self._latest
+
     def end(self) -> None:
         """Ends the actors at once."""
         for actor in self._actors.values():
@@ -154,6 +163,16 @@ def summed(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             else:
                 total[key] = total.get(key, 0) + value
     return total
+
+
+def since(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was counted between two looks; of an actor that was started again in between, what it counted since."""
+    return {
+        key: dict(Counter(value) - Counter(before.get(key, {})))
+        if isinstance(value, Mapping)
+        else max(0, value - before.get(key, 0))
+        for key, value in now.items()
+    }
 
 
 class PolicyAddress:

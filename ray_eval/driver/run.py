@@ -37,7 +37,7 @@ from ray_eval.driver.provenance import (
 )
 from ray_eval.driver.readiness import folders, memory_warning
 from ray_eval.driver.replay import Fleet
-from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
+from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus, since
 from ray_eval.driver.resolve import (
     differences,
     env_settings,
@@ -88,6 +88,8 @@ class Evaluation:
     """What its figures owe to the machine; None for the same figures on every machine."""
     interval: IntervalMethod = DEFAULT_METHOD
     """How its interval is made."""
+    report: Path | None = None
+    """The report of the run; None where there is none."""
 
     @property
     def rate(self) -> Rate:
@@ -122,7 +124,7 @@ def _run(config: EvalConfig, resume: Path | None, console: Console | None) -> Ev
         if part.is_finished:
             progress.note(f"{out}: every episode is finished already")
             part.write_summary()
-            return part.evaluation(is_interrupted=False)
+            return with_report(config, part.evaluation(is_interrupted=False), progress)
         with open_session(config, part.waiting_count, progress) as session:
             is_interrupted = session.execute([part])
             session.film(is_interrupted=is_interrupted)
@@ -133,6 +135,20 @@ def _run(config: EvalConfig, resume: Path | None, console: Console | None) -> Ev
         from ray_eval.report.sweep import SweptPoint
 
         draw_queue_lengths([SweptPoint({}, len(plan), evaluation.results)], out / "queue")
+    return with_report(config, evaluation, progress)
+
+
+def with_report(config: EvalConfig, evaluation: Evaluation, progress: ProgressView) -> Evaluation:
+    """The evaluation with its report written; a report that cannot be made is said and takes nothing away."""
+    if not config.report:
+        return evaluation
+    # Only here: what draws it is no part of what runs.
+    from ray_eval.driver.reporting import report_quietly
+
+    found = report_quietly(evaluation.out)
+    if isinstance(found, Path):
+        return dataclasses.replace(evaluation, report=found)
+    progress.note(f"WARNING: no report was written: {found}")
     return evaluation
 
 
@@ -256,6 +272,7 @@ class Session:
         self._workers_born = 0
         self._told_late: set[str] = set()
         self._parts_begun = 0
+        self._counted_before: Mapping[str, Any] = {}
 
     @property
     def workers(self) -> Mapping[str, ActorHandle[Any]]:
@@ -298,6 +315,7 @@ class Session:
             # The second signal ends the loop by KeyboardInterrupt; what is finished is kept all the same.
             with stop_on_signals(self._config.limits.grace_s) as stop, contextlib.suppress(KeyboardInterrupt):
                 self._run_episodes(stop)
+                self._keep_counts()
         finally:
             self._progress.stop()
             for part in parts:
@@ -586,6 +604,7 @@ class Session:
 
     def _run_episodes(self, stop: StopSignal) -> None:
         self._progress.start(self._view)
+        self._counted_before = self._policies.counted()
         while not self._scheduler.is_done and not stop.is_over(holding=bool(self._held)) and not self._is_enough():
             self._cluster.check_alive()
             if not stop.is_set:
@@ -600,6 +619,18 @@ class Session:
             self._announce(stop)
             self._view.policy = self._policies.metrics()
             self._progress.tick()
+
+    def _keep_counts(self) -> None:
+        """What the policy actors counted goes into the ledgers: how large batches were, and how long a device idled."""
+        record = {
+            "kind": "served",
+            "policy": since(self._counted_before, self._policies.counted()),
+            "replicas": self._config.serving.replicas,
+            "seconds": round(self._view.elapsed_s, 3),
+            "parts": len(self._parts),
+        }
+        for part in self._parts:
+            part.folder.append_at_end(record)
 
     def _announce(self, stop: StopSignal) -> None:
         """Says once that the run is being stopped, and what it still waits for."""

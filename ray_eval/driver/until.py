@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.rules import UNTIL_NAME, read_rule
-from ray_eval.driver.run import Evaluation, Part, open_session
+from ray_eval.driver.run import Evaluation, Part, open_session, with_report
 from ray_eval.report.ledger import write_atomically
 from ray_eval.report.progress import ProgressView
 from ray_eval.stats.sequential import rate_sequence
@@ -64,7 +64,8 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | None, console: Co
         if not part.is_finished and not (prefix.is_enough() and prefix.broken is None):
             with open_session(config, part.waiting_count, progress) as session:
                 is_interrupted = session.execute([part], order=order, is_enough=prefix.is_enough)
-        return _settled(part, prefix, rule, half_width, is_interrupted=is_interrupted)
+        found = _settled(part, prefix, rule, half_width, is_interrupted=is_interrupted)
+    return replace(found, evaluation=with_report(config, found.evaluation, progress))
 
 
 def _is_narrow(outcomes: Sequence[tuple[bool, ...]], half_width: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -73,5 +74,12 @@ def simulator_for(section: SimulatorSection, suite: str = "") -> Simulator:
     return kind(kind.settings_type() if section.own is None else section.own)  # type: ignore[call-arg]
 
 
-def _plug_ins() -> dict[str, str]:
-    return {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT)}
+def _plug_ins() -> Mapping[str, str]:
+    return _plug_ins_below(tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=4)
+def _plug_ins_below(_path: tuple[str, ...]) -> Mapping[str, str]:
+    """Plug-ins by name, looked for once: it opens every distribution on the path, and a plan asks for each episode."""
+    points = importlib.metadata.entry_points(group=ENTRY_POINT)
+    return MappingProxyType({point.name: point.value for point in points})

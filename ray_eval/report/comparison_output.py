@@ -1,10 +1,9 @@
-"""A comparison as a table, JSON, CSV and one HTML page; pure functions of what was found."""
+"""A comparison as a table, JSON and CSV; pure functions of what was found."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from ray_eval.report.comparison import Group, PairComparison, SeveralComparison
 from ray_eval.report.metrics import rounded
-from ray_eval.report.wording import TARGET, difference_lines, interval_name, points, several_lines, verdict_sentence
+from ray_eval.report.wording import TARGET, interval_name, points, several_lines, verdict_sentence
 
 SCHEMA_VERSION = 1
 """Version of the layout of a comparison's JSON."""
@@ -47,7 +46,8 @@ class Report:
         return lines if self.several is None else [*several_lines(self.several, self.pairs[0].alpha), *lines]
 
 
-def _columns(alpha: float) -> tuple[str, ...]:
+def group_columns(alpha: float) -> tuple[str, ...]:
+    """Heads of a comparison's table."""
     interval = interval_name(1 - alpha)
     return ("group", "A", "B", "differ", "A only", "B only", "B - A", interval, "p", "Holm p")
 
@@ -56,8 +56,8 @@ def comparison_table(found: PairComparison) -> Table:
     """A row per task, per suite, and for all."""
     title = Text(f"A = {found.first}, B = {found.second}")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    columns = _columns(found.alpha)
-    rows = [dict(zip(columns, _cells(group), strict=True)) for group in found.groups]
+    columns = group_columns(found.alpha)
+    rows = [dict(zip(columns, group_cells(group), strict=True)) for group in found.groups]
     shown = [column for column in columns if column not in _LEFT_OUT]
     for column in shown:
         # Where the terminal is narrow a name is cut, and never a figure.
@@ -75,7 +75,8 @@ def comparison_table(found: PairComparison) -> Table:
     return table
 
 
-def _cells(group: Group) -> tuple[str, ...]:
+def group_cells(group: Group) -> tuple[str, ...]:
+    """A row of a comparison's table."""
     interval = group.interval
     bounds = "-" if interval is None else f"{points(interval.low, signed=True)} to {points(interval.high, signed=True)}"
     return (
@@ -190,50 +191,7 @@ def groups_csv(report: Report) -> str:
     return buffer.getvalue()
 
 
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}"
-    "td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
-    "td:first-child,th:first-child{text-align:left}tr.suite,tr.all{font-weight:600}"
-    ".said{font-size:1.15rem;border-left:4px solid #0072B2;padding-left:1rem}code{background:#f4f4f4;padding:0 .2rem}"
-)
-
-
-def html_text(report: Report) -> str:
-    """One page that needs nothing beside it: the sentences, the tables, and the episodes that flipped."""
-    said = "".join(f"<p class=said>{_safe(line)}</p>" for line in report.sentences)
-    remarks = "".join(f"<p>{_safe(line)}</p>" for line in report.remarks)
-    sections = "".join(_section(pair, report.places.get(pair.second, pair.second)) for pair in report.pairs)
-    head = f"<meta charset=utf-8><title>ray-eval compare</title><style>{_STYLE}</style>"
-    return f"<!doctype html>\n<html lang=en><head>{head}</head><body>{said}{remarks}{sections}</body></html>\n"
-
-
-def _section(pair: PairComparison, place: str) -> str:
-    header = "".join(f"<th>{_safe(column)}</th>" for column in _columns(pair.alpha))
-    rows = "".join(
-        f"<tr class={group.level}>{''.join(f'<td>{_safe(cell)}</td>' for cell in _cells(group))}</tr>"
-        for group in pair.groups
-    )
-    lines = "".join(f"<li>{_safe(line)}</li>" for line in difference_lines(pair.question.differences))
-    flips = "".join(_flip_row(place, flip.episode_id, flip.first, flip.second) for flip in pair.flips)
-    flipped = (
-        f"<h3>Episodes that flipped</h3><table><tr><th>episode<th>A<th>B<th>look</tr>{flips}</table>" if flips else ""
-    )
-    title = f"<h2>A = {_safe(pair.first)}, B = {_safe(pair.second)}</h2>"
-    return f"{title}<table><tr>{header}</tr>{rows}</table>{flipped}<h3>What differs</h3><ul>{lines}</ul>"
-
-
-def _flip_row(place: str, episode_id: str, first: str, second: str) -> str:
-    command = f"ray-eval episode {place} {episode_id} --video B.mp4"
-    cells = (episode_id, first, second)
-    return f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in cells)}<td><code>{_safe(command)}</code></td></tr>"
-
-
-def _safe(text: str) -> str:
-    return html.escape(text)
-
-
 def written(report: Report, kinds: Sequence[str]) -> dict[str, str]:
     """Texts of the files that were asked for, by kind."""
-    makers = {"json": json_text, "csv": groups_csv, "html": html_text}
+    makers = {"json": json_text, "csv": groups_csv}
     return {kind: makers[kind](report) for kind in kinds}

@@ -1,6 +1,7 @@
 """The append-only ledger of a run: one writer (the driver), one JSON object a line, fsynced before it counts.
 
-Line 1 is the header; a line of kind `session` stands before what a resume adds. A `success` or `failure` is final; an
+Line 1 is the header; a line of kind `session` stands before what a resume adds, one of kind `served` at a session's end
+says what the policy actors counted. A `success` or `failure` is final; an
 `error` is what a resume runs again; of two records of the same rank the first wins. A torn last line is cut off when
 the ledger is opened again.
 """
@@ -154,6 +155,8 @@ class LedgerContent:
     """Provenance of each process that ran some of it: the header's, and one for each resume."""
     whole_bytes: int
     """Length of the file up to the end of its last whole line."""
+    served: tuple[dict[str, Any], ...] = ()
+    """What the policy actors counted, one for each session that got to its end or was stopped by a signal."""
 
 
 def has_header(folder: Path) -> bool:
@@ -182,7 +185,8 @@ def read_ledger(folder: Path) -> LedgerContent:
         raise LedgerError(f"{path}: expected schema version {SCHEMA_VERSION}, got {got}; use the version that wrote it")
     episodes = _winning(records, path)
     sessions = [record.get("provenance", {}) for record in records if record.get("kind") in ("header", "session")]
-    return LedgerContent(records[0], episodes, tuple(sessions), whole_bytes)
+    served = [record for record in records if record.get("kind") == "served"]
+    return LedgerContent(records[0], episodes, tuple(sessions), whole_bytes, tuple(served))
 
 
 def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def goes_on(name: str, tmp_path: Path, **here: str) -> None:
     assert [result.actions_sha256 for result in evaluation.results] == [record["actions_sha256"] for record in records]
     header, _, session, *rest = [json.loads(line) for line in (out / LEDGER_NAME).read_text().splitlines()]
     assert session["kind"] == "session"
-    assert len(rest) == 1
+    assert [line["kind"] for line in rest] == ["episode", "served"]
     assert header == begun
 
 

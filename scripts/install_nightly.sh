@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# What only the nightly tests need: the system's Chromium and, in the virtual environment in $1, what drives it.
+set -euo pipefail
+
+venv=$1
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
+    playwright axe-playwright-python
+
+missing=()
+command -v chromium >/dev/null || missing+=(chromium)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+command=(apt-get install -y --no-install-recommends "${missing[@]}")
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=(sudo -n)
+    if ! sudo -n true 2>/dev/null; then
+        echo "setup: the nightly tests need ${missing[*]}; type: sudo ${command[*]}" >&2
+        exit 2
+    fi
+fi
+"${as_root[@]}" apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" "${command[@]}" >/dev/null
