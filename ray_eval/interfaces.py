@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from ray_eval.scene import SceneReading
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
     ActionChunk,
@@ -156,8 +157,8 @@ class KnowsStart(Protocol):
 class TellsScene(Protocol):
     """An env that can say what is where at the present step, exactly, for whoever judges an episode afterwards."""
 
-    def scene(self) -> Mapping[str, Any]:
-        """The present step's reading, for instance LIBERO's (`envs.libero.reading`); changes nothing."""
+    def scene(self) -> SceneReading:
+        """The scene as the present step left it; reading it changes nothing."""
         ...
 
 

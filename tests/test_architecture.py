@@ -9,7 +9,18 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ray_eval"
 
-LEAVES = {"interpreters", "errors", "foreign", "messages", "places", "types", "interfaces", "scratch", "sections"}
+LEAVES = {
+    "interpreters",
+    "errors",
+    "foreign",
+    "messages",
+    "places",
+    "scene",
+    "types",
+    "interfaces",
+    "scratch",
+    "sections",
+}
 EDGES = {
     "": {"config", "driver", "envs"},
     "__main__": {"cli"},
@@ -71,7 +82,7 @@ OWNERS = {
     "matplotlib": ("report/figures",),
     "jinja2": ("report/html/pages",),
     "markupsafe": ("report/html/",),
-    "pyarrow": ("report/trace", "driver/exporting"),
+    "pyarrow": ("report/trace", "report/lerobot_dataset", "driver/exporting"),
     "av": ("watch/video",),
     "PIL": ("envs/", "watch/frames", "policies/remote/"),
     "rich": ("report/", "cli", "driver/", "bench/"),

@@ -287,10 +287,16 @@ def add_export(commands: Commands) -> None:
     """The parser of `export`."""
     export = commands.add_parser("export", help="write runs in the formats of other tools")
     export.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or sweeps")
-    formats = "eval_info, robostats, verdikt, fieldtrial, arisole, csv or parquet"
+    formats = "eval_info, robostats, verdikt, fieldtrial, arisole, csv, parquet or lerobot (a data set, by replay)"
     export.add_argument("--to", required=True, metavar="FORMAT", help=formats)
     export.add_argument(
         "--out", type=path_option, metavar="DIR", help="folder of the files (default: RUN/export/FORMAT)"
+    )
+    export.add_argument(
+        "--which",
+        nargs="+",
+        metavar="CHOICE",
+        help="of --to lerobot: failures, successes, all, first:N or episode ids (default: successes)",
     )
     export.set_defaults(command=answering(run_export), parser=export)
 
@@ -299,8 +305,13 @@ def run_export(parsed: argparse.Namespace) -> int:
     """Writes runs in a format, and says what was left out."""
     require_eval_extra()
     from ray_eval.driver.compare import folders_of
+    from ray_eval.driver.dataset import LEROBOT
     from ray_eval.driver.exporting import export
 
+    if parsed.to == LEROBOT:
+        return _export_dataset(parsed)
+    if parsed.which is not None:
+        raise ConfigError(f"--which: expected nothing beside --to {parsed.to}, which has all episodes; leave it out")
     found = export(folders_of(parsed.runs), parsed.to, parsed.out)
     for path in found.files:
         print(path)
@@ -310,6 +321,21 @@ def run_export(parsed: argparse.Namespace) -> int:
         if count
     ]
     print("; ".join([many(found.episodes, "episode"), *left]))
+    return EXIT_AS_GOOD
+
+
+def _export_dataset(parsed: argparse.Namespace) -> int:
+    from ray_eval.driver.compare import folders_of
+    from ray_eval.driver.dataset import export_dataset
+
+    folders = folders_of(parsed.runs)
+    if len(folders) != 1:
+        raise ConfigError(f"--to lerobot: expected one run, got {len(folders)}; make a data set of each")
+    made = export_dataset(folders[0], parsed.which or ["successes"], parsed.out, console=output_console())
+    for line in made.left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    print(made.root)
+    print(many(made.episodes, "episode"))
     return EXIT_AS_GOOD
 
 

@@ -42,15 +42,17 @@ def add_replay(commands: Commands) -> None:
 
 def _replay(parsed: argparse.Namespace) -> int:
     require_eval_extra()
-    from ray_eval.driver.replay import replay_run
+    from ray_eval.driver.finding import find
 
     ids, overrides = split(parsed.words)
     console = output_console()
     same = count = 0
-    for replayed in replay_run(parsed.run, ids or None, overrides=overrides, console=console):
+    for replayed in find(parsed.run, ids or None, overrides=overrides, console=console):
         count += 1
         same += replayed.is_same
-        seconds = f"the recorded trajectory, {replayed.wall_s:.1f} s"
+        found = replayed.made.get("finding") or {}
+        why = f"; {found['failure_class']}: {found['why']}" if found.get("failure_class") else ""
+        seconds = f"the recorded trajectory, {replayed.wall_s:.1f} s{why}"
         said = seconds if replayed.is_same else f"NOT shown: {replayed.error}"
         console.print(f"{replayed.episode_id}: {said}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{same} of {count} trajectories are the recorded ones", highlight=False)

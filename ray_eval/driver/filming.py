@@ -10,12 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ray_eval.driver.finding import FINDING, Findings, finding_maker
 from ray_eval.driver.recording import Recorded, Recording
 from ray_eval.driver.replay import Fleet, Job, MakersOf, Replayed, replay_jobs
 from ray_eval.driver.simulators import instructions_of
 from ray_eval.errors import ConfigError, RayEvalError, SetupError
 from ray_eval.report.looking import chosen, pair_path, picture_path, sheet_path, video_path
 from ray_eval.report.progress import ProgressView
+from ray_eval.rollout.replaying import Maker
 from ray_eval.types import EpisodeSpec
 from ray_eval.watch.film import Filmed, FilmMaker
 from ray_eval.watch.frames import Caption, contact_sheet
@@ -125,12 +127,12 @@ def job_of(recording: Recording, ids: Sequence[str], every: int, films: Films) -
 
 
 def film_makers(recording: Recording, every: int) -> MakersOf:
-    """The maker of each episode's film."""
+    """The makers of each episode's film and finding."""
     spec = recording.env_spec
     gripper = spec.action.names.index(GRIPPER) if GRIPPER in spec.action.names else None
     said = instructions_of(recording.config)
 
-    def makers(recorded: Recorded) -> dict[str, FilmMaker]:
+    def makers(recorded: Recorded) -> dict[str, Maker]:
         result = recorded.result
         caption = Caption(
             title=f"{recording.path.name}   {result.spec.episode_id}",
@@ -141,23 +143,25 @@ def film_makers(recording: Recording, every: int) -> MakersOf:
             queue_lengths=result.inside.queue_lengths if result.inside else (),
             gripper=gripper,
         )
-        return {FILM: FilmMaker(caption, spec.control_hz, every)}
+        return {FILM: FilmMaker(caption, spec.control_hz, every), FINDING: finding_maker(recording)}
 
     return makers
 
 
 def _write(recording: Recording, replays: Iterable[Replayed], films: Films, progress: ProgressView) -> None:
-    """Writes each film as soon as it is there, and the contact sheets at the end."""
+    """Writes each film and finding as soon as it is there, and the contact sheets at the end."""
     specs = {spec.episode_id: spec for spec in recording.plan}
     stills: dict[tuple[str, int], dict[str, tuple[bytes, ...]]] = defaultdict(dict)
-    for replayed in replays:
-        films.replays.append(replayed)
-        if not replayed.is_same:
-            continue
-        spec, filmed = specs[replayed.episode_id], replayed.made[FILM]
-        films.files += write_film(recording.path, spec, filmed)
-        stills[spec.suite, spec.task_id][replayed.episode_id] = filmed.stills
-        progress.note(f"{replayed.episode_id}: {films.files[-1]}, {replayed.wall_s:.1f} s")
+    with contextlib.closing(Findings(recording)) as findings:
+        for replayed in replays:
+            films.replays.append(replayed)
+            if not replayed.is_same:
+                continue
+            spec, filmed = specs[replayed.episode_id], replayed.made[FILM]
+            findings.keep(replayed)
+            films.files += write_film(recording.path, spec, filmed)
+            stills[spec.suite, spec.task_id][replayed.episode_id] = filmed.stills
+            progress.note(f"{replayed.episode_id}: {films.files[-1]}, {replayed.wall_s:.1f} s")
     for (suite, task_id), found in stills.items():
         rows = [found[each] for each in recording.records if each in found]
         films.files.append(written(sheet_path(recording.path, suite, task_id), contact_sheet(rows)))

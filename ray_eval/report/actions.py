@@ -30,7 +30,7 @@ class ActionsWriter:
         Raises:
             LedgerError: it cannot be opened.
         """
-        self._writer = LedgerWriter(folder, _whole_bytes(folder / ACTIONS_NAME), ACTIONS_NAME)
+        self._writer = LedgerWriter(folder, whole_bytes(folder / ACTIONS_NAME), ACTIONS_NAME)
 
     def append(self, episode_id: str, actions: RecordedActions) -> None:
         """Writes an episode's actions and waits until they are on disk.
@@ -67,7 +67,7 @@ def read_actions(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> dict
         LedgerError: a line of one of them is damaged.
     """
     found: dict[str, RecordedActions] = {}
-    for number, line in enumerate(_whole_lines(folder / ACTIONS_NAME), 1):
+    for number, line in enumerate(whole_lines(folder / ACTIONS_NAME), 1):
         where = f"{folder / ACTIONS_NAME}, line {number}"
         try:
             values = json.loads(line)
@@ -88,7 +88,7 @@ def _checked(values: Mapping[str, Any]) -> RecordedActions:
     return actions
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def whole_lines(path: Path) -> Iterator[bytes]:
     """Lines up to the last whole one; none where there is no file."""
     try:
         with path.open("rb") as file:
@@ -99,7 +99,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         raise LedgerError(f"{path}: expected a file that can be read, got {error.strerror}") from error
 
 
-def _whole_bytes(path: Path) -> int:
+def whole_bytes(path: Path) -> int:
     """Length of a file up to the end of its last whole line, looked for from the end."""
     try:
         with path.open("rb") as file:

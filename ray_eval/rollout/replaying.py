@@ -15,6 +15,7 @@ from ray_eval.foreign import text_of
 from ray_eval.interfaces import Env, TellsScene
 from ray_eval.messages import one_line
 from ray_eval.rollout.episode import little_endian
+from ray_eval.scene import SceneReading
 from ray_eval.sections import EnvSettings
 from ray_eval.types import Array, CameraSpec, EpisodeSpec, FloatArray, RecordedActions
 
@@ -64,7 +65,7 @@ class Sight:
     """(H, W, 3) uint8 RGB for people, by camera, the main one first; empty at a step without."""
     observation: Mapping[str, Array] = field(default_factory=dict)
     """The recipe's arrays; empty where nobody asked."""
-    scene: Mapping[str, Any] | None = None
+    scene: SceneReading | None = None
     """The env's exact reading of the scene; None where it has none, or nobody asked."""
 
 

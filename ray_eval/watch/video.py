@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from ray_eval import places
 from ray_eval.errors import SetupError
+from ray_eval.scratch import Scratch
 from ray_eval.types import Array
 
-CRF: Final = 23
-"""Quality of the encoder: lower is finer and larger."""
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How finely a video is encoded, and how fast one of its frames is found."""
+
+    crf: int
+    """The encoder's constant rate factor: lower is finer and larger."""
+    keyframe_every: int | None = None
+    """Most frames between two that stand for themselves; None leaves it to the encoder."""
+
+
+FOR_PEOPLE: Final = Quality(23)
+FINE: Final = Quality(18, keyframe_every=2)
+"""For a policy to be trained on: frames are read one by one, in any order."""
 LEAST_SIZE_PX: Final = 16
 """Smallest height and width: what is smaller is padded."""
 
@@ -26,7 +40,7 @@ class VideoWriter:
     H.264 in yuv420p with the index in front, one thread: other numbers of threads give other pixels.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float, quality: Quality = FOR_PEOPLE) -> None:
         """Opens nothing yet: the first frame says the size.
 
         Raises:
@@ -35,7 +49,7 @@ class VideoWriter:
         self._av = _pyav()
         if path.suffix != ".mp4":
             raise SetupError(f"{path}: expected the name of an .mp4 file, got another ending; write {path.stem}.mp4")
-        self._path, self._rate = path, Fraction(fps).limit_denominator(1000)
+        self._path, self._rate, self._quality = path, Fraction(fps).limit_denominator(1000), quality
         self._container: Any = None
         self._stream: Any = None
         self._shape: tuple[int, ...] = ()
@@ -70,7 +84,9 @@ class VideoWriter:
         self._shape = frame.shape
         stream.height, stream.width = _even(frame).shape[:2]
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
-        stream.options = {"preset": "veryfast", "crf": str(CRF)}
+        every = self._quality.keyframe_every
+        options = {"preset": "veryfast", "crf": str(self._quality.crf)}
+        stream.options = options if every is None else {**options, "g": str(every), "bf": "0"}
         self._stream = stream
 
 
@@ -104,10 +120,11 @@ def video_writer(path: Path, fps: float) -> Iterator[VideoWriter]:
 class VideoBytes:
     """A video as bytes: the index goes to the front of a file only, so one is written and read."""
 
-    def __init__(self, fps: float) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="ray-eval-video-", ignore_cleanup_errors=True)
-        self._path = Path(self._folder.name) / "video.mp4"
-        self._writer = VideoWriter(self._path, fps)
+    def __init__(self, fps: float, quality: Quality = FOR_PEOPLE) -> None:
+        # What an episode that breaks leaves here goes with the process, or at the next start.
+        self._folder = Scratch(places.temporary_folder())
+        self._path = self._folder.path / "video.mp4"
+        self._writer = VideoWriter(self._path, fps, quality)
 
     def append(self, frame: Array) -> None:
         """Takes the next (H, W, 3) uint8 RGB frame."""
@@ -117,7 +134,7 @@ class VideoBytes:
         """The whole file; nothing is left on disk."""
         self._writer.close()
         content = self._path.read_bytes()
-        self._folder.cleanup()
+        self._folder.close()
         return content
 
 

@@ -118,6 +118,28 @@ def test_a_picture_for_people_is_upright_and_not_counted(env):
     assert env.render_count == 2
 
 
+def test_reading_the_scene_changes_nothing_and_says_what_libero_says(env):
+    drawn = np.random.default_rng(0).uniform(-1, 1, (12, 7))
+    states, readings = [], []
+    for is_read in (False, True):
+        env.reset(EPISODE)
+        for action in drawn:
+            env.step(action)
+            states.append(env.simulator_state())
+            if is_read:
+                readings.append(env.scene())
+    assert np.array_equal(states[: len(drawn)], states[len(drawn) :])
+    last = readings[-1]
+    assert [each.words for each in last.conjuncts] == ["on plate_1 main_table_stove_front_region"]
+    assert last.holds == (env._simulation.env._check_success(),)
+    plate = last.items["plate_1"]
+    assert np.array_equal(plate.position, env._simulation.env.sim.data.get_body_xpos("plate_1_main"))
+    assert (plate.is_touched, plate.is_held, plate.joint) == (False, False, None)
+    assert last.gaps_m[0] > 0.05
+    assert 0.05 < plate.distance_m < 1
+    assert set(last.items) == {"akita_black_bowl_1", "cream_cheese_1", "plate_1", "wine_bottle_1"}
+
+
 def test_a_history_renders_each_step_once():
     env = build((IMAGE, STATE), n_obs_steps=2)
     env.reset(EPISODE)

@@ -14,6 +14,7 @@ from ray_eval.envs.libero import suites
 from ray_eval.envs.libero.environment_state import EnvironmentLayout
 from ray_eval.envs.libero.model_cache import ModelCache, default_folder
 from ray_eval.envs.libero.preprocessing import RgbImage, image_steps, preprocess
+from ray_eval.envs.libero.reading import SceneReader
 from ray_eval.envs.libero.rendering import SceneRenderer
 from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, own_settings
 from ray_eval.envs.libero.settling import FreeBodies, disturbed
@@ -21,6 +22,7 @@ from ray_eval.envs.libero.simulation import Simulation
 from ray_eval.envs.libero.snapshot import PackedSnapshot
 from ray_eval.envs.libero.state import ControllerPose, RobotIndices, read_robot, rotation_axis_angle, state_vector
 from ray_eval.envs.start_states import FEWER, check_start_state
+from ray_eval.scene import SceneReading
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
     ENVIRONMENT_STATE,
@@ -69,6 +71,7 @@ class LiberoEnv:
         self._render_count = 0
         self._disturbed: tuple[Disturbed, ...] | None = None
         self._simulation = Simulation(self._task.bddl_path, ModelCache(default_folder(), settings.model_cache_bytes))
+        self._reader: SceneReader | None = None
         self._bind()
         self._renderer = SceneRenderer(self._simulation.env.sim.model)
 
@@ -152,9 +155,15 @@ class LiberoEnv:
         """A camera's (H, W, 3) RGB image for people: upright, not mirrored; not counted in `render_count`."""
         return np.ascontiguousarray(self._raw_image(self._history.present, key)[::-1])
 
+    def scene(self) -> SceneReading:
+        """The exact scene as the present step left it."""
+        self._reader = self._reader or SceneReader(self._simulation.env)
+        return self._reader.read()
+
     def close(self) -> None:
         """Frees the simulation and the GL context; the env is not used again."""
         self._history.clear()
+        self._reader = None
         self._renderer.close()
         self._simulation.close()
 
@@ -163,6 +172,7 @@ class LiberoEnv:
         self._indices = RobotIndices.of(self._simulation.env)
         self._layout = EnvironmentLayout.of(self._simulation.env)
         self._bodies = FreeBodies.of(self._simulation.env)
+        self._reader = None
 
     def _init_state(self, init_state_id: int) -> FloatArray | None:
         if self._own.init_states == "sampled":
