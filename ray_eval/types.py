@@ -523,6 +523,18 @@ class RecordedActions:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """Where an episode's time went, by the clock; changes no result."""
+
+    reset_s: float = 0.0
+    """Reaching the start state, settling included, s."""
+    step_s: float = 0.0
+    """Control steps, s."""
+    observe_s: float = 0.0
+    """Observations: rendering, resizing, reading the state, s."""
+
+
+@dataclass(frozen=True, slots=True)
 class EpisodeResult:
     """One line of the ledger: what happened in an episode's last attempt."""
 
@@ -564,6 +576,8 @@ class EpisodeResult:
     """Round-trip time of each request, in milliseconds."""
     wall_s: float = field(default=0.0, compare=False)
     """Wall-clock time of the attempt."""
+    timing: Timing | None = field(default=None, compare=False)
+    """Where it went; None for an error, and in ledgers that do not tell."""
     error: str | None = None
     """One line: what broke, and where; None unless the outcome is an error."""
     traceback: str | None = field(default=None, compare=False)

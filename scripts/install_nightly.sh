@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# What only the nightly tests need: the system's Chromium and, in the virtual environment in $1, what drives it.
+# What only the nightly tests need: the system's Chromium and Prometheus and, in the virtual environment in $1, what drives
+# the former and Grafana's types.
 set -euo pipefail
 
 venv=$1
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
-    playwright axe-playwright-python
+    playwright axe-playwright-python grafana-foundation-sdk
 
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
+command -v promtool >/dev/null || missing+=(prometheus)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 command=(apt-get install -y --no-install-recommends "${missing[@]}")

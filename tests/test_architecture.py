@@ -64,7 +64,7 @@ OWNERS = {
     "httpx": ("policies/remote/xvla",),
     "grpc_health": ("serving/", "rollout/client", "wire/"),
     "omegaconf": ("config/",),
-    "yaml": ("config/",),
+    "yaml": ("config/", "driver/dashboard"),
     "mujoco": ("envs/",),
     "robosuite": ("envs/",),
     "libero": ("envs/",),

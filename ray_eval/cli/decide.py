@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ray_eval.cli.words import EXIT_INTERRUPTED, Commands, path_option
+from ray_eval.cli.words import EXIT_INTERRUPTED, Commands, path_option, show_report
 from ray_eval.config import check_writable, is_file, load_config
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.foreign import told_with_traceback
@@ -252,6 +252,7 @@ def run_duel_command(parsed: argparse.Namespace) -> int:
     said = duel_sentence(result.outcome, *plan.names, len(plan.order), plan.alpha)
     for line in (f"results: {out}", said):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+    show_report(console, plan.configs[0], out)
     if result.outcome.is_over:
         return {"second": EXIT_AS_GOOD, "first": EXIT_WORSE, None: EXIT_CANNOT_TELL}[result.outcome.winner]
     reason = "interrupted" if result.broken is None else f"{result.broken} ended in an error"

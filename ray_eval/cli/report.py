@@ -1,8 +1,9 @@
-"""The command line of `report`: argument parsing, and the words on the terminal."""
+"""The command line of `report` and `dashboard`: argument parsing, and the words on the terminal."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ray_eval.cli.words import EXIT_COMPLETE, Commands, near, path_option
 from ray_eval.config import check_writable
@@ -14,6 +15,13 @@ One file that needs no network. Examples:
   ray-eval report runs/pi0 runs/pi05 --out ab.html # several: what compare says of them
   ray-eval report runs/latency-sweep               # a sweep stands for its points: success over what is swept
   ray-eval report runs/                            # an index over all runs below a folder
+"""
+
+
+_DASHBOARD_EPILOG = """\
+Starts nothing; prints the commands. docs/metrics.md lists the metrics. Examples:
+  ray-eval dashboard
+  ray-eval dashboard --out ~/ray-eval-dashboard --discovery /tmp/ray/prom_metrics_service_discovery.json
 """
 
 
@@ -30,6 +38,45 @@ def add_report(commands: Commands) -> None:
         "--out", type=path_option, metavar="FILE", help="the file (default: report.html in the folder named)"
     )
     report.set_defaults(command=_report, parser=report)
+
+
+def add_dashboard(commands: Commands) -> None:
+    """Adds the command."""
+    dashboard = commands.add_parser(
+        "dashboard",
+        help="write what Prometheus and Grafana need to show runs while they go on",
+        epilog=_DASHBOARD_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    dashboard.add_argument(
+        "--out",
+        type=path_option,
+        default=Path("dashboard"),
+        metavar="DIR",
+        help="folder of the files (default: dashboard)",
+    )
+    dashboard.add_argument(
+        "--discovery",
+        type=path_option,
+        metavar="FILE",
+        help="Ray's file of its exporters, on a cluster's head (default: of a Ray that a run starts here)",
+    )
+    dashboard.set_defaults(command=_dashboard, parser=dashboard)
+
+
+def _dashboard(parsed: argparse.Namespace) -> int:
+    require_eval_extra()
+    from ray_eval.driver.dashboard import write_dashboard
+
+    prometheus, grafana, run, address = write_dashboard(parsed.out, parsed.discovery)
+    for what, text in (
+        ("Prometheus, beside your runs", prometheus),
+        ("Grafana, with the dashboard in it", grafana),
+        ("a run whose Ray dashboard shows both", run),
+        ("look at", address),
+    ):
+        print(f"# {what}\n{text}")
+    return EXIT_COMPLETE
 
 
 def _report(parsed: argparse.Namespace) -> int:

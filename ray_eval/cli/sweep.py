@@ -12,6 +12,7 @@ from ray_eval.cli.words import (
     near,
     path_option,
     show_errors,
+    show_report,
     source_and_words,
     typed,
 )
@@ -99,6 +100,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     files = f"{near(out)}, table: {near(out / 'points.csv')}, figures: {figures}"
     console.print(f"results: {files}", highlight=False, soft_wrap=True)
     show_errors(console, [found for point in result.points for found in point.results])
+    show_report(console, plan.points[0].config, out)
     if result.is_complete:
         return EXIT_COMPLETE
     console.print(f"not complete; go on with: ray-eval sweep --resume {typed(out)}", highlight=False, soft_wrap=True)

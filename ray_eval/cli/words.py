@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from ray_eval.config import checked_text, is_file, user_path
+from ray_eval.config import EvalConfig, checked_text, is_file, user_path
 from ray_eval.errors import ConfigError
 from ray_eval.messages import one_line, quoted
 from ray_eval.report.metrics import error_groups
@@ -60,6 +60,16 @@ def source_and_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The configuration in front, if there is one, and the overrides behind it."""
     has_source = bool(words) and ("=" not in words[0] or is_file(Path(words[0])))
     return (words[0], list(words[1:])) if has_source else (None, list(words))
+
+
+def show_report(console: Console, config: EvalConfig, out: Path) -> None:
+    """Writes the report of what was just run into its folder, and says where it is, or why there is none."""
+    if config.report:
+        from ray_eval.driver.reporting import report_quietly
+
+        found = report_quietly(out)
+        said = f"report: {near(found)}" if isinstance(found, Path) else f"WARNING: no report was written: {found}"
+        console.print(said, highlight=False, soft_wrap=True)
 
 
 def show_errors(console: Console, results: Sequence[EpisodeResult]) -> None:

@@ -76,13 +76,18 @@ def folders_of(words: Sequence[str]) -> list[Path]:
 
 
 def _point_folders(path: Path) -> list[str]:
-    points = _json(path).get("points")
+    points = read_json(path).get("points")
     if not isinstance(points, list) or not all(isinstance(each, dict) and each.get("folder") for each in points):
         raise ConfigError(f"{path}: expected points, each with its folder, got others; name the points' own folders")
     return [str(each["folder"]) for each in points]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a sweep's or a duel's file.
+
+    Raises:
+        ConfigError: there is none.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -124,7 +129,7 @@ def _duel_name(path: Path) -> str | None:
     """What a duel calls this folder, if it is one of its two."""
     if path.name not in SIDES or not (path.parent / DUEL).is_file():
         return None
-    names = _json(path.parent / DUEL).get("names")
+    names = read_json(path.parent / DUEL).get("names")
     is_pair = isinstance(names, list) and len(names) == len(SIDES) and all(names)
     return str(names[SIDES.index(path.name)]) if isinstance(names, list) and is_pair else None
 
@@ -194,7 +199,7 @@ def _stopping(path: Path) -> _Stopping | None:
     file = path / UNTIL_NAME
     if not file.is_file():
         return None
-    values = _json(file)
+    values = read_json(file)
     rule, order, counted = (values.get(key) for key in ("rule", "order", "counted"))
     is_known = isinstance(rule, str) and isinstance(order, list) and all(isinstance(key, str) for key in order)
     if not is_known or not (counted is None or isinstance(counted, int)):

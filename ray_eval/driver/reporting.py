@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 from ray_eval.config import EvalConfig, load_config
 from ray_eval.config.schema import flattened
-from ray_eval.driver.compare import DUEL, MANIFEST, Asked, Refusal, compare, folders_of, read_arm, read_arms
+from ray_eval.driver.compare import DUEL, MANIFEST, Asked, Refusal, compare, folders_of, read_arm, read_arms, read_json
 from ray_eval.driver.published import protocol_differences
 from ray_eval.driver.simulators import instructions_of
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError
@@ -20,12 +21,16 @@ from ray_eval.published import PublishedRow, published_rows
 from ray_eval.report.comparison_output import Report
 from ray_eval.report.html.index_page import index_page, index_row
 from ray_eval.report.html.run_page import run_page
-from ray_eval.report.html.seen import FINDINGS_NAME, VIDEOS, seen_in, sheets_in
+from ray_eval.report.html.seen import FINDINGS_NAME, seen_in, sheets_in
 from ray_eval.report.html.several_page import SeveralRuns, several_page
 from ray_eval.report.html.shown import PublishedBeside, ShownRun
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger, write_atomically
+from ray_eval.report.looking import VIDEOS
 from ray_eval.report.question import Arm
+from ray_eval.report.wording import duel_sentence
 from ray_eval.stats.intervals import DEFAULT_METHOD
+from ray_eval.stats.sequential import duel_outcome
+from ray_eval.types import Outcome
 
 REPORT_NAME = "report.html"
 """File name of a report in the folder that it is of."""
@@ -137,6 +142,9 @@ def _commands(
     }
     if any(record.get("has_actions") for record in records.values()):
         commands["replay"] = f"ray-eval replay {folder} {{}}"
+        commands["video"] = f"ray-eval video {folder} --which {{}}"
+        if not (path / VIDEOS).exists():
+            commands["videos"] = f"ray-eval video {folder} --which failures && ray-eval report {folder}"
     if arm.planned is None or len(arm.ended) < arm.planned:
         commands["resume"] = arm.finish if _typed(path) == quoted(path) else arm.finish.replace(quoted(path), folder)
     if config is not None and config.execution.mode == "sync":
@@ -189,7 +197,25 @@ def _several(paths: Sequence[Path], place: Path) -> str:
     if len(paths) > 1:
         command += f" --out {_typed(place)}"
     title = ", ".join(arm.name for arm in arms) if len(arms) <= 3 else f"{len(arms)} runs compared"
-    return comparison_page(found, arms, folders, place, title=title, commands=[("make this page again", command)])
+    again = [("make this page again", command)]
+    said = [] if len(paths) > 1 else duel_sentences(paths[0], arms)
+    if said:
+        # Its own test looks after every pair; compare's would be of a size that its outcomes chose.
+        found = Refusal(())
+    return comparison_page(found, arms, folders, place, title=title, commands=again, sentences=said)
+
+
+def duel_sentences(path: Path, arms: Sequence[Arm]) -> list[str]:
+    """What a duel showed, from the order that it wrote down first; nothing where the folder is none's."""
+    if not (path / DUEL).is_file():
+        return []
+    values = read_json(path / DUEL)
+    order, alpha = values["order"], float(values["alpha"])
+    first, second = map(str, values["names"])
+    one, other = (arm.ended for arm in arms)
+    counted = list(itertools.takewhile(lambda key: key in one and key in other, order))
+    pairs = ((one[key].outcome is Outcome.SUCCESS, other[key].outcome is Outcome.SUCCESS) for key in counted)
+    return [duel_sentence(duel_outcome(pairs, len(order), alpha), first, second, len(order), alpha)]
 
 
 def comparison_page(
@@ -200,6 +226,7 @@ def comparison_page(
     *,
     title: str = "ray-eval compare",
     commands: Sequence[tuple[str, str]] = (),
+    sentences: Sequence[str] = (),
 ) -> str:
     """The page of a comparison, or of runs that are not compared, with their rates.
 
@@ -210,10 +237,11 @@ def comparison_page(
         place: where the page is to be.
         title: what it is about.
         commands: what to type to make it again.
+        sentences: what is shown of them by another way than `compare`'s.
     """
     runs = [_rates_of(folder, arm) for folder, arm in zip(folders, arms, strict=True)]
     links = [_link(folder / REPORT_NAME, place) for folder in folders]
-    shown = SeveralRuns(runs, axes_of(runs), links, commands)
+    shown = SeveralRuns(runs, axes_of(runs), links, commands, sentences)
     return several_page(title, found.lines if isinstance(found, Refusal) else found, shown)
 
 

@@ -26,6 +26,7 @@ from ray_eval.driver.folder import RunFolder, make_header, utc_now
 from ray_eval.driver.fresh import run_folder
 from ray_eval.driver.interrupt import StopSignal, signals_interrupt, stop_on_signals
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
+from ray_eval.driver.live import LiveMetrics, session_name
 from ray_eval.driver.ordered import OrderedScheduler
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.provenance import (
@@ -272,6 +273,7 @@ class Session:
         self._workers_born = 0
         self._told_late: set[str] = set()
         self._parts_begun = 0
+        self._live: LiveMetrics
         self._counted_before: Mapping[str, Any] = {}
 
     @property
@@ -310,6 +312,7 @@ class Session:
         self._scheduler = Scheduler(max_attempts=most) if order is None else OrderedScheduler(order, most)
         self._is_enough = is_enough
         self._view = RunView([spec for part in parts for spec in part.plan])
+        self._live = LiveMetrics(session_name([part.folder.path for part in parts]))
         self._set_up()
         try:
             # The second signal ends the loop by KeyboardInterrupt; what is finished is kept all the same.
@@ -595,6 +598,7 @@ class Session:
     def _take_up_finished(self, part: Part) -> None:
         finished = part.finished_results()
         self._scheduler.add(part.plan, finished)
+        self._live.took_up(part.folder.path.name, finished.values())
         self._view.done.update({_view_key(part, key): result for key, result in finished.items()})
         self._view.resumed_count += len(finished)
         if finished:
@@ -618,6 +622,7 @@ class Session:
             self._look_out_for_newcomers()
             self._announce(stop)
             self._view.policy = self._policies.metrics()
+            self._live.tick(self._view, busy=len(self._held), workers=len(self._workers), starting=len(self._newcomers))
             self._progress.tick()
 
     def _keep_counts(self) -> None:
@@ -682,10 +687,12 @@ class Session:
         part.folder.append(episode_record(result, attempt, kind, has_actions=actions is not None), actions)
         if verdict is Verdict.RETRY:
             self._view.retries += 1
+            self._live.retried(part.folder.path.name, result)
             self._progress.note(f"{lease.spec.episode_id}: attempt {lease.attempt} broke ({result.error})")
         if verdict is Verdict.FINAL:
             self._view.done[_view_key(part, lease.spec.episode_id)] = result
             self._view.steps_here += result.steps
+            self._live.ended(part.folder.path.name, result)
             self._progress.finished(result, part.label)
 
     def _end_overdue(self) -> None:

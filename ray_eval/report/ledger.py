@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import LedgerError
-from ray_eval.types import Disturbed, EpisodeResult, EpisodeSpec, Inside, Outcome, Pacing
+from ray_eval.types import Disturbed, EpisodeResult, EpisodeSpec, Inside, Outcome, Pacing, Timing
 
 SCHEMA_VERSION = 1
 """Version of the ledger's layout; a ledger of another version is refused."""
@@ -85,12 +85,17 @@ def episode_record(
         "pacing": None if result.pacing is None else dataclasses.asdict(result.pacing),
         "infer_ms_p50": round(statistics.median(result.infer_ms), 3) if result.infer_ms else None,
         "wall_s": round(result.wall_s, 3),
+        "timing": None if result.timing is None else _rounded(dataclasses.asdict(result.timing)),
         "worker": attempt.worker,
         "started_at": attempt.started_at,
         "canary": result.canary,
         "error": result.error,
         "traceback": result.traceback,
     }
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in seconds.items()}
 
 
 def result_of(record: Mapping[str, Any]) -> EpisodeResult:
@@ -129,6 +134,7 @@ def _result_of(record: Mapping[str, Any]) -> EpisodeResult:
         disturbed=_disturbed_of(record.get("disturbed")),
         pacing=Pacing(**record["pacing"]) if record.get("pacing") else None,
         wall_s=record["wall_s"],
+        timing=Timing(**record["timing"]) if record.get("timing") else None,
         canary=record["canary"],
         error=record["error"],
         traceback=record["traceback"],

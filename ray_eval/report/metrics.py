@@ -269,7 +269,9 @@ def csv_text(plan: Sequence[EpisodeSpec], records: Mapping[str, Mapping[str, Any
     """`episodes.csv`: one row per planned episode that has a record, in plan order; without tracebacks and lists."""
     ordered = [records[spec.episode_id] for spec in plan if spec.episode_id in records]
     columns = [
-        key for key in (ordered[0] if ordered else {}) if key not in ("kind", "traceback", "inside", "disturbed")
+        key
+        for key in (ordered[0] if ordered else {})
+        if key not in ("kind", "traceback", "inside", "disturbed", "timing")
     ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")

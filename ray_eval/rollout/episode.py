@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +31,7 @@ from ray_eval.types import (
     RecordedActions,
     StepRecord,
     StepResult,
+    Timing,
 )
 
 
@@ -92,6 +94,7 @@ class Episode:
         self._last_action: FloatArray | None = None
         self._steps = 0
         self._reward_sum = 0.0
+        self._reset_s = self._step_s = self._observe_s = 0.0
 
     def first_answer(self) -> tuple[Observation, Array]:
         """The observation of step 0 and the (H, A) answer to it, executed by nobody.
@@ -116,6 +119,7 @@ class Episode:
         started = time.perf_counter()
         try:
             self._env.reset(self._spec)
+            self._reset_s = time.perf_counter() - started
             is_success = self._run_steps()
         finally:
             self._queue.cancel()
@@ -172,7 +176,7 @@ class Episode:
     def _observation(self, step: int, request_index: int, delay_steps: int) -> Observation:
         spec = self._spec
         return Observation(
-            arrays=self._env.observe(),
+            arrays=self._observed(),
             task=self._env.instruction,
             suite=spec.suite,
             task_id=spec.task_id,
@@ -185,6 +189,12 @@ class Episode:
             action_raw=self._queue.prefix(step),
             delay_steps=delay_steps,
         )
+
+    def _observed(self) -> Mapping[str, Array]:
+        started = time.perf_counter()
+        arrays = self._env.observe()
+        self._observe_s += time.perf_counter() - started
+        return arrays
 
     def _action(self, planned: Planned | None) -> FloatArray:
         """The native action to execute: the queue's, or what the underrun rule says."""
@@ -199,7 +209,9 @@ class Episode:
         self._on_record(record)
 
     def _execute(self, action: FloatArray) -> StepResult:
+        started = time.perf_counter()
         result = self._env.step(action)
+        self._step_s += time.perf_counter() - started
         self._last_action = action
         self._steps += 1
         self._reward_sum += result.reward
@@ -233,6 +245,7 @@ class Episode:
             actions=self._recorded(),
             infer_ms=tuple(answer.elapsed_ms for answer in self._answers if not np.isnan(answer.elapsed_ms)),
             wall_s=wall_s,
+            timing=Timing(self._reset_s, self._step_s, self._observe_s),
         )
 
     def _recorded(self) -> RecordedActions | None:

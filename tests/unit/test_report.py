@@ -203,6 +203,17 @@ def test_a_sweep_is_drawn_over_what_is_swept(tmp_path):
     assert "they are not all the same" in page.text
 
 
+def test_a_duel_has_its_own_sentence_and_no_test_of_a_fixed_size(tmp_path):
+    ids = [f"fake/{task}/{init}" for task in range(3) for init in range(5)]
+    made_run(tmp_path / "a", ALL)
+    made_run(tmp_path / "b", "f" * 12 + "s" * 3)
+    duel = {"names": ["pi0", "pi05"], "alpha": 0.05, "order": ids, "prior": "x"}
+    (tmp_path / "duel.json").write_text(json.dumps(duel))
+    page = page_of(report([tmp_path]))
+    assert "pi0 is better than pi05: 9 of 15 pairs, 0 won by pi05 alone, 9 by pi0 alone" in page.text
+    assert "McNemar" not in page.text
+
+
 def test_the_index_names_every_run_and_makes_what_it_links_to(tmp_path):
     made_run(tmp_path / "runs" / "x" / "one", ALL)
     made_run(tmp_path / "runs" / "two", MIXED)

@@ -259,7 +259,23 @@ def timing_rows(run: ShownRun) -> list[tuple[str, str]]:
         rows += [(name, f"{inside[key]:.1f}") for key, name in named if inside.get(key) is not None]
         if inside.get("seam_jump_m_mean") is not None:
             rows.append(("jump where chunks meet, mean", f"{1000 * inside['seam_jump_m_mean']:.1f} mm"))
-    return [*rows, *_served_rows(run.served)]
+    return [*rows, *_time_rows(counted), *_served_rows(run.served)]
+
+
+def _time_rows(counted: Sequence[EpisodeResult]) -> list[tuple[str, str]]:
+    """Where the workers' time went, of episodes that tell."""
+    told = [(result.timing, result.wall_s) for result in counted if result.timing is not None]
+    total = sum(wall_s for _, wall_s in told)
+    if not total:
+        return []
+    parts = {
+        "resets": sum(timing.reset_s for timing, _ in told),
+        "control steps": sum(timing.step_s for timing, _ in told),
+        "observations": sum(timing.observe_s for timing, _ in told),
+    }
+    parts["the rest, above all waiting for the policy"] = total - sum(parts.values())
+    words = ", ".join(f"{name} {100 * max(0.0, seconds) / total:.0f} %" for name, seconds in parts.items())
+    return [("workers' time within episodes", f"{words}, of {total:.0f} s")]
 
 
 def latency_words(identity: Mapping[str, Any]) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.report.html.shown import Seen
-from ray_eval.types import EpisodeResult, EpisodeSpec
+from ray_eval.report.looking import picture_path, sheet_path, video_path
+from ray_eval.types import EpisodeResult
 
 FINDINGS_NAME = "findings.jsonl"
 """File of what replays found in the simulator's state; the last line of an episode counts."""
-VIDEOS = "videos"
-"""Folder of videos and pictures."""
 
 
 def seen_in(folder: Path, results: Sequence[EpisodeResult]) -> dict[str, Seen]:
@@ -21,13 +20,12 @@ def seen_in(folder: Path, results: Sequence[EpisodeResult]) -> dict[str, Seen]:
     findings = _findings(folder / FINDINGS_NAME)
     found = {}
     for result in results:
-        stem = _stem(folder, result.spec)
         values = findings.get(result.spec.episode_id, {})
         if values.get("trajectory_sha256") != result.trajectory_sha256:
             values = {}
         seen = Seen(
-            _there(stem.with_suffix(".mp4")),
-            _there(stem.with_suffix(".jpg")),
+            _there(video_path(folder, result.spec)),
+            _there(picture_path(folder, result.spec)),
             _text(values.get("failure_class")),
             _text(values.get("why")) or "",
             _numbers(values.get("progress")),
@@ -40,13 +38,8 @@ def seen_in(folder: Path, results: Sequence[EpisodeResult]) -> dict[str, Seen]:
 def sheets_in(folder: Path, results: Sequence[EpisodeResult]) -> dict[tuple[str, int], Path]:
     """Contact sheets by task."""
     tasks = dict.fromkeys((result.spec.suite, result.spec.task_id) for result in results)
-    paths = {task: folder / VIDEOS / task[0] / str(task[1]) / "contact.jpg" for task in tasks}
+    paths = {task: sheet_path(folder, *task) for task in tasks}
     return {task: path for task, path in paths.items() if path.is_file()}
-
-
-def _stem(folder: Path, spec: EpisodeSpec) -> Path:
-    name = f"{spec.init_state_id}-{spec.repeat}" if spec.repeat else str(spec.init_state_id)
-    return folder / VIDEOS / spec.suite / str(spec.task_id) / name
 
 
 def _there(path: Path) -> Path | None:

@@ -33,6 +33,8 @@ class SeveralRuns:
     """Where each run's own page is, relative to this one."""
     commands: Sequence[tuple[str, str]] = ()
     """What to type to make the page again."""
+    sentences: Sequence[str] = ()
+    """What is shown of them by another way than `compare`'s: a duel's own."""
 
 
 def several_page(title: str, found: Report | Sequence[str], shown: SeveralRuns) -> str:
@@ -51,7 +53,7 @@ def several_page(title: str, found: Report | Sequence[str], shown: SeveralRuns) 
         title=title,
         meta=f"{len(shown.runs)} runs" if shown.runs else "ray-eval compare",
         links=[("result", "What is shown"), *([("runs", "Runs")] if shown.runs else []), *sections],
-        sentences=[] if report is None else report.sentences,
+        sentences=[*shown.sentences, *([] if report is None else report.sentences)],
         remarks=[] if report is None else report.remarks,
         refusal=[] if isinstance(found, Report) else list(found),
         runs=_rows(shown),

@@ -1,0 +1,119 @@
+"""Metrics as a real Prometheus scrapes them, and the dashboard as Grafana's own types read it."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ray_eval.driver.dashboard import write_dashboard
+from ray_eval.report.live import LIVE_METRICS, PANELS, RETRIES, dashboard_text
+
+pytestmark = pytest.mark.nightly
+EPISODES = 20
+RUN = ("policy=random", "suite=fake", "tasks=[0,1]", "repeats=2", "workers=2", "execution.mode=async")
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path):
+    """The address of a Prometheus that scrapes once a second what the dashboard's files name."""
+    config = folder / "prometheus.yml"
+    config.write_text(re.sub(r"\b(5|10)s", "1s", config.read_text()))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
+    with subprocess.Popen(["prometheus", *words], stderr=subprocess.DEVNULL) as process:
+        try:
+            yield address
+        finally:
+            process.terminate()
+
+
+def asked(address: str, query: str) -> list[dict]:
+    url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    return json.load(urllib.request.urlopen(url))["data"]["result"]
+
+
+@pytest.fixture
+def short():
+    """A folder whose name leaves room for Ray's sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_run_of_twenty_episodes_is_seen_by_prometheus(short):
+    discovery = short / "ray" / "prom_metrics_service_discovery.json"
+    discovery.parent.mkdir()
+    write_dashboard(short / "d", discovery)
+    subprocess.run(["promtool", "check", "config", short / "d" / "prometheus.yml"], check=True, capture_output=True)
+    words = ("run", *RUN, "execution.latency.steps=2", "serving.slowdown_ms=[30,50]", f"out={short / 'x'}")
+    with prometheus(short / "d") as address:
+        environment = {**os.environ, "RAY_TMPDIR": str(short)}
+        subprocess.run([sys.executable, "-m", "ray_eval", *words], env=environment, check=True, capture_output=True)
+        time.sleep(2)
+        found = {
+            metric.exported: asked(address, f'max_over_time({metric.exported}{{run="x"}}[1h])')
+            for metric in LIVE_METRICS
+        }
+    # Nothing broke, so nothing was counted there.
+    assert {name for name, series in found.items() if not series} == {RETRIES.exported}
+
+    def of(name: str) -> float:
+        return sum(float(series["value"][1]) for series in found[name])
+
+    # Ray passes them on every 10 s, so that the last ones of a run may be missing; what is there is right.
+    assert of("ray_eval_planned_episodes") == EPISODES
+    assert 1 <= of("ray_eval_episodes_total") <= EPISODES
+    assert of("ray_eval_resets_total") == of("ray_eval_episodes_total")
+    assert of("ray_eval_steps_total") >= of("ray_eval_episodes_total")
+    assert of("ray_eval_success_rate_low") <= of("ray_eval_success_rate") <= of("ray_eval_success_rate_high")
+    assert of("ray_eval_forward_seconds_total") / of("ray_eval_forwards_total") >= 0.03
+    assert {series["metric"]["state"] for series in found["ray_eval_workers"]} == {"busy", "idle", "starting"}
+
+
+def test_every_query_of_the_dashboard_is_promql(tmp_path):
+    queries = [expression for panel in PANELS for expression, _ in panel.queries]
+    plain = [text.replace("$run", ".*").replace("$__rate_interval", "1m") for text in queries]
+    rules = [{"record": f"query:{index}", "expr": text} for index, text in enumerate(plain)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    done = subprocess.run(
+        ["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert f"{len(queries)} rules found" in done.stdout
+
+
+def test_grafanas_own_types_read_the_dashboard_and_know_every_key_of_it():
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()
+    ours = json.loads(dashboard_text())
+    theirs = json.loads(json.dumps(Dashboard.from_json(ours), cls=JSONEncoder))
+    assert lost(ours, theirs) == []
+
+
+def lost(ours, theirs, where="") -> list[str]:
+    """Places of ours that are not in theirs, which has defaults besides."""
+    if isinstance(ours, dict):
+        return [
+            place
+            for key, value in ours.items()
+            for place in (lost(value, theirs[key], f"{where}/{key}") if key in theirs else [f"{where}/{key}"])
+        ]
+    if isinstance(ours, list):
+        pairs = zip(ours, theirs, strict=True)
+        return [place for index, (one, other) in enumerate(pairs) for place in lost(one, other, f"{where}/{index}")]
+    return [] if ours == theirs else [where]
