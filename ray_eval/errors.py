@@ -3,7 +3,8 @@
     RayEvalError
     ├── ConfigError      the user's configuration cannot be run as written     exit 2, no traceback
     ├── SetupError       the machine or an installation cannot run it          exit 2, no traceback
-    │   └── PolicyChanged   the server came to serve another policy; ends the run
+    │   └── PolicyGone   the policy that the run began with is not served any more; ends the run
+    │       └── PolicyChanged   the server came to serve another one
     ├── LedgerError      a run folder cannot be read, resumed or written       exit 2, no traceback
     ├── EpisodeError     one attempt of one episode broke; it may be retried
     │   └── PolicyUnavailable   the policy server did not answer in time
@@ -36,7 +37,11 @@ class SetupError(RayEvalError):
     """The machine, an installation or a checkpoint cannot run the evaluation."""
 
 
-class PolicyChanged(SetupError):
+class PolicyGone(SetupError):
+    """The policy that the run began with is not served any more and will not be; it ends the run."""
+
+
+class PolicyChanged(PolicyGone):
     """The server no longer serves the policy that the run began with; no answer of the other one is used."""
 
 

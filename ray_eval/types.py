@@ -586,5 +586,7 @@ class EpisodeResult:
     """Digest of the canary of the machine it ran on; empty where none was run."""
     is_retryable: bool = True
     """Whether another attempt may cure the error."""
+    is_excused: bool = False
+    """Whether it broke of what is no fault of the episode's: its policy did not answer, its machine was taken back."""
     actions: RecordedActions | None = field(default=None, compare=False, repr=False)
     """What was executed, on its way to the run's folder; None where nobody keeps it, and once it is there."""

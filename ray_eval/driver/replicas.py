@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,8 @@ from ray.actor import ActorHandle
 
 from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster
-from ray_eval.errors import PolicyUnavailable, RayEvalError, SetupError
+from ray_eval.errors import PolicyGone, PolicyUnavailable, RayEvalError, SetupError
+from ray_eval.foreign import first_line
 from ray_eval.sections import ConnectSection, ListenSection, PolicySection, RemoteSection, ScriptedPolicy
 from ray_eval.types import PolicySpec
 
@@ -65,12 +67,14 @@ class Replicas:
         self._cluster = cluster
         self._infer_timeout_s = config.serving.infer_timeout_s
         self._load_timeout_s = _load_timeout_s(config)
+        self._longest_return_s = self._load_timeout_s or config.ray.placement_timeout_s
         self._remote = config.policy if isinstance(config.policy, RemoteSection) else None
         gpus = gpu_share(config.policy, len(names), ray.cluster_resources().get("GPU", 0.0))
         self._actors: dict[str, ActorHandle[Any]] = {
             name: cluster.start_policy(name, section, listen(name), config.serving.batching(), gpus) for name in names
         }
         self._spec: PolicySpec | None = None
+        self._return: _Return | None = None
         self._asked: list[ray.ObjectRef[Any]] = []
         self._latest: Mapping[str, Any] = {}
 
@@ -139,10 +143,64 @@ class Replicas:
         except ray.exceptions.RayError:
             return self._latest
 
+    def look(self) -> None:
+        """Has it found out whether the actors still serve, as an attempt was left without an answer."""
+        if self._return is None:
+            self._return = _Return(list(self._actors.values()), self._longest_return_s)
+
+    def is_away(self) -> bool:
+        """Whether that is not known yet, as they are being started again; never waits.
+
+        Raises:
+            PolicyGone: they cannot load the policy again, or take too long.
+        """
+        if self._return is not None and self._return.is_over():
+            self._return = None
+        return self._return is not None
+
     def end(self) -> None:
         """Ends the actors at once."""
         for actor in self._actors.values():
             self._cluster.end(actor)
+
+
+class _Return:
+    """The wait for one of several actors to serve again."""
+
+    def __init__(self, actors: Sequence[ActorHandle[Any]], longest_s: float) -> None:
+        self._actors = actors
+        self._longest_s = longest_s
+        self._since = time.monotonic()
+        self._asked = [actor.connection.remote() for actor in actors]
+
+    def is_over(self) -> bool:
+        """Whether one serves.
+
+        Raises:
+            PolicyGone: none can, or none did in time.
+        """
+        done, waiting = ray.wait(self._asked, num_returns=len(self._asked), timeout=0)
+        errors = [error for answer in done if (error := _error_of(answer)) is not None]
+        if len(errors) < len(done):
+            return True
+        known = [cause for error in errors if isinstance(cause := getattr(error, "cause", None), RayEvalError)]
+        if not waiting and len(known) == len(errors):
+            raise PolicyGone(str(known[0])) from known[0]
+        if time.monotonic() - self._since > self._longest_s:
+            last = f"; {first_line(errors[0])}" if errors else ""
+            raise PolicyGone(f"policy: expected it to serve again within {self._longest_s:g} s, got silence{last}")
+        if not waiting:
+            # A call to an actor that is being started again is refused at once.
+            self._asked = [actor.connection.remote() for actor in self._actors]
+        return False
+
+
+def _error_of(answer: ray.ObjectRef[Any]) -> ray.exceptions.RayError | None:
+    try:
+        ray.get(answer)
+    except ray.exceptions.RayError as error:
+        return error
+    return None
 
 
 def _load_timeout_s(config: EvalConfig) -> float | None:
@@ -192,7 +250,7 @@ class PolicyAddress:
 
         Raises:
             PolicyUnavailable: the policy actors are being restarted; to be asked again.
-            SetupError: they were restarted and could not load their policy again, so that asking again is no use.
+            PolicyGone: they were restarted and could not load their policy again, so that asking again is no use.
         """
         timeout_s = SOLE_TIMEOUT_S if len(self._actors) == 1 else FAILOVER_TIMEOUT_S
         errors = []
@@ -207,5 +265,5 @@ class PolicyAddress:
         causes = [error.cause for error in errors if isinstance(error, ray.exceptions.RayTaskError)]
         known = [cause for cause in causes if isinstance(cause, RayEvalError)]
         if len(known) == len(errors):
-            raise known[0]
+            raise PolicyGone(str(known[0])) from known[0]
         raise PolicyUnavailable(f"policy actor: expected its address, got {errors[0]}") from errors[0]

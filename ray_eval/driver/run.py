@@ -28,6 +28,7 @@ from ray_eval.driver.interrupt import StopSignal, signals_interrupt, stop_on_sig
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
 from ray_eval.driver.live import LiveMetrics, session_name
 from ray_eval.driver.ordered import OrderedScheduler
+from ray_eval.driver.outage import Outage
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.provenance import (
     aggregation_identity,
@@ -52,7 +53,7 @@ from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.driver.simulators import env_spec_of, simulator_of, spec_identity
 from ray_eval.driver.starting import AUTH_MODE, token_file
 from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
-from ray_eval.errors import ConfigError, EpisodeError, PolicyChanged, SetupError
+from ray_eval.errors import ConfigError, EpisodeError, PolicyGone, SetupError
 from ray_eval.foreign import first_line
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, rate_of
@@ -311,6 +312,7 @@ class Session:
         most = self._config.limits.max_attempts
         self._scheduler = Scheduler(max_attempts=most) if order is None else OrderedScheduler(order, most)
         self._is_enough = is_enough
+        self._outage = Outage()
         self._view = RunView([spec for part in parts for spec in part.plan])
         self._live = LiveMetrics(session_name([part.folder.path for part in parts]))
         self._set_up()
@@ -611,7 +613,7 @@ class Session:
         self._counted_before = self._policies.counted()
         while not self._scheduler.is_done and not stop.is_over(holding=bool(self._held)) and not self._is_enough():
             self._cluster.check_alive()
-            if not stop.is_set:
+            if not (stop.is_set or self._policies.is_away()):
                 self._lease_all()
             for answer in self._next_answers():
                 if answer in self._newcomers:
@@ -668,14 +670,28 @@ class Session:
             result: EpisodeResult = ray.get(answer)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
-            if isinstance(cause, PolicyChanged):
+            if isinstance(cause, PolicyGone):
                 # Nobody's attempt: the run's policy is gone, and what another one does is not its result.
                 raise cause from None
             # The actor is gone, or answered something that is no result: both cost one attempt.
             self._replace_worker(held.lease.worker)
             broken = EpisodeError(f"{held.lease.worker}: expected a result, got {told_end(error)}")
             result = error_result(held.lease.spec, broken, time.monotonic() - held.since)
+            if getattr(error, "preempted", False):
+                self._give_back(held, result)
+                return
         self._settle(held, result)
+        if result.is_excused:
+            self._policies.look()
+        self._outage.note(result, self._config.limits.max_attempts, len(self._workers))
+
+    def _give_back(self, held: _Held, result: EpisodeResult) -> None:
+        """The machine was taken back in mid-attempt: noted, and as if it had not been made."""
+        lease = held.lease
+        self._scheduler.give_back(lease.lease_id)
+        attempt = Attempt(lease.attempt, lease.worker, held.started_at)
+        self._parts[lease.part].folder.append(episode_record(result, attempt, "attempt"))
+        self._progress.note(f"{lease.spec.episode_id}: {lease.worker}'s node was taken back; it costs no attempt")
 
     def _settle(self, held: _Held, result: EpisodeResult) -> None:
         lease, part = held.lease, self._parts[held.lease.part]

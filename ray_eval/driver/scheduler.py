@@ -54,6 +54,7 @@ class Scheduler:
         self._max_attempts = max_attempts
         self._waiting: dict[TaskKey, deque[_Job]] = {}
         self._attempts: Counter[tuple[int, str]] = Counter()
+        self._free: Counter[tuple[int, str]] = Counter()
         self._leases: dict[int, Lease] = {}
         self._task_of: dict[str, TaskKey] = {}
         self._next_lease_id = 0
@@ -110,16 +111,29 @@ class Scheduler:
         return lease
 
     def finish(self, lease_id: int, result: EpisodeResult) -> Verdict:
-        """Takes a result; an error is leased again while attempts are left and a retry may cure it."""
+        """Takes a result; an error is leased again while attempts are left and a retry may cure it.
+
+        An excused attempt does not count as one, `max_attempts` times: an episode may be what its policy dies of.
+        """
         lease = self._leases.pop(lease_id, None)
         if lease is None:
             return Verdict.LATE
-        is_spent = not result.is_retryable or lease.attempt >= self._max_attempts
+        key = lease.part, lease.spec.episode_id
+        if result.is_excused and self._free[key] < self._max_attempts:
+            self._free[key] += 1
+        is_spent = not result.is_retryable or lease.attempt - self._free[key] >= self._max_attempts
         if result.outcome is Outcome.ERROR and not is_spent:
             self._put_back(_Job(lease.part, lease.spec))
             return Verdict.RETRY
         self._open -= 1
         return Verdict.FINAL
+
+    def give_back(self, lease_id: int) -> None:
+        """Takes a lease back whose attempt is to be as if it had not been made; nothing where it is no longer held."""
+        lease = self._leases.pop(lease_id, None)
+        if lease is not None:
+            self._free[lease.part, lease.spec.episode_id] += 1
+            self._put_back(_Job(lease.part, lease.spec))
 
     def retire(self, worker: str) -> None:
         """Forgets a worker that is gone; its lease is to be finished with an error first."""

@@ -80,7 +80,7 @@ class Worker:
 
         Raises:
             SetupError: this machine, found after the run's start, does not compute what the run's machines do.
-            PolicyChanged: the server serves another policy than the run's.
+            PolicyGone: the run's policy is not served any more.
         """
         canary = self.canary(has_pixels=settings.has_images)
         if canary is None:

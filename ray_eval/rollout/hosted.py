@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 
 from ray_eval import places
 from ray_eval.envs.registry import simulator_type
-from ray_eval.errors import EpisodeError, PolicyUnavailable, SetupError
+from ray_eval.errors import EpisodeError, PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.interfaces import Env, Simulator
 from ray_eval.interpreters import check_interpreter, environment
 from ray_eval.rollout.answering import Answer, Question, Raised, WhereIsThePolicy
@@ -133,7 +133,7 @@ class Child:
             return PolicyUnavailable("policy: expected a run, got a question outside of one")
         try:
             return self.connect()
-        except PolicyUnavailable as error:
+        except RayEvalError as error:
             return error
 
     def _ensure(self) -> None:
@@ -301,7 +301,7 @@ class HostedRollout:
         """The result of one attempt; a child that dies in it is its outcome.
 
         Raises:
-            PolicyChanged: the server serves another policy.
+            PolicyGone: its policy is not served any more.
         """
         try:
             result: EpisodeResult = self._child.ask("run", spec, attempt, _inside(settings))

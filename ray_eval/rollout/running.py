@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ray_eval.envs import make_env
 from ray_eval.envs.registry import simulator_for
-from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
+from ray_eval.errors import ContractError, EpisodeError, PolicyGone, SetupError
 from ray_eval.interfaces import Simulator
 from ray_eval.rollout.built_envs import BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
@@ -116,12 +116,12 @@ class Rollout:
         """The result of one attempt; whatever breaks in it is its outcome.
 
         Raises:
-            PolicyChanged: the server serves another policy, which would break the next attempt as well.
+            PolicyGone: its policy is not served any more, which would break the next attempt as well.
         """
         started = time.perf_counter()
         try:
             return self.episode(spec, attempt, settings).run()
-        except PolicyChanged:
+        except PolicyGone:
             raise
         except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
             self._envs.discard(spec.suite, spec.task_id, settings.env)

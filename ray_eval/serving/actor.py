@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
+import os
 import platform
 import shutil
 import subprocess
@@ -18,10 +20,13 @@ from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, Po
 from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.hosting import HostedServer, serve_in_child
 from ray_eval.serving.interpreter import interpreter_of
-from ray_eval.serving.listening import is_every_interface
+from ray_eval.serving.listening import is_every_interface, unix_path
 from ray_eval.serving.server import RunningServer, serve_in_thread
 from ray_eval.serving.timing import SlowedPolicy, calibrated_ms
 from ray_eval.types import PolicySpec
+from ray_eval.wire.transport import UNIX_PREFIX
+
+logger = logging.getLogger(__name__)
 
 NODE_HOST = "node"
 """Host in a listening address that stands for the IP address of the node on which the actor is placed."""
@@ -86,10 +91,16 @@ class PolicyActor:
     def connection(self) -> ConnectSection:
         """How a worker reaches the server as it stands now.
 
+        Where the socket file is gone, as by what clears /tmp, nobody new can come in: the process ends, and Ray has
+        another one serve at the same place.
+
         Raises:
             SetupError: there is none, because the policy could not be loaded.
         """
         address = _as_called(self._running().address)
+        if address.startswith(UNIX_PREFIX) and not unix_path(address).exists():
+            logger.error("%s: expected its socket file %s, found none; it is started again", self._name, address)
+            os._exit(1)
         return ConnectSection(address, token=self._listen.token, certificate_pem=self._listen.certificate_pem)
 
     def calibrate(self) -> float:

@@ -22,7 +22,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, SetupError
+from ray_eval.errors import ContractError, EpisodeError, PolicyChanged, PolicyUnavailable, SetupError
 from ray_eval.interfaces import Policy, RowwisePolicy
 from ray_eval.sections import BatchingSection, ListenSection
 from ray_eval.serving.batcher import Batcher, BatcherMetrics, QueueFullError, Ticket
@@ -69,6 +69,7 @@ _STATUS_CODES = (
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (ContractError, grpc.StatusCode.FAILED_PRECONDITION),
     (SetupError, grpc.StatusCode.FAILED_PRECONDITION),
+    (PolicyUnavailable, grpc.StatusCode.UNAVAILABLE),
     (EpisodeError, grpc.StatusCode.INTERNAL),
 )
 

@@ -20,7 +20,7 @@ from ray_eval.driver.folder import make_header
 from ray_eval.driver.run import run
 from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep
 from ray_eval.driver.tune import tune
-from ray_eval.errors import ConfigError, PolicyChanged, SetupError
+from ray_eval.errors import ConfigError, PolicyChanged, PolicyGone, SetupError
 from ray_eval.report.ledger import LEDGER_NAME, LedgerWriter, read_ledger
 
 pytestmark = pytest.mark.filterwarnings(
@@ -97,12 +97,13 @@ def has_an_episode(ledger: Path) -> bool:
 def kill_one(
     kind: str, is_time: Callable[[], object], killed: list[int], before: Callable[[], object], is_over: threading.Event
 ) -> None:
-    """Kills an actor's process once it is time."""
+    """Kills an actor's process once it is time; begun before the run, so that no earlier run's is taken for its own."""
+    earlier = set(actor_processes(kind))
     while not is_time():
         if is_over.wait(0.02):
             return
     before()
-    victim = actor_processes(kind)[0]
+    victim = next(process for process in actor_processes(kind) if process not in earlier)
     victim.kill()
     killed.append(victim.pid)
 
@@ -153,7 +154,12 @@ def test_a_killed_worker_is_replaced_and_costs_one_attempt(undisturbed, tmp_path
 
 def test_a_worker_that_is_killed_while_the_run_starts_is_replaced(undisturbed, tmp_path):
     words = ("episodes_per_task=3", "workers=2")
-    disturbed = evaluate_killing("Worker", tmp_path / "run", *words, is_time=lambda: actor_processes("Worker"))
+    earlier = set(actor_processes("Worker"))
+
+    def is_time() -> bool:
+        return bool(set(actor_processes("Worker")) - earlier)
+
+    disturbed = evaluate_killing("Worker", tmp_path / "run", *words, is_time=is_time)
     assert (records(disturbed.out, "attempt"), disturbed.is_complete) == ([], True)
     assert "worker-2 fake" in {line["worker"] for line in records(disturbed.out, "episode")}
     assert (disturbed.out / "summary.json").read_bytes() == undisturbed
@@ -263,7 +269,14 @@ def test_a_policy_actor_whose_files_changed_ends_the_run_and_adds_nothing_to_its
     slow = ("workers=2", "episodes_per_task=4", "protocol.max_steps=40", "serving.slowdown_ms=[40,40]")
     replay = (*slow, f"policy.path={tmp_path / 'actions'}")
     killing = threading.Thread(
-        target=kill_one, args=("PolicyActor", tmp_path / "run" / LEDGER_NAME, [], lambda: save(-0.1), threading.Event())
+        target=kill_one,
+        args=(
+            "PolicyActor",
+            lambda: has_an_episode(tmp_path / "run" / LEDGER_NAME),
+            [],
+            lambda: save(-0.1),
+            threading.Event(),
+        ),
     )
     killing.start()
     with pytest.raises(PolicyChanged, match=r"policy that the run began with .*got 'replay'.*SHA-256.*--resume"):
@@ -279,6 +292,36 @@ def test_a_policy_actor_whose_files_changed_ends_the_run_and_adds_nothing_to_its
     resumed = evaluate(tmp_path / "run", *replay, base={**RANDOM, "policy": "replay"}, resume=True)
     assert resumed.is_complete
     assert len({result.actions_sha256 for result in resumed.results}) == 1
+
+
+def test_a_policy_whose_files_are_gone_when_its_actor_is_started_again_costs_no_episode_an_attempt(
+    ray_session, tmp_path
+):
+    for index in range(12):
+        save_actions(tmp_path / "actions", index % 3, index // 3, np.full((5, 7), 0.1))
+    words = ("workers=2", "episodes_per_task=4", "protocol.max_steps=40", "serving.slowdown_ms=[40,40]")
+    replay = (*words, "policy=replay", f"policy.path={tmp_path / 'actions'}")
+    with pytest.raises(PolicyGone, match="actions"):
+        evaluate_killing(
+            "PolicyActor", tmp_path / "run", *replay, before=lambda: (tmp_path / "actions").rename(tmp_path / "away")
+        )
+    assert {line["outcome"] for line in records(tmp_path / "run", "episode")} <= {"success", "failure"}
+    (tmp_path / "away").rename(tmp_path / "actions")
+    resumed = evaluate(tmp_path / "run", *replay, base={**RANDOM, "policy": "replay"}, resume=True)
+    assert resumed.is_complete
+
+
+@pytest.mark.nightly
+def test_a_worker_that_comes_after_the_policys_socket_was_cleared_away_works(undisturbed, tmp_path):
+    def clear() -> None:
+        (actor,) = actor_processes("PolicyActor")
+        (socket,) = {each.laddr for each in actor.net_connections("unix") if each.laddr.endswith("policy-0.sock")}
+        Path(socket).unlink()
+
+    disturbed = evaluate_killing("Worker", tmp_path / "run", "episodes_per_task=3", "workers=1", before=clear)
+    # The killed one's, and where the policy is not back yet, one that does not count.
+    assert len(records(disturbed.out, "attempt")) <= 2
+    assert (disturbed.out / "summary.json").read_bytes() == undisturbed
 
 
 def test_a_poisoned_episode_is_an_error_that_leaves_the_others_alone(ray_session, tmp_path, capsys):

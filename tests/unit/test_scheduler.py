@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
-from ray_eval.errors import ContractError, EpisodeError, RayEvalError
+from ray_eval.errors import ContractError, EpisodeError, PolicyUnavailable, RayEvalError
 from ray_eval.rollout.episode import error_result
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -40,6 +40,7 @@ class Schedules(RuleBasedStateMachine):
         self.scheduler = Scheduler(self.plan, max_attempts=MAX_ATTEMPTS)
         self.records = Counter()
         self.attempts = Counter()
+        self.free = Counter()
         self.past = []
         self.next_worker = 0
 
@@ -55,7 +56,8 @@ class Schedules(RuleBasedStateMachine):
                 assert self.scheduler.waiting_count == 0
                 return
             self.attempts[lease.spec.episode_id] += 1
-            assert lease.attempt == self.attempts[lease.spec.episode_id] <= MAX_ATTEMPTS
+            assert lease.attempt == self.attempts[lease.spec.episode_id]
+            assert lease.attempt - self.free[lease.spec.episode_id] <= MAX_ATTEMPTS
 
     def settle(self, lease: Lease, result: EpisodeResult) -> Verdict:
         verdict = self.scheduler.finish(lease.lease_id, result)
@@ -65,16 +67,29 @@ class Schedules(RuleBasedStateMachine):
         return verdict
 
     @precondition(lambda self: self.held())
-    @rule(data=st.data(), kind=st.sampled_from(["success", "broken", "contract", "death"]))
+    @rule(data=st.data(), kind=st.sampled_from(["success", "broken", "contract", "death", "unserved"]))
     def finish(self, data, kind):
         lease = data.draw(st.sampled_from(self.held()))
         contract = error_result(lease.spec, ContractError("never"))
-        result = {"success": success(lease), "contract": contract}.get(kind, broken(lease))
-        verdict = self.settle(lease, result)
-        is_final = kind in ("success", "contract") or lease.attempt == MAX_ATTEMPTS
+        unserved = error_result(lease.spec, PolicyUnavailable("silence"))
+        results = {"success": success(lease), "contract": contract, "unserved": unserved}
+        verdict = self.settle(lease, results.get(kind, broken(lease)))
+        if kind == "unserved" and self.free[lease.spec.episode_id] < MAX_ATTEMPTS:
+            self.free[lease.spec.episode_id] += 1
+        is_spent = lease.attempt - self.free[lease.spec.episode_id] == MAX_ATTEMPTS
+        is_final = kind in ("success", "contract") or is_spent
         assert verdict is (Verdict.FINAL if is_final else Verdict.RETRY)
         if kind == "death":
             self.scheduler.retire(lease.worker)
+
+    @precondition(lambda self: self.held())
+    @rule(data=st.data())
+    def preempted(self, data):
+        lease = data.draw(st.sampled_from(self.held()))
+        self.scheduler.give_back(lease.lease_id)
+        self.scheduler.retire(lease.worker)
+        self.free[lease.spec.episode_id] += 1
+        self.past.append(lease)
 
     @precondition(lambda self: self.past)
     @rule(data=st.data())
