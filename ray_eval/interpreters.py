@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,8 @@ if find_spec is not None:
 print(json.dumps({"python": list(sys.version_info[:3]), "found": found, "versions": versions}))
 """
 """Reads what is installed without importing any of it; older Pythons than ray-eval's run it as well."""
+_OF_PYTHON = re.compile(r"[\w.]*(Error|Exception)\b|Fatal Python|.*error while loading shared libraries")
+"""Lines by which a Python that cannot start says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +120,16 @@ def ask(python: str, key: str, modules: Sequence[str], distributions: Sequence[s
         said = json.loads(done.stdout.strip().splitlines()[-1])
         return Interpreter(python, key, tuple(said["python"]), frozenset(said["found"]), said["versions"])
     except (ValueError, IndexError, KeyError, TypeError):
-        word = next(iter((done.stderr or done.stdout).strip().splitlines()[-1:]), "no word")
         raise SetupError(
-            f"{key}={python}: expected a Python interpreter, got exit code {done.returncode} and {word[:80]}; write"
-            " ENVIRONMENT/bin/python"
+            f"{key}={python}: expected a Python interpreter, got {_last_word(done.stderr)} (exit code "
+            f"{done.returncode}); write ENVIRONMENT/bin/python"
         ) from None
+
+
+def _last_word(said: str) -> str:
+    """What a broken interpreter says at last; of a program that is none, only that, as it would quote the question."""
+    lines = [line for line in said.strip().splitlines() if _OF_PYTHON.match(line)]
+    return lines[-1][:120] if lines else "a program that does not answer as one"
 
 
 def check_interpreter(python: str, key: str, needed: Mapping[str, str]) -> None:

@@ -47,7 +47,6 @@ RECIPES: Mapping[str, Recipe] = {
             "pi05": "pi",
             "pi0_fast": "pi",
             "wall_x": "wallx",
-            "multi_task_dit": "multi-task-dit",
         },
     ),
     # What changes a simulator's numbers is pinned: the figures of docs/simulators.md are of these versions.
@@ -112,5 +111,6 @@ def wanted(name: str, extras: Sequence[str], version: str | None = None) -> Want
     if recipe is None:
         raise ConfigError(f"install: expected one of {', '.join(RECIPES)}, got {name!r}.{did_you_mean(name, RECIPES)}")
     known = recipe.extras or {}
-    settled = [known.get(extra, extra) for extra in extras]
+    # pip before 23.3 takes an extra that is spelt with an underscore for one that the package does not have.
+    settled = [known.get(extra, extra.replace("_", "-")) for extra in extras]
     return Wanted(name, recipe, version or next(iter(recipe.versions)), tuple(dict.fromkeys(filter(None, settled))))

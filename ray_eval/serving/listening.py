@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ray_eval.errors import SetupError
 from ray_eval.sections import ListenSection
-from ray_eval.wire.transport import MAX_UNIX_PATH_BYTES, UNIX_PREFIX
+from ray_eval.wire.transport import MAX_UNIX_PATH_BYTES, UNIX_PREFIX, is_loopback
 
 PROBE_TIMEOUT_S = 1.0
 """How long a socket file's owner is given to accept before the file is taken to be in use."""
@@ -29,7 +29,7 @@ def check_listen(listen: ListenSection) -> None:
         raise SetupError(f"listen {listen.address!r}: expected a token of printable ASCII characters")
     if listen.address.startswith(UNIX_PREFIX):
         _check_unix(unix_path(listen.address))
-    elif not _is_loopback(_host(listen.address)) and not (has_tls and listen.token):
+    elif not is_loopback(_host(listen.address)) and not (has_tls and listen.token):
         raise SetupError(
             f"listen {listen.address!r}: expected a token and TLS on an address that other hosts reach, got"
             f" {'no TLS' if listen.token else 'no token'}; listen on 127.0.0.1, or give a token, certificate and key"
@@ -50,22 +50,13 @@ def _host(address: str) -> str:
 
 def is_local(address: str) -> bool:
     """Whether an address is one that no other host reaches: a socket file, or loopback."""
-    return address.startswith(UNIX_PREFIX) or _is_loopback(_host(address))
+    return address.startswith(UNIX_PREFIX) or is_loopback(_host(address))
 
 
 def is_every_interface(host: str) -> bool:
     """Whether a host stands for every interface of its machine, so that nobody can be told to call it."""
     try:
         return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 SERVICE_NAME = "inference.GRPCInferenceService"
 """Full name of the Open Inference Protocol's service."""
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -26,3 +28,13 @@ MESSAGE_OPTIONS = (
 def bearer(token: str) -> str:
     """The value of the `authorization` metadata for a token."""
     return f"Bearer {token}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by its name or number, is one that no other machine reaches."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

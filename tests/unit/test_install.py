@@ -32,6 +32,9 @@ def test_a_policys_type_is_as_good_as_its_extra_and_ray_evals_side_comes_along()
     environment = wanted("lerobot", ["pi0", "pi05", "smolvla", "act"])
     assert environment.requirements == ("lerobot[pi,smolvla]==0.6.1", *POLICY_SIDE)
     assert environment.python == "3.12"
+    assert (
+        wanted("lerobot", ["vla_jepa", "multi_task_dit"]).requirements[0] == "lerobot[vla-jepa,multi-task-dit]==0.6.1"
+    )
     assert wanted("lerobot", [], "0.4.4").requirements[0] == "lerobot==0.4.4"
     assert wanted("lerobot", [], "0.4.4").python == "3.11"
 

@@ -41,7 +41,8 @@ def test_this_interpreter_says_what_it_is_and_what_it_has():
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ("/bin/ls", "expected a Python interpreter, got exit code"),
+        ("/bin/ls", r"got a program that does not answer as one \(exit code 2\); write ENVIRONMENT/bin/python$"),
+        ("/bin/bash", r"got a program that does not answer as one \(exit code 2\); write ENVIRONMENT/bin/python$"),
         ("/nowhere/python", "found none; write ENVIRONMENT/bin/python"),
         ("/usr", "found a folder"),
     ],
@@ -49,6 +50,14 @@ def test_this_interpreter_says_what_it_is_and_what_it_has():
 def test_what_is_no_interpreter_is_said_to_be_what_it_is(wanted, said):
     with pytest.raises(SetupError, match=rf"policy\.python={wanted}: .*{said}"):
         check_interpreter(LeRobotPolicySection("hub:of/it", python=wanted))
+
+
+def test_a_python_that_cannot_start_says_why(tmp_path):
+    path = tmp_path / "python"
+    path.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'encodings'\" >&2\nexit 1\n")
+    path.chmod(0o755)
+    with pytest.raises(SetupError, match=r"got ModuleNotFoundError: No module named 'encodings' \(exit code 1\)"):
+        ask(str(path), "policy.python", ())
 
 
 def test_an_environments_folder_is_answered_with_the_interpreter_in_it(tmp_path):
@@ -75,7 +84,8 @@ LACKING = {
         "act",
         "expected grpcio, rich there, .*type: .* -m pip install grpcio rich",
     ),
-    "a library is missing": ({}, "pi05", r"no transformers and no scipy; type: .*pip install 'lerobot\[pi\]==0\.6\.1'"),
+    "a library is missing": ({}, "pi05", r"no transformers; type: .*pip install 'lerobot\[pi\]==0\.6\.1'"),
+    "two are missing": ({}, "pi0_fast", "no transformers and no scipy; type: "),
     "its LeRobot is older": ({"lerobot": "0.4.4"}, "pi05", r"no transformers\.models\.siglip\.check; use LeRobot 0\.6"),
     "the type has no chunks": ({}, "gaussian_actor", "it answers one action at a time and has no chunks"),
 }

@@ -19,7 +19,8 @@ from ray_eval.policies.lerobot.chunking import alike, checked_rest, guidance, is
 from ray_eval.policies.lerobot.compiling import compiled_as, set_compile
 from ray_eval.policies.lerobot.features import Feature, OwnNames, full_name, wire
 from ray_eval.policies.lerobot.kinds import REFUSED, needs_of
-from ray_eval.policies.lerobot.loading import _overrides, refuse_kind
+from ray_eval.policies.lerobot.loading import refuse_kind
+from ray_eval.policies.lerobot.pipelines import _overrides
 from ray_eval.policies.lerobot.ranges import training_ranges
 from ray_eval.sections import LeRobotPolicySection, RtcSection
 from ray_eval.types import ACTION, IMAGE, STATE, WRIST_IMAGE, Observation, PolicySpec
@@ -114,7 +115,7 @@ def test_statistics_of_each_step_of_a_chunk_span_the_whole_chunk():
 
 
 def test_what_a_type_needs_depends_on_the_version_of_lerobot():
-    assert needs_of("pi05", "0.6.1").modules == ("transformers", "scipy")
+    assert needs_of("pi05", "0.6.1").modules == ("transformers",)
     assert needs_of("pi05", "0.6.1").typed == "pip install 'lerobot[pi]' there"
     assert "ray-eval install lerobot pi" in needs_of("pi05", "0.4.4").typed
     assert needs_of("multi_task_dit", "0.6.1").extra == "multi-task-dit"

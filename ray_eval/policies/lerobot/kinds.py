@@ -51,20 +51,20 @@ _PATCHED = (
     "there (pip install 'transformers @ git+https://github.com/huggingface/transformers.git@fix/lerobot_openpi' scipy)"
 )
 _BRANCH = "transformers.models.siglip.check"
-_PI = Needs(("transformers", "scipy"), "pi")
+_PI = Needs(("transformers",), "pi")
 _NEEDS: Mapping[str, Needs] = {
     "diffusion": Needs(("diffusers",), "diffusion"),
-    "eo1": Needs(("transformers", "qwen_vl_utils"), "eo1"),
+    "eo1": Needs(("transformers",), "eo1"),
     "evo1": Needs(("transformers",), "evo1"),
     "fastwam": Needs(("transformers", "diffusers"), "fastwam"),
-    "groot": Needs(("transformers", "peft", "diffusers", "tree"), "groot"),
+    "groot": Needs(("transformers", "diffusers", "tree", "datasets"), "groot"),
     "molmoact2": Needs(("transformers", "peft", "scipy"), "molmoact2"),
     "multi_task_dit": Needs(("transformers", "diffusers"), "multi-task-dit"),
     "pi0": _PI,
     "pi05": _PI,
-    "pi0_fast": _PI,
+    "pi0_fast": Needs(("transformers", "scipy"), "pi"),
     "smolvla": Needs(("transformers", "num2words", "accelerate"), "smolvla"),
-    "vla_jepa": Needs(("transformers", "diffusers", "qwen_vl_utils"), "vla-jepa"),
+    "vla_jepa": Needs(("transformers", "diffusers"), "vla-jepa"),
     "wall_x": Needs(("transformers", "peft", "scipy", "torchdiffeq", "qwen_vl_utils"), "wallx"),
     "xvla": Needs(("transformers",), "xvla"),
 }
@@ -99,6 +99,9 @@ _HUB_KEYS = (
     "pretrained_name_or_path",
     "wan_pretrained_path",
 )
+_LATE: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "fastwam": (("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "vae/config.json"),),
+}
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -139,6 +142,14 @@ def hub_names(config: Any) -> list[str]:
     values = config if isinstance(config, Mapping) else vars(config)
     named = {key: values.get(key) for key in _HUB_KEYS}
     return [f"{key}={value!r}" for key, value in named.items() if isinstance(value, str) and value]
+
+
+def late_files(kind: str) -> tuple[tuple[str, str], ...]:
+    """Repositories and files of the hub that LeRobot asks for by names in its code, once it has built a large network.
+
+    FastWAM builds Wan's five billion parameters before it looks for the VAE that belongs to them.
+    """
+    return _LATE.get(kind, ())
 
 
 def is_of_the_hub(error: BaseException | None) -> bool:

@@ -5,25 +5,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray_eval.errors import ConfigError, SetupError, did_you_mean
+from ray_eval.errors import ConfigError, SetupError
 from ray_eval.policies.lerobot.adapters import put_in
 from ray_eval.policies.lerobot.checkpoint import (
-    POSTPROCESSOR_NAME,
-    PREPROCESSOR_NAME,
     Checkpoint,
     first_lines,
 )
 from ray_eval.policies.lerobot.chunking import set_rtc
 from ray_eval.policies.lerobot.compiling import compile_made, set_compile
-from ray_eval.policies.lerobot.kinds import REFUSED, hub_names, is_of_the_hub, missing_modules, needs_of
-from ray_eval.policies.lerobot.plugins import PREFIX, broken_plugins, known_types
+from ray_eval.policies.lerobot.kinds import REFUSED, is_of_the_hub, missing_modules, needs_of
+from ray_eval.policies.lerobot.missing import check_late_files, lacks, unknown_type, unreachable
+from ray_eval.policies.lerobot.pipelines import missing_statistics, pipelines_of, statistics_of
+from ray_eval.policies.lerobot.plugins import known_types
 from ray_eval.policies.lerobot.runtime import lerobot_version
 from ray_eval.policies.lerobot.weights import Handed, check_taken_over, old_statistics_of, with_weights
 from ray_eval.policies.torch_module import import_torch, pick_device
@@ -75,14 +74,16 @@ def load(checkpoint: Checkpoint, section: LeRobotPolicySection, *, may_autotune:
         device = str(config.device)
         weights = checkpoint.base or checkpoint
         old_statistics = old_statistics_of(weights, config)
+        # Before the weights: that a tokenizer is not to be had is known in a second, and a large policy takes long.
+        pipelines = pipelines_of(checkpoint, config, old_statistics)
+        check_late_files(checkpoint, config)
         policy = _with_weights(weights, policy_class, config, is_old=bool(old_statistics))
         if checkpoint.base is not None:
             _adapt(checkpoint, policy)
-        pipelines = _pipelines(checkpoint, config, old_statistics)
     if old_statistics:
         remarks.append("the checkpoint is of LeRobot's older format; its statistics were taken from the weights")
-    statistics = _statistics(pipelines[0])
-    remarks += _missing_statistics(pipelines[0])
+    statistics = statistics_of(pipelines[0])
+    remarks += missing_statistics(pipelines[0])
     if section.dtype == "float32" and not hasattr(config, "dtype"):
         policy.float()
     compile_made(policy, section)
@@ -143,10 +144,10 @@ def _parsed(checkpoint: Checkpoint) -> Any:
     try:
         return PreTrainedConfig.from_pretrained(checkpoint.folder)
     except ImportError as error:
-        raise _lacks(checkpoint, first_lines(error)) from error
+        raise lacks(checkpoint, first_lines(error)) from error
     except Exception as error:
         if is_of_the_hub(error):
-            raise _unreachable(checkpoint, checkpoint.config, error) from error
+            raise unreachable(checkpoint, checkpoint.config, error) from error
         raise checkpoint.fail(
             f"a config.json that LeRobot {lerobot_version()} reads",
             first_lines(error),
@@ -159,26 +160,14 @@ def _policy_class(checkpoint: Checkpoint) -> Any:
 
     known = known_types()
     if checkpoint.type not in known:
-        raise _unknown(checkpoint, known)
+        raise unknown_type(checkpoint, known)
     # Before anything is made: a pi0 would fill 12 GB and then say that its transformers is the wrong one.
     if missing := missing_modules(needs_of(checkpoint.type, lerobot_version())):
-        raise _lacks(checkpoint, f"no {' and no '.join(missing)}")
+        raise lacks(checkpoint, f"no {' and no '.join(missing)}")
     try:
         return get_policy_class(checkpoint.type)
     except Exception as error:
-        raise _lacks(checkpoint, first_lines(error.__cause__ or error)) from error
-
-
-def _unknown(checkpoint: Checkpoint, known: Sequence[str]) -> SetupError:
-    """A type that neither LeRobot nor a plug-in brings; a plug-in that cannot be imported is the likely cause."""
-    broken = "; ".join(f"{name} is installed and does not import: {what}" for name, what in broken_plugins().items())
-    return checkpoint.fail(
-        f"a policy type that LeRobot {lerobot_version()} in {sys.executable} knows ({', '.join(known)})",
-        f"{checkpoint.type!r}",
-        broken
-        or f"install the plug-in that brings it ({PREFIX}...) there, or name the LeRobot that saved it by "
-        f"policy.python.{did_you_mean(checkpoint.type, known)}",
-    )
+        raise lacks(checkpoint, first_lines(error.__cause__ or error)) from error
 
 
 def _adapt(checkpoint: Checkpoint, policy: Any) -> None:
@@ -189,21 +178,6 @@ def _adapt(checkpoint: Checkpoint, policy: Any) -> None:
         raise checkpoint.fail(what, first_lines(error), "pip install 'lerobot[peft]' there") from error
 
 
-def _lacks(checkpoint: Checkpoint, got: str) -> SetupError:
-    what = f"what policies of type {checkpoint.type!r} need, in {sys.executable}"
-    return checkpoint.fail(what, got, needs_of(checkpoint.type, lerobot_version()).typed)
-
-
-def _unreachable(checkpoint: Checkpoint, config: Any, error: BaseException) -> SetupError:
-    named = ", ".join(hub_names(config)) or "a tokenizer or a base model"
-    return checkpoint.fail(
-        f"what it takes from the hub ({named}) on this machine",
-        first_lines(error.__cause__ or error, 1),
-        "load it once where there is a network, or write the path of a folder with those files into config.json (a "
-        "tokenizer's also into policy_preprocessor.json)",
-    )
-
-
 def _with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_old: bool) -> Any:
     """The policy with its weights on its device; every weight comes from the checkpoint, or it is an error."""
     handed = Handed()
@@ -211,87 +185,18 @@ def _with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_
         policy = with_weights(checkpoint, policy_class, config, handed, is_old=is_old).to(config.device)
         check_taken_over(checkpoint, policy, handed)
     except ImportError as error:
-        raise _lacks(checkpoint, first_lines(error)) from error
+        raise lacks(checkpoint, first_lines(error)) from error
     except (ConfigError, SetupError):
         raise
     except Exception as error:
         if is_of_the_hub(error):
-            raise _unreachable(checkpoint, config, error) from error
+            raise unreachable(checkpoint, config, error) from error
         raise checkpoint.fail(
             f"weights that fit config.json as LeRobot {lerobot_version()} reads it",
             first_lines(error),
             "the checkpoint is damaged, or was saved by another LeRobot; use that one by policy.python",
         ) from error
     return policy
-
-
-def _pipelines(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str, Any]) -> tuple[Any, Any]:
-    from lerobot.policies.factory import make_pre_post_processors
-
-    if checkpoint.base is not None and not (checkpoint.folder / PREPROCESSOR_NAME).is_file():
-        checkpoint = checkpoint.base
-    missing = [name for name in (PREPROCESSOR_NAME, POSTPROCESSOR_NAME) if not (checkpoint.folder / name).is_file()]
-    if missing and not old_statistics:
-        raise checkpoint.fail(
-            f"{PREPROCESSOR_NAME} and {POSTPROCESSOR_NAME}, or statistics among the weights",
-            f"no {' and no '.join(missing)}",
-            "without them nothing is normalised; copy the whole checkpoint",
-        )
-    try:
-        if missing:
-            return make_pre_post_processors(config, dataset_stats=old_statistics)  # type: ignore[no-any-return]
-        overrides = {
-            f"{which}_overrides": _overrides(checkpoint, name, device, config)
-            for which, name, device in (
-                ("preprocessor", PREPROCESSOR_NAME, config.device),
-                ("postprocessor", POSTPROCESSOR_NAME, "cpu"),
-            )
-        }
-        return make_pre_post_processors(config, pretrained_path=str(checkpoint.folder), **overrides)  # type: ignore[no-any-return]
-    except ImportError as error:
-        raise _lacks(checkpoint, first_lines(error)) from error
-    except Exception as error:
-        if is_of_the_hub(error):
-            raise _unreachable(checkpoint, config, error) from error
-        raise checkpoint.fail(
-            f"processor pipelines that LeRobot {lerobot_version()} can make",
-            first_lines(error),
-            "they are damaged, or use the LeRobot that saved them, by policy.python",
-        ) from error
-
-
-def _overrides(checkpoint: Checkpoint, name: str, device: str, config: Any) -> dict[str, Any]:
-    """What a saved pipeline's steps are told otherwise: their device, and a name that LeRobot does not save.
-
-    pi0-FAST's action tokenizer would fetch the text tokenizer that LeRobot has in its code, whatever config.json says;
-    it does nothing where there are no actions to tokenize.
-    """
-    steps = json.loads((checkpoint.folder / name).read_text(encoding="utf-8")).get("steps", [])
-    names = {step.get("registry_name") for step in steps}
-    told = {"device_processor": {"device": device}}
-    if (words := getattr(config, "text_tokenizer_name", None)) is not None:
-        told["action_tokenizer_processor"] = {"paligemma_tokenizer_name": words}
-    return {step: values for step, values in told.items() if step in names}
-
-
-def _statistics(preprocess: Any) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for step in preprocess.steps:
-        for key, values in (getattr(step, "stats", None) or {}).items():
-            found.setdefault(key, {}).update(values)
-    return found
-
-
-def _missing_statistics(preprocess: Any) -> list[str]:
-    """Inputs that LeRobot passes on as they are although the checkpoint says that they are normalised."""
-    return [
-        f"{key}: the checkpoint has no statistics for it, though it says {step.norm_map[feature.type].value}; it is "
-        "passed on as it is"
-        for step in preprocess.steps
-        for key, feature in (getattr(step, "features", None) or {}).items()
-        if step.norm_map.get(feature.type) not in (None, "IDENTITY") and step.norm_map[feature.type].value != "IDENTITY"
-        if not (step.stats or {}).get(key)
-    ]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import time
 from typing import Any
@@ -20,8 +21,9 @@ from ray_eval.policies.remote.lerobot_wire import (
     policy_setup,
     read_actions,
 )
-from ray_eval.policies.remote.policy import RemotePolicy, patience_of, spec_by_asking, unasked_spec
+from ray_eval.policies.remote.policy import RemotePolicy, patience_of, spec_by_asking, unasked_spec, unnoticed
 from ray_eval.policies.remote.pool import BadAnswerError, Pool
+from ray_eval.policies.remote.served_files import ServedFiles
 from ray_eval.sections import ConnectSection, LeRobotServerPolicySection
 from ray_eval.types import STATE, Array, Observation, PolicySpec, is_image
 from ray_eval.wire.channel import open_channel
@@ -113,22 +115,24 @@ class LeRobotServerPolicy(RemotePolicy):
         self._keys = section.keys
         self._names = {key: str(section.rename.get(key, key)) for key in section.keys}
         remark = "policy lerobot_server: the server keeps the policy's state and draws its own noise: no bytes promised"
-        spec = unasked_spec(
-            "lerobot_server",
-            section,
-            section.keys,
-            {"server": "lerobot", "checkpoint": section.path},
-            (remark,),
-        )
-        setup = policy_setup(self._instructions(section, spec))
-        self._pool = Pool(
-            section.addresses,
-            lambda address, timeout_s: LeRobotServerLink(address, timeout_s, setup),
-            1,
-            patience_of(section),
-        )
+        self._files = ServedFiles(section.addresses, section.path)
+        remarks = (remark,) if self._files.digest else (remark, unnoticed("lerobot_server"))
+        runtime = {"server": "lerobot", "checkpoint": section.path}
+        spec = unasked_spec("lerobot_server", section, section.keys, runtime, remarks)
+        spec = dataclasses.replace(spec, digest=self._files.digest)
+        self._setup = policy_setup(self._instructions(section, spec))
+        self._pool = Pool(section.addresses, self._opened, 1, patience_of(section))
         with self._pool.closed_on_failure():
             self._spec = spec_by_asking(self, spec, section)
+
+    def _opened(self, address: str, timeout_s: float) -> LeRobotServerLink:
+        link = LeRobotServerLink(address, timeout_s, self._setup)
+        try:
+            self._files.check(address)
+        except BaseException:
+            link.close()
+            raise
+        return link
 
     def _instructions(self, section: LeRobotServerPolicySection, spec: PolicySpec) -> dict[str, Any]:
         row = trial_observation(spec, 0)
