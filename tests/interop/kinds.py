@@ -26,13 +26,24 @@ FEATURES = {
     },
     "output_features": {"action": {"type": "ACTION", "shape": [7]}},
 }
+OWN = {
+    "fastwam": {
+        "input_features": {
+            "observation.images.image": {"type": "VISUAL", "shape": [3, 224, 448]},
+            "observation.state": {"type": "STATE", "shape": [8]},
+        },
+        "text_encoder_model_id": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+    },
+}
+"""What a type wants otherwise, or what a saved configuration of it names."""
 
 
 def default(kind: str, folder: Path) -> Path:
     """A checkpoint's folder as far as it can be had without the type's own dependencies."""
     folder.mkdir()
     # By hand, because making a configuration fetches a base model's for some.
-    (folder / "config.json").write_text(json.dumps({"type": kind, **FEATURES, "device": "cpu"}))
+    said = {"type": kind, **FEATURES, **OWN.get(kind, {}), "device": "cpu"}
+    (folder / "config.json").write_text(json.dumps(said))
     save_file({"x": torch.zeros(1)}, folder / "model.safetensors")
     for name in ("policy_preprocessor", "policy_postprocessor"):
         (folder / f"{name}.json").write_text(json.dumps({"name": name, "steps": []}))

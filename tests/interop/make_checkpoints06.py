@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import make_checkpoints as both
+import numpy as np
 import torch
 from make_checkpoints import IMAGE, SMALL_ACT, SMALL_PX, WRIST, save
+from small_bases import eo1, evo1, vla_jepa
 from small_gemma import shrink
 
 AXES = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
@@ -79,6 +81,17 @@ def drift(folder: Path) -> None:
     """A third party's policy, of tests/interop/plugins."""
     importlib.import_module("lerobot_policy_drift")
     save(folder, "drift", IMAGE, size_px=SMALL_PX)
+
+
+def script(folder: Path) -> None:
+    """A policy that plays the plans of script.npz beside its folder."""
+    from safetensors.torch import save_file
+
+    importlib.import_module("lerobot_policy_drift")
+    recorded = dict(np.load(folder.with_suffix(".npz")))
+    count, steps, _ = recorded["plans"].shape
+    save(folder, "script", IMAGE, size_px=360, plans=count, chunk_size=steps, n_action_steps=steps)
+    save_file({name: torch.from_numpy(each) for name, each in recorded.items()}, folder / "model.safetensors")
 
 
 def make_tokenizer(folder: Path) -> int:
@@ -236,12 +249,16 @@ NEW = (
     pi0_fast,
     pi0_relative,
     pi0_compiled,
+    eo1,
+    evo1,
     gaussian_actor,
+    script,
+    vla_jepa,
 )
 MAKERS = {**both.MAKERS, **{maker.__name__: maker for maker in NEW}}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     target = Path(sys.argv[1]).resolve()
-    for each in sys.argv[2:] or MAKERS:
+    for each in sys.argv[2:] or MAKERS.keys() - {"script"}:
         MAKERS[each](target / each)

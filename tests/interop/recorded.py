@@ -62,16 +62,17 @@ class RecordedEnv:
 class RecordingEnv:
     """Another env, with the frame before each of its steps kept."""
 
-    def __init__(self, env, n_obs_steps):
+    def __init__(self, env, n_obs_steps, keys=tuple(NAMES)):
         self.env = env
         self.n_obs_steps = n_obs_steps
+        self.keys = keys
         self.frames, self.actions = [], []
 
     def __getattr__(self, name):
         return getattr(self.env, name)
 
     def step(self, action):
-        present = self.env.observe()
+        present = {key: value for key, value in self.env.observe().items() if key in self.keys}
         self.frames.append({NAMES[k]: (v if self.n_obs_steps == 1 else v[-1]).copy() for k, v in present.items()})
         self.actions.append(action)
         return self.env.step(action)

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 KINDS = ("pi0", "pi05", "pi0_fast")
-WORDS = 300
+WORDS = 260
 TEXT = {"width": 32, "depth": 2, "mlp_dim": 48, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16}
 EYE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 

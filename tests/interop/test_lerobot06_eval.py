@@ -5,24 +5,36 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from lerobot_environment import HERE, lerobot_environment, run_in_lerobot
+from recorded import RecordingEnv
 
 from ray_eval.envs.gl import choose_backend, gl_environment
+from ray_eval.rollout.client import PolicyClient
+from ray_eval.rollout.episode import Episode
+from ray_eval.rollout.latency import FixedLatency
+from ray_eval.sections import (
+    BatchingSection,
+    EnvSettings,
+    ImageRecipe,
+    ListenSection,
+    ObservationRecipe,
+    OraclePolicy,
+    QueueRules,
+)
+from ray_eval.serving.actor import PolicyActor
+from ray_eval.types import IMAGE, STATE, EpisodeSpec
 
-STEPS = 30
 EPISODES = 3
-TASKS = {"libero_object": 3, "libero_goal": 7, "libero_10": 9}
+ACT_STEPS = 30
+SCRIPT_STEPS = 150
+PLANNED = (0, 1)
+"""Init states that the scripted policy has the expert's actions for; what it plays at others fails."""
+TASKS = {"libero_object": 3, "libero_goal": 7, "libero_spatial": 2}
 
 
-@pytest.fixture(scope="module")
-def act(lerobot06_python, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    run_in_lerobot("make_checkpoints06.py", folder, "act_360", python=lerobot06_python)
-    return folder / "act_360"
-
-
-def lerobots(act, suite, task_id, python, folder):
+def lerobots(checkpoint, suite, python, folder, steps):
     """The episodes of lerobot-eval, in order, and what it reports of them."""
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -30,8 +42,8 @@ def lerobots(act, suite, task_id, python, folder):
         text=True,
         check=True,
     ).stdout.strip()
-    words = [f"--policy.path={act}", "--policy.device=cpu", "--env.type=libero", f"--env.task={suite}"]
-    words += [f"--env.task_ids=[{task_id}]", f"--env.episode_length={STEPS}", f"--output_dir={folder}/eval"]
+    words = [f"--policy.path={checkpoint}", "--policy.device=cpu", "--env.type=libero", f"--env.task={suite}"]
+    words += [f"--env.task_ids=[{TASKS[suite]}]", f"--env.episode_length={steps}", f"--output_dir={folder}/eval"]
     words += [f"--eval.n_episodes={EPISODES}", "--eval.batch_size=1", "--eval.use_async_envs=false"]
     environment = {**lerobot_environment(), **gl_environment(choose_backend("auto").backend)}
     done = subprocess.run(
@@ -39,7 +51,7 @@ def lerobots(act, suite, task_id, python, folder):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=2400,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,27 +59,78 @@ def lerobots(act, suite, task_id, python, folder):
     return json.loads((folder / "notes.json").read_text()), report["per_task"][0]["metrics"]["successes"]
 
 
-def ours(act, suite, task_id, python, folder):
-    command = [sys.executable, "-m", "ray_eval", "run", f"suite={suite}", f"tasks=[{task_id}]", "protocol=lerobot_06"]
-    command += [f"episodes_per_task={EPISODES}", f"protocol.max_steps={STEPS}", "policy=lerobot", "workers=1"]
-    command += [f"policy.path={act}", f"policy.python={python}", f"out={folder}/run", "ray.dashboard=false"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False, env=dict(os.environ))
+def ours(checkpoint, suite, python, folder, steps):
+    command = [sys.executable, "-m", "ray_eval", "run", f"suite={suite}", f"tasks=[{TASKS[suite]}]", "workers=1"]
+    command += [f"episodes_per_task={EPISODES}", f"protocol.max_steps={steps}", "policy=lerobot", "protocol=lerobot_06"]
+    command += [f"policy.path={checkpoint}", f"policy.python={python}", f"out={folder}/run", "ray.dashboard=false"]
+    environment = {**os.environ, "PYTHONPATH": str(HERE / "plugins")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2400, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (folder / "run" / "episodes.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
     return sorted((line for line in found if line["kind"] == "episode"), key=lambda line: line["init_state_id"])
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize("suite", TASKS)
-def test_the_episodes_are_those_of_lerobot_eval(suite, act, lerobot06_python, tmp_path):
-    """The same init states, seeds, steps and outcomes; and the same simulator states, which follow from the images."""
-    theirs, successes = lerobots(act, suite, TASKS[suite], lerobot06_python, tmp_path)
-    episodes = ours(act, suite, TASKS[suite], lerobot06_python, tmp_path)
+def compared(checkpoint, suite, python, folder, steps):
+    """The outcomes, once both sides' episodes are found to be the same.
+
+    Their images are compared where the policy looks at them: a simulator's states follow from what it answers.
+    """
+    theirs, successes = lerobots(checkpoint, suite, python, folder, steps)
+    episodes = ours(checkpoint, suite, python, folder, steps)
     assert len(theirs) == len(episodes) == EPISODES
     assert {tuple(note["image_shape"]) for note in theirs} == {(360, 360, 3)}
     said = [(e["init_state_id"], e["env_seed"], e["steps"], e["outcome"] == "success") for e in episodes]
     assert said == [(n["init_state_id"], n["seed"], n["steps"], n["is_success"]) for n in theirs]
     assert [e["outcome"] == "success" for e in episodes] == successes
     assert [e["trajectory_sha256"] for e in episodes] == [n["trajectory_sha256"] for n in theirs]
+    return successes
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(6000)
+def test_the_episodes_of_a_network_are_those_of_lerobot_eval(lerobot06_python, tmp_path):
+    """A tiny ACT of random weights, which looks at both images every ten steps."""
+    run_in_lerobot("make_checkpoints06.py", tmp_path, "act_360", python=lerobot06_python)
+    compared(tmp_path / "act_360", "libero_object", lerobot06_python, tmp_path, ACT_STEPS)
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    environment = gl_environment(choose_backend("auto").backend)
+    os.environ.update({name: environment[name] for name in environment if name != "CUDA_VISIBLE_DEVICES"})
+    from ray_eval.envs.libero.env import LiberoEnv
+
+    return LiberoEnv
+
+
+def experts(simulator, suite, init_state, folder):
+    """(T, 7) the scripted expert's actions of an episode, and the mean of its first image in [0, 1]."""
+    policy = PolicyActor("oracle", OraclePolicy(images=False), ListenSection(f"unix:{folder}/s"), BatchingSection())
+    spec = policy.spec()
+    recipe = ObservationRecipe((IMAGE, *spec.keys), 1, ImageRecipe(render_size_px=360, image_size_px=360))
+    env = RecordingEnv(simulator(suite, TASKS[suite], EnvSettings(recipe)), 1, (IMAGE, STATE))
+    client = PolicyClient(policy.connection)
+    episode = EpisodeSpec(suite, TASKS[suite], init_state, env_seed=1000 + init_state, max_steps=SCRIPT_STEPS)
+    rules = QueueRules(horizon=spec.replan_steps, chunk_len=spec.chunk_len, action_dim=spec.action_dim)
+    result = Episode(env, client, episode, rules, FixedLatency(0), request_prefix="expert").run()
+    for each in (env, client, policy):
+        each.close()
+    assert str(result.outcome) == "success"
+    return np.stack(env.actions), (env.frames[0]["image"].astype(np.float32) / 255).astype(np.float64).mean()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(6000)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suite", TASKS)
+def test_the_episodes_of_an_expert_are_those_of_lerobot_eval_with_the_same_successes(
+    suite, simulator, lerobot06_python, tmp_path
+):
+    """A policy that plays the expert's actions, chosen by its first image; of another init state they fail."""
+    recorded = [experts(simulator, suite, init_state, tmp_path) for init_state in PLANNED]
+    plans = np.stack([np.resize(actions, (SCRIPT_STEPS, 7)) for actions, _ in recorded]).astype(np.float32)
+    np.savez(tmp_path / "script.npz", plans=plans, brightness=np.array([mean for _, mean in recorded]))
+    run_in_lerobot("make_checkpoints06.py", tmp_path, "script", python=lerobot06_python)
+    successes = compared(tmp_path / "script", suite, lerobot06_python, tmp_path, SCRIPT_STEPS)
+    assert successes[: len(PLANNED)] == [True] * len(PLANNED)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import ray_eval
-from ray_eval.errors import EpisodeError, SetupError
+from ray_eval.errors import EpisodeError, PolicyChanged, SetupError
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import trial_observation
 from ray_eval.sections import LeRobotServerPolicySection
@@ -79,12 +80,23 @@ def test_lerobots_server_gives_what_lerobots_own_code_gives(tmp_path, checkpoint
     with policy_server(tmp_path) as address:
         policy = make_policy(section(address, checkpoint))
         assert (policy.spec.chunk_len, policy.spec.is_reproducible) == (20, False)
+        assert not any("another one of the same shape" in remark for remark in policy.spec.remarks)
         rows = [trial_observation(policy.spec, index) for index in range(3)]
         found = np.stack([chunk.actions for chunk in policy.infer_batch(rows)])
         with pytest.raises(SetupError, match="policy server at"):
             make_policy(section(address, tmp_path / "nowhere"))
         with pytest.raises(SetupError, match=r"policy server at .*(not supported|UNKNOWN)"):
             make_policy(section(address, checkpoint, policy_type="oracle"))
+        exchanged = tmp_path / "exchanged"
+        shutil.copytree(checkpoint, exchanged)
+        policy = make_policy(section(address, exchanged))
+        assert policy.spec.digest is not None
+        policy._pool.hang_up()
+        policy.infer_batch(rows[:1])
+        (exchanged / "config.json").write_text((exchanged / "config.json").read_text() + "\n")
+        policy._pool.hang_up()
+        with pytest.raises(PolicyChanged, match=rf"expected the checkpoint that the run began with in {exchanged} "):
+            policy.infer_batch(rows[:1])
     np.savez(tmp_path / "rows.npz", **{key: np.stack([row.arrays[key] for row in rows]) for key in policy.spec.keys})
     lerobot(HERE / "lerobot_reference.py", checkpoint, tmp_path / "rows.npz", tmp_path / "chunks.npy")
     np.testing.assert_allclose(found, np.load(tmp_path / "chunks.npy"), rtol=1e-5, atol=1e-6)
