@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_eval.envs.libero.meeting import find_drawn_again, find_touching
 from ray_eval.envs.libero.meshes import part_bounds, rectangles, triangles
 from ray_eval.envs.libero.snapshot import SceneSnapshot
 from ray_eval.envs.libero.visibility import Boxes, Camera, Faces, Poses, find_reflected, find_seen
@@ -81,6 +82,11 @@ class SceneBounds:
         # Shadows come from outside of the view; a site that is a mirror is not looked for.
         self._is_all_drawn = bool(np.any(model.light_castshadow) or np.any(_reflectance(model, model.site_matid)))
 
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether any geom mirrors."""
+        return len(self._mirrors) > 0
+
     def unseen(self, snapshot: SceneSnapshot, camera_id: int) -> NDArray[np.bool_]:
         """(ngeom,) True where a geom provably leaves a square image of the camera as it is.
 
@@ -92,8 +98,7 @@ class SceneBounds:
         """
         if self._is_all_drawn:
             return np.zeros_like(self._is_certain)
-        poses = Poses(snapshot.geom_xpos, snapshot.geom_xmat)
-        camera = Camera(snapshot.cam_xpos[camera_id], snapshot.cam_xmat[camera_id], self._slopes[camera_id])
+        poses, camera = self._view(snapshot, camera_id)
         is_seen = self._is_asked
         for boxes in (self._wholes, self._parts):
             is_seen = find_seen(boxes, is_seen, self._occluders, poses, camera, CLEARANCE_M)
@@ -101,13 +106,60 @@ class SceneBounds:
         # MuJoCo reflects in the first mirror that it is given, so either all of them are or none.
         if np.any(is_seen[self._mirrors]):
             is_seen[self._mirrors] = True
-            for mirror in range(len(self._mirrors)):
-                is_reflected = self._is_asked & ~is_seen
-                for boxes in (self._wholes, self._parts):
-                    is_reflected = find_reflected(boxes, is_reflected, self._mirror_faces, mirror, poses, camera)
-                is_seen |= is_reflected
+            is_seen |= self._reflected(self._is_asked & ~is_seen, poses, camera)
         is_unseen: NDArray[np.bool_] = ~is_seen
         return is_unseen
+
+    def reflected(self, snapshot: SceneSnapshot, camera_id: int) -> NDArray[np.bool_]:
+        """(ngeom,) False where no mirror shows a geom to the camera.
+
+        Args:
+            snapshot: As in `unseen`.
+            camera_id: As in `unseen`.
+        """
+        is_reflected: NDArray[np.bool_] = self._reflected(self._is_asked, *self._view(snapshot, camera_id))
+        is_reflected |= self._is_certain
+        return is_reflected
+
+    def drawn_again(
+        self, snapshot: SceneSnapshot, is_kept: NDArray[np.bool_], is_drawn: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """(ngeom,) which kept geoms must be drawn again (see `meeting`).
+
+        Args:
+            snapshot: The poses.
+            is_kept: (ngeom,) what is drawn before all else.
+            is_drawn: (ngeom,) what is drawn on top.
+        """
+        poses = Poses(snapshot.geom_xpos, snapshot.geom_xmat)
+        is_again: NDArray[np.bool_] = find_drawn_again(self._wholes, self._parts, is_kept, is_drawn, poses)
+        return is_again
+
+    def touching(self, snapshot: SceneSnapshot, is_asked: NDArray[np.bool_], geom: int) -> NDArray[np.bool_]:
+        """(ngeom,) which of the geoms asked for may touch one.
+
+        Args:
+            snapshot: The poses.
+            is_asked: (ngeom,) as said.
+            geom: The one.
+        """
+        poses = Poses(snapshot.geom_xpos, snapshot.geom_xmat)
+        is_touching: NDArray[np.bool_] = find_touching(self._wholes, self._parts, is_asked, geom, poses)
+        return is_touching
+
+    def _view(self, snapshot: SceneSnapshot, camera_id: int) -> tuple[Poses, Camera]:
+        camera = Camera(snapshot.cam_xpos[camera_id], snapshot.cam_xmat[camera_id], self._slopes[camera_id])
+        return Poses(snapshot.geom_xpos, snapshot.geom_xmat), camera
+
+    def _reflected(self, is_asked: Array, poses: Poses, camera: Camera) -> Array:
+        """Those of the geoms asked for that one of the mirrors may show."""
+        is_shown = np.zeros_like(is_asked)
+        for mirror in range(len(self._mirrors)):
+            is_reflected = is_asked & ~is_shown
+            for boxes in (self._wholes, self._parts):
+                is_reflected = find_reflected(boxes, is_reflected, self._mirror_faces, mirror, poses, camera)
+            is_shown |= is_reflected
+        return is_shown
 
 
 def _wholes(model: Any, geoms: Array) -> Boxes:

@@ -154,7 +154,7 @@ def _cache_folder() -> str | None:
     import robosuite.utils.numba as how
 
     digest = hashlib.sha256()
-    own = [Path(__file__).with_name(name) for name in ("substeps.py", "visibility.py")]
+    own = [Path(__file__).with_name(name) for name in ("substeps.py", "visibility.py", "meeting.py")]
     for source in (law.__file__, how.__file__, __file__, *own):
         digest.update(Path(source).read_bytes())
     folder = default_folder().with_name("compiled") / digest.hexdigest()[:16]

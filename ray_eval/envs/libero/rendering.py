@@ -1,7 +1,9 @@
 """Camera images of snapshots, drawn with robosuite's own offscreen context on mjData of their own.
 
-Geoms that an image cannot show are left out (see `culling`). Nothing here touches the simulation's mjData; the
-mjModel's visual fields are swapped in for one drawing and put back. GL contexts belong to the thread that made them.
+Geoms that an image cannot show are left out (see `culling`), and what stands still is drawn once (see `background`).
+The first image of each camera is also drawn as robosuite draws it, and must be equal. Nothing here touches the
+simulation's mjData; the mjModel's visual fields are swapped in for one drawing and put back. GL contexts belong to the
+thread that made them.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,10 @@ from numpy.typing import NDArray
 from ray_eval.envs.libero.snapshot import MODEL_FIELDS, POSE_FIELDS, SceneSnapshot
 
 if TYPE_CHECKING:
+    from ray_eval.envs.libero.background import Background
     from ray_eval.envs.libero.culling import SceneBounds
+
+logger = logging.getLogger(__name__)
 
 HIDDEN_GROUP = 5
 """A geom group that robosuite does not draw."""
@@ -37,6 +43,7 @@ class SceneRenderer:
     def __init__(self, model: Any) -> None:
         self._scene = _Scene(model)
         self._context: Any = None
+        self._views: dict[tuple[int, int], _View] = {}
 
     def rebind(self, model: Any) -> None:
         """Draws from another compilation of the same scene (a robosuite MjModel) from now on."""
@@ -44,23 +51,30 @@ class SceneRenderer:
             return
         self._scene = _Scene(model)
         if self._context is not None:
+            self._forget_views()
             self._context.sim = self._scene
             self._context.model, self._context.data = self._scene.model, self._scene.data
 
     def render(self, snapshot: SceneSnapshot, camera: str, size_px: int) -> NDArray[np.uint8]:
         """The camera's (size_px, size_px, 3) RGB image as robosuite delivers it: rows bottom-up."""
         context, camera_id = self._current_context(), self._scene.model.camera_name2id(camera)
-        with self._scene.showing(snapshot, camera_id):
-            context.render(width=size_px, height=size_px, camera_id=camera_id)
-        image: NDArray[np.uint8] = context.read_pixels(size_px, size_px)
-        return image
+        view = self._views.setdefault((camera_id, size_px), _View(self._scene, camera_id, size_px))
+        image = view.on_background(context, snapshot)
+        return view.without_unseen(context, snapshot) if image is None else image
 
     def close(self) -> None:
         """Frees the GL context; a later drawing would build another one."""
         if self._context is not None:
             self._context.gl_ctx.make_current()
+            self._forget_views()
             self._context = None
         _open_renderers.discard(self)
+
+    def _forget_views(self) -> None:
+        """Their context is current, and goes with nothing of theirs in it."""
+        for view in self._views.values():
+            view.free()
+        self._views.clear()
 
     def _current_context(self) -> Any:
         if self._context is None:
@@ -69,6 +83,76 @@ class SceneRenderer:
         else:
             self._context.gl_ctx.make_current()
         return self._context
+
+
+class _View:
+    """One camera's images of one size, in one context."""
+
+    def __init__(self, scene: _Scene, camera_id: int, size_px: int) -> None:
+        self._scene, self._camera_id, self._size_px = scene, camera_id, size_px
+        self._background: Background | None = None
+        self._is_proven = self._is_aside = False
+
+    def on_background(self, context: Any, snapshot: SceneSnapshot) -> NDArray[np.uint8] | None:
+        """The image, of which what stands still was drawn before; None where it is to be drawn otherwise."""
+        from OpenGL.error import Error as OpenGlError  # type: ignore[import-untyped]
+
+        if self._is_aside:
+            return None
+        try:
+            with self._scene.showing(snapshot):
+                return self._proven(context, snapshot)
+        except (OpenGlError, NotImplementedError) as error:
+            self._set_aside(str(error))
+        return None
+
+    def without_unseen(self, context: Any, snapshot: SceneSnapshot) -> NDArray[np.uint8]:
+        """The image, drawn by robosuite without geoms that the camera cannot see."""
+        with self._scene.showing(snapshot, self._camera_id):
+            return self._by_robosuite(context)
+
+    def free(self) -> None:
+        """Gives OpenGL's memory back; the context is current."""
+        if self._background is not None:
+            self._background.free()
+            self._background = None
+
+    def _proven(self, context: Any, snapshot: SceneSnapshot) -> NDArray[np.uint8] | None:
+        """The image on the background, which has once given the same as robosuite."""
+        if self._background is not None and self._background.con is not context.con:
+            self.free()
+        expected = None
+        if self._background is None:
+            from ray_eval.envs.libero.background import Background
+
+            self._is_aside = not Background.is_of_use(self._scene.binding, self._scene.bounds, self._camera_id)
+            if self._is_aside:
+                return None
+            expected = self._by_robosuite(context)  # which makes the context large enough
+            self._background = Background(
+                context, self._scene.binding, self._scene.bounds, self._camera_id, self._size_px
+            )
+        self._scene.fill(context, self._camera_id)
+        if not self._background.draw(snapshot):
+            return expected
+        image: NDArray[np.uint8] = context.read_pixels(self._size_px, self._size_px)
+        if not self._is_proven:
+            expected = self._by_robosuite(context) if expected is None else expected
+            self._is_proven = np.array_equal(image, expected)
+            if not self._is_proven:
+                self._set_aside(f"{np.any(image != expected, axis=2).sum()} pixels differ from robosuite's")
+                return expected
+        return image
+
+    def _by_robosuite(self, context: Any) -> NDArray[np.uint8]:
+        context.render(width=self._size_px, height=self._size_px, camera_id=self._camera_id)
+        image: NDArray[np.uint8] = context.read_pixels(self._size_px, self._size_px)
+        return image
+
+    def _set_aside(self, reason: str) -> None:
+        self._is_aside = True
+        self.free()
+        logger.warning("images: what stands still is drawn anew each time: %s", reason)
 
 
 class _Scene:
@@ -80,12 +164,17 @@ class _Scene:
         self.model = model
         self.data = MjData(model)
 
+    @property
+    def binding(self) -> Any:
+        """MuJoCo's own mjModel."""
+        return self.model._model  # noqa: SLF001 -- robosuite has no public way
+
     @functools.cached_property
-    def _bounds(self) -> SceneBounds:
+    def bounds(self) -> SceneBounds:
         """Made at the first image."""
         from ray_eval.envs.libero.culling import SceneBounds
 
-        return SceneBounds(self.model._model)  # noqa: SLF001 -- robosuite has no public way
+        return SceneBounds(self.binding)
 
     def forward(self) -> None:
         """Nothing: the context's constructor wants the simulation moved, and a forward would move its solver."""
@@ -93,19 +182,27 @@ class _Scene:
     def add_render_context(self, context: Any) -> None:
         """Nothing: the renderer owns the context."""
 
+    def fill(self, context: Any, camera_id: int) -> None:
+        """Has robosuite's context hold what it would draw."""
+        import mujoco
+
+        context.cam.type, context.cam.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera_id
+        everything, data = mujoco.mjtCatBit.mjCAT_ALL, self.data._data  # noqa: SLF001
+        mujoco.mjv_updateScene(self.binding, data, context.vopt, context.pert, context.cam, everything, context.scn)
+
     @contextlib.contextmanager
     def showing(self, snapshot: SceneSnapshot, camera_id: int | None = None) -> Iterator[None]:
         """Puts the snapshot's poses into the mjData, and its visual fields into the mjModel for the while.
 
         Geoms that the camera cannot see are in a group that is not drawn; without a camera, all are drawn.
         """
-        model, data = self.model._model, self.data._data  # noqa: SLF001 -- robosuite has no public way
+        model, data = self.binding, self.data._data  # noqa: SLF001 -- robosuite has no public way
         for name in POSE_FIELDS:
             getattr(data, name)[:] = getattr(snapshot, name)
         present = {name: getattr(model, name).copy() for name in (*MODEL_FIELDS, "geom_group")}
         try:
             if camera_id is not None:
-                model.geom_group[self._bounds.unseen(snapshot, camera_id)] = HIDDEN_GROUP
+                model.geom_group[self.bounds.unseen(snapshot, camera_id)] = HIDDEN_GROUP
             for name in MODEL_FIELDS:
                 getattr(model, name)[:] = getattr(snapshot, name)
             yield
