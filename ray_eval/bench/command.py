@@ -74,8 +74,12 @@ def _build(wanted: argparse.Namespace) -> list[Row]:
 def _render(wanted: argparse.Namespace) -> list[Row]:
     from ray_eval.bench.simulator import bench_render
 
-    tasks = _tasks(wanted, "libero_object/0", "libero_10/2")
-    return _measured("render", wanted, tasks, wanted.repeats or 20, bench_render)
+    scenes = ("libero_10/2", "libero_goal/0", "libero_object/0", "libero_spatial/3", "libero_90/45")
+
+    def beside_plain(tasks: Sequence[BenchTask], _: int) -> list[Row]:
+        return bench_render(tasks, wanted.repeats, wanted.every)
+
+    return _measured("render", wanted, _tasks(wanted, *scenes), wanted.repeats or 20, beside_plain)
 
 
 def _memory(wanted: argparse.Namespace) -> list[Row]:
@@ -119,7 +123,7 @@ BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]]
     "step": (_step, "a control step without rendering, against bare physics and against LIBERO's"),
     "reset": (_reset, "a reset, against LIBERO's hard reset"),
     "build": (_build, "a task's environment in a new process, with the model cache and without"),
-    "render": (_render, "an image of each camera, against robosuite's"),
+    "render": (_render, "the images of an episode, against robosuite's"),
     "memory": (_memory, "a worker's resident memory, task after task"),
     "serve": (_serve, "the server's overhead, and its throughput under many clients"),
     "policy": (_policy, "a network of pi0.5's layer sizes through the server, against its bare loop; needs torch"),
@@ -148,6 +152,7 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=100, help="steps of an episode: pipeline, e2e (default: 100)")
     parser.add_argument("--episodes", type=int, default=3, help="episodes of a task: e2e (default: 3)")
     parser.add_argument("--replan", type=int, nargs="+", default=[5, 10, 50], help="replan_steps: e2e (5 10 50)")
+    parser.add_argument("--every", type=int, nargs="+", default=[5, 10], help="steps between images: render (5 10)")
     parser.add_argument("--budget-gb", type=float, default=2.5, help="limits.worker_memory_gb: memory (default: 2.5)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
     parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")

@@ -19,7 +19,7 @@ class Row:
     what: str
     """What was measured."""
     value: float
-    """Its median over the repeats, or a rate over the whole."""
+    """Its median over the repeats, or a rate or a mean over the whole."""
     unit: str
     """Unit of both figures."""
     repeats: int

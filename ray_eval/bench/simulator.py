@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import statistics
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +15,8 @@ from ray_eval.types import IMAGE, WRIST_IMAGE
 
 WARMUPS: Final = 10
 """Untimed rounds of `bench step` at first."""
+EPISODE_STEPS: Final = 280
+"""Control steps of an episode of `bench render`."""
 
 
 def bench_step(tasks: Sequence[BenchTask], repeats: int) -> list[Row]:
@@ -85,40 +89,49 @@ def _reset_rows(task: BenchTask, repeats: int) -> list[Row]:
     ]
 
 
-def bench_render(tasks: Sequence[BenchTask], repeats: int) -> list[Row]:
-    """One image of each camera at 256 px, against robosuite's of the same step."""
-    return [row for task in tasks for row in _render_rows(task, repeats)]
+def bench_render(tasks: Sequence[BenchTask], repeats: int | None, strides: Sequence[int]) -> list[Row]:
+    """Each camera's images of an episode at 256 px, against robosuite's of the same steps.
+
+    Args:
+        tasks: LIBERO's.
+        repeats: Images of each camera; those of an episode of `EPISODE_STEPS` where None.
+        strides: Control steps from one image to the next.
+    """
+    return [row for stride in strides for task in tasks for row in _render_rows(task, repeats, stride)]
 
 
-def _render_rows(task: BenchTask, repeats: int) -> list[Row]:
+def _render_rows(task: BenchTask, repeats: int | None, stride: int) -> list[Row]:
+    """Means, so that what is made for later images counts; not the first wrist image, with which contexts are made."""
     env, plain = LiberoEnv(task.suite, task.task_id, task.settings((IMAGE, WRIST_IMAGE))), task.plain()
-    keys = (IMAGE, WRIST_IMAGE)
+    count = repeats or EPISODE_STEPS // stride
     with contextlib.closing(env), contextlib.closing(plain):
         env.reset(task.spec())
         plain.reset(ENV_SEED, task.init_state(), is_sparse=True)
-        actions = iter(task.actions(repeats + 2))
+        env.picture(WRIST_IMAGE)
+        plain.render(CAMERAS[WRIST_IMAGE])
+        actions = iter(task.actions(count * stride))
 
         def ours(key: str) -> float:
-            if key == IMAGE:
-                action = next(actions)
+            for action in itertools.islice(actions, stride if key == IMAGE else 0):
                 env.step(action)
                 plain.step(action, has_images=False)
             return timed(lambda: env.picture(key))
 
         measured = {}
-        for key in keys:
-            measured[f"ours {key}"] = lambda key=key: ours(key)
-            measured[f"plain {key}"] = lambda key=key: timed(lambda: plain.render(CAMERAS[key]))
-        durations = interleaved(measured, repeats, warmups=2)
+        for key, camera in CAMERAS.items():
+            measured[f"ours {camera}"] = lambda key=key: ours(key)
+            measured[f"plain {camera}"] = lambda camera=camera: timed(lambda: plain.render(camera))
+        durations = interleaved(measured, count, warmups=0)
+    found = {name: statistics.mean(values) * 1000 for name, values in durations.items()}
     return [
         Row(
             str(task),
-            f"{CAMERAS[key]} image",
-            median_ms(durations[f"ours {key}"]),
+            f"{camera} image, one in {stride} steps, mean",
+            found[f"ours {camera}"],
             "ms",
-            repeats,
+            count,
             "robosuite's",
-            median_ms(durations[f"plain {key}"]),
+            found[f"plain {camera}"],
         )
-        for key in keys
+        for camera in CAMERAS.values()
     ]
