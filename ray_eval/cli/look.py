@@ -35,7 +35,10 @@ def add_replay(commands: Commands) -> None:
     )
     replay.add_argument("run", type=path_option, metavar="RUN", help="the run's folder")
     replay.add_argument(
-        "words", nargs="*", metavar="[EPISODE ...] key=value", help="episodes (default: all), and how they are run"
+        "words",
+        nargs="*",
+        metavar="[EPISODE ...] key=value",
+        help="episodes (default: all); workers=N",
     )
     replay.set_defaults(command=_replay, parser=replay)
 
@@ -79,15 +82,17 @@ def _video(parsed: argparse.Namespace) -> int:
     from ray_eval.driver.filming import film
 
     others, overrides = split(parsed.words)
+    which, behind = split(parsed.which)
+    overrides += behind
     if len(others) > 1:
         raise ConfigError(f"video: expected one run or two, got {1 + len(others)}; film them two by two")
     other = path_option(others[0]) if others else None
     console = output_console()
-    films = film(parsed.run, parsed.which, other=other, every=parsed.every, overrides=overrides, console=console)
+    films = film(parsed.run, which, other=other, every=parsed.every, overrides=overrides, console=console)
     for each in films.missing:
         console.print(f"{each.episode_id}: NOT shown: {each.error}", markup=False, highlight=False, soft_wrap=True)
     if not films.replays:
-        console.print(f"no episode is chosen by --which {' '.join(parsed.which)}; --which all takes every one")
+        console.print(f"no episode is chosen by --which {' '.join(which)}; --which all takes every one")
     for path in films.files[-1:]:
         console.print(f"{len(films.files)} files below {near(path.parents[2])}", highlight=False, soft_wrap=True)
     return EXIT_INCOMPLETE if films.missing else EXIT_COMPLETE

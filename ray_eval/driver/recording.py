@@ -17,10 +17,13 @@ from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.report.actions import read_actions
 from ray_eval.report.ledger import read_ledger, result_of
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
-from ray_eval.types import Canary, Contents, EnvSpec, EpisodeResult, EpisodeSpec, Outcome, RecordedActions
+from ray_eval.types import Canary, Contents, EnvSpec, EpisodeResult, Outcome, RecordedActions
 
 PICTURE_SIZE_PX = 256
 """Height and width at which cameras are drawn for people, where they can be drawn at any size."""
+
+_DEFAULTS = {"workers": "workers=auto", "ray.address": "ray.address=null"}
+"""What is overridden of a recorded run unless the user says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Recording:
         self.path = path
         ledger = read_ledger(path)
         self.header = ledger.header
-        self.config: EvalConfig = load_config(ledger.header["config"], overrides)
+        self.config: EvalConfig = load_config(ledger.header["config"], _here(overrides))
         check_identity(load_config(ledger.header["config"]).identity(), self.config.identity(), path)
         self.plan = plan_of(self.config)
         order = {spec.episode_id: place for place, spec in enumerate(self.plan)}
@@ -123,11 +126,12 @@ class Recording:
         return found
 
 
+def _here(overrides: Sequence[str]) -> list[str]:
+    """The overrides, and this machine with as many workers as fit unless they say otherwise; the run's were its own."""
+    said = {override.partition("=")[0] for override in overrides}
+    return [*(default for key, default in _DEFAULTS.items() if key not in said), *overrides]
+
+
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 20 else f"{text[:16]}..."
-
-
-def spec_of(recorded: Recorded) -> EpisodeSpec:
-    """The episode."""
-    return recorded.result.spec

@@ -17,7 +17,7 @@ from ray_eval.config import EvalConfig, load_config, to_yaml
 from ray_eval.driver.checks import TRUSTED_KEYS, check_execution
 from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
 from ray_eval.driver.plan import plan_of
-from ray_eval.driver.run import Part, open_session
+from ray_eval.driver.run import Part, Session, open_session
 from ray_eval.errors import ConfigError
 from ray_eval.messages import quoted
 from ray_eval.report.figures import draw_queue_lengths, draw_success
@@ -241,7 +241,14 @@ def _run_parts(parts: Sequence[Part], progress: ProgressView) -> bool:
         return False
     with open_session(parts[0].config, sum(part.waiting_count for part in waiting), progress) as session:
         # A policy is loaded once, whatever the order of its points.
-        return any(session.execute(group) for group in _by_policy(waiting))
+        return any(_executed(session, group) for group in _by_policy(waiting))
+
+
+def _executed(session: Session, group: Sequence[Part]) -> bool:
+    """Runs parts, and films what they ask for; whether it was interrupted."""
+    is_interrupted = session.execute(group)
+    session.film(is_interrupted=is_interrupted)
+    return is_interrupted
 
 
 def _by_policy(parts: Sequence[Part]) -> Iterator[list[Part]]:

@@ -109,6 +109,14 @@ def test_a_machine_with_another_canary_is_told_of(recorded, tmp_path):
     assert said == ["canary_physics (aa there, cc here)", "mujoco (3.2.3 there, 3.3.0 here)"]
 
 
+def test_a_run_is_looked_at_with_as_many_workers_as_fit_here_unless_said(recorded):
+    assert read_ledger(recorded).header["config"]["workers"] == 1
+    assert Recording(recorded).config.workers == "auto"
+    assert Recording(recorded, ["workers=3"]).config.workers == 3
+    with pytest.raises(ConfigError, match=r"protocol.max_steps"):
+        Recording(recorded, ["protocol.max_steps=13"])
+
+
 def test_an_episode_of_another_run_is_refused(recorded):
     with pytest.raises(ConfigError, match=r"fake/1/9: expected an episode of the ledger"):
         list(replay_run(recorded, ["fake/1/9"]))
