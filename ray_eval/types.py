@@ -268,6 +268,20 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Perturbed:
+    """What a task is a perturbation of."""
+
+    base_suite: str
+    """Suite of the unperturbed task, by whose name a protocol knows its budget."""
+    axis: str = ""
+    """What is perturbed; empty for a control."""
+    level: int | None = None
+    """By how much, as the benchmark counts it."""
+    control: tuple[str, int] | None = None
+    """Suite and id of the unperturbed task that is run beside; None for a control, and where none are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskEntry:
     """One task as a plan sees it."""
 
@@ -279,6 +293,8 @@ class TaskEntry:
     """The task's name."""
     instruction: str
     """The task in words."""
+    perturbed: Perturbed | None = None
+    """What it is a perturbation of; None where it is a task of its own."""
 
 
 @dataclass(frozen=True, slots=True)

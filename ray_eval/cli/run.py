@@ -23,7 +23,8 @@ from ray_eval.cli.words import (
 )
 from ray_eval.config import EvalConfig, is_file, load_config, to_yaml
 from ray_eval.errors import ConfigError, require_eval_extra
-from ray_eval.report.progress import ProgressView, result_table
+from ray_eval.report.metrics import rate_of
+from ray_eval.report.progress import ProgressView, axes_table, result_table
 from ray_eval.report.requirements import read_requirements
 from ray_eval.report.terminal import output_console
 from ray_eval.types import EpisodeResult
@@ -144,7 +145,11 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
     title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
     title += " · STARVED: every action came too late" if evaluation.is_starved else ""
     if evaluation.results:
-        console.print(result_table(title, evaluation.results, instructions_of(config), config.interval))
+        told, method = evaluation.perturbed, config.interval
+        words = instructions_of(config)
+        console.print(result_table(title, evaluation.results, words, method, has_total=not told))
+        if (by_axis := axes_table(evaluation.results, told, method)) is not None:
+            console.print(*by_axis, sep="", highlight=False)
     if evaluation.machine_dependence is not None:
         console.print(f"this number depends on the machine: {evaluation.machine_dependence}", highlight=False)
     if config.execution.mode == "realtime":
@@ -159,7 +164,7 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         console.print(f"  ray-eval run --resume {typed(evaluation.out)}", highlight=False, soft_wrap=True)
         return EXIT_INTERRUPTED
     if not evaluation.is_complete:
-        console.print(f"incomplete: {evaluation.rate.errors} episodes ended in errors; run them again with:")
+        console.print(f"incomplete: {rate_of(evaluation.results).errors} episodes ended in errors; run them again with:")
         console.print(f"  ray-eval run --resume {typed(evaluation.out)}", highlight=False, soft_wrap=True)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE

@@ -18,6 +18,7 @@ from ray_eval.driver.locks import Lock
 from ray_eval.errors import ConfigError, LedgerError
 from ray_eval.messages import quoted
 from ray_eval.report.actions import ActionsWriter
+from ray_eval.report.axes import axes_values
 from ray_eval.report.ledger import (
     SCHEMA_VERSION,
     LedgerContent,
@@ -28,7 +29,7 @@ from ray_eval.report.ledger import (
     result_of,
     write_atomically,
 )
-from ray_eval.report.metrics import csv_text, summary_text, version_changes
+from ray_eval.report.metrics import PERTURBED_KEY, csv_text, summary_text, version_changes
 from ray_eval.sections import shown
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome, RecordedActions
@@ -207,7 +208,10 @@ class RunFolder:
         """Writes `summary.json` and `episodes.csv` from what the ledger holds, where anything can be written."""
         if self.is_read_only:
             return
-        text = summary_text(header, plan, self.results(), self._sessions, interval, stopped_by=stopped_by)
+        results = self.results()
+        ordered = [results[spec.episode_id] for spec in plan if spec.episode_id in results]
+        axes = axes_values(ordered, header["identity"].get(PERTURBED_KEY, {}), interval)
+        text = summary_text(header, plan, results, self._sessions, interval, stopped_by=stopped_by, axes=axes)
         write_atomically(self.path / "summary.json", text)
         write_atomically(self.path / "episodes.csv", csv_text(plan, self._records))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -9,7 +10,7 @@ from ray_eval.config import EvalConfig
 from ray_eval.driver.simulators import budget_of, installed_suites, simulator_of
 from ray_eval.envs.registry import simulator_of_suite
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.types import EpisodeSpec
+from ray_eval.types import EpisodeSpec, TaskEntry
 
 REPEAT_SEED_STRIDE = 10_000
 """Distance of the env seeds of two repetitions of the same episode."""
@@ -86,12 +87,34 @@ def plan_of(config: EvalConfig) -> tuple[EpisodeSpec, ...]:
     """
     _check_budgets(config)
     simulator = simulator_of(config)
-    return make_plan(
+    plan = make_plan(
         config,
         lambda suite: len(simulator.tasks(suite)),
         simulator.start_state_count,
-        lambda suite, task_id: budget_of(config, suite, task_id),
+        lambda suite, task_id: budget_of(config, simulator, suite, task_id),
     )
+    return with_controls(plan, simulator.tasks)
+
+
+def with_controls(plan: Sequence[EpisodeSpec], tasks: Callable[[str], Sequence[TaskEntry]]) -> tuple[EpisodeSpec, ...]:
+    """The plan, and before it the unperturbed episodes that those of its perturbed tasks are compared with, once each.
+
+    A control has the start state, seed and budget of what it is a control of.
+
+    Args:
+        plan: what is to be evaluated.
+        tasks: the tasks of a suite, by id.
+    """
+    controls: dict[str, EpisodeSpec] = {}
+    for spec in plan:
+        perturbed = tasks(spec.suite)[spec.task_id].perturbed
+        if perturbed is not None and perturbed.control is not None:
+            suite, task_id = perturbed.control
+            control = dataclasses.replace(spec, suite=suite, task_id=task_id)
+            controls.setdefault(control.episode_id, control)
+    planned = {spec.episode_id for spec in plan}
+    ordered = sorted(controls.values(), key=lambda spec: (spec.suite, spec.task_id, spec.init_state_id, spec.repeat))
+    return (*(spec for spec in ordered if spec.episode_id not in planned), *plan)
 
 
 def _check_budgets(config: EvalConfig) -> None:

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,15 @@ from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.errors import ConfigError, EpisodeError, PolicyGone, SetupError
 from ray_eval.foreign import first_line
 from ray_eval.report.ledger import Attempt, episode_record
-from ray_eval.report.metrics import CALIBRATED_KEY, Rate, machine_dependence, rate_of
+from ray_eval.report.metrics import (
+    CALIBRATED_KEY,
+    PERTURBED_KEY,
+    Rate,
+    Told,
+    machine_dependence,
+    rate_of,
+    without_controls,
+)
 from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.episode import error_result
 from ray_eval.rollout.running import RolloutSettings
@@ -92,16 +100,18 @@ class Evaluation:
     """How its interval is made."""
     report: Path | None = None
     """The report of the run; None where there is none."""
+    perturbed: Told = field(default_factory=dict)
+    """What of its tasks is perturbed; the controls beside them are in `results`, and in no overall rate."""
 
     @property
     def rate(self) -> Rate:
-        """Success rate over all episodes."""
-        return rate_of(self.results, self.interval)
+        """Success rate over all episodes but controls."""
+        return rate_of(without_controls(self.results, self.perturbed), self.interval)
 
     @property
     def is_complete(self) -> bool:
         """Whether every planned episode is a success or a failure."""
-        return self.rate.n == len(self.plan)
+        return rate_of(self.results).n == len(self.plan)
 
 
 def run(config: EvalConfig, *, resume: Path | None = None, console: Console | None = None) -> Evaluation:
@@ -242,8 +252,16 @@ class Part:
         ordered = tuple(results[spec.episode_id] for spec in self.plan if spec.episode_id in results)
         header = self._header or {"identity": {}}
         is_starved, depends = bool(header.get("is_starved")), machine_dependence(header["identity"])
+        told = header["identity"].get(PERTURBED_KEY, {})
         return Evaluation(
-            self.folder.path, self.plan, ordered, is_interrupted, is_starved, depends, self.config.interval
+            self.folder.path,
+            self.plan,
+            ordered,
+            is_interrupted,
+            is_starved,
+            depends,
+            self.config.interval,
+            perturbed=told,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -54,18 +55,24 @@ def env_spec_of(config: EvalConfig, plan: tuple[EpisodeSpec, ...]) -> EnvSpec:
                 f"suite: expected tasks with the same observations and actions, got {first_task[0]}/{first_task[1]} "
                 f"and {task[0]}/{task[1]}, which differ; make a run of each"
             )
-    return first
+    fixed = {camera.key for spec in specs.values() for camera in spec.cameras if not camera.is_resizable}
+    cameras = (dataclasses.replace(each, is_resizable=each.key not in fixed) for each in first.cameras)
+    return dataclasses.replace(first, cameras=tuple(cameras))
 
 
-def budget_of(config: EvalConfig, suite: str, task_id: int) -> int:
+def budget_of(config: EvalConfig, simulator: Simulator, suite: str, task_id: int) -> int:
     """A task's budget in control steps: the protocol's, else the simulator's own.
+
+    A perturbed task has that of the suite whose task it is, where the protocol does not name its own.
 
     Raises:
         ConfigError: neither says one, or it is longer than the simulator can run.
     """
-    env = simulator_of(config).spec(suite, task_id)
     budgets = config.protocol.max_steps
-    budget = env.max_steps if not budgets and env.max_steps is not None else budgets.of(suite)
+    env = simulator.spec(suite, task_id)
+    perturbed = simulator.tasks(suite)[task_id].perturbed
+    named = suite if perturbed is None or suite in budgets else perturbed.base_suite
+    budget = env.max_steps if not budgets and env.max_steps is not None else budgets.of(named)
     if env.most_steps is not None and budget > env.most_steps:
         raise ConfigError(
             f"protocol.max_steps: expected at most {env.most_steps} for {suite}, where {env.simulator} ends by itself, "

@@ -16,6 +16,11 @@ from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 CALIBRATED_KEY = "calibrated_latency_ms"
 """Name, among the environment's identity values, of the latency that was measured at the run's start."""
+PERTURBED_KEY = "environment.perturbed"
+"""Name, in a run's identity, of what says of each perturbed task its axis, its level and its control."""
+
+Told = Mapping[str, Mapping[str, Any]]
+"""`axis`, `level` and `control` (`suite/task_id`) by `suite/task_id` of a perturbed task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,16 @@ def by_task(results: Iterable[EpisodeResult]) -> dict[tuple[str, int], list[Epis
     return groups
 
 
+def task_key(result: EpisodeResult) -> str:
+    """A result's task as `suite/task_id`."""
+    return f"{result.spec.suite}/{result.spec.task_id}"
+
+
+def without_controls(results: Iterable[EpisodeResult], told: Told) -> list[EpisodeResult]:
+    """The results that a run is about: all but those of the controls, where anything is perturbed."""
+    return [result for result in results if not told or task_key(result) in told]
+
+
 def by_suite(results: Iterable[EpisodeResult]) -> dict[str, list[EpisodeResult]]:
     """Results by suite, in the order in which the suites first appear."""
     groups: dict[str, list[EpisodeResult]] = {}
@@ -135,6 +150,7 @@ def summary_text(
     interval: IntervalMethod = DEFAULT_METHOD,
     *,
     stopped_by: str | None = None,
+    axes: Mapping[str, Any] | None = None,
 ) -> str:
     """`summary.json`: byte-identical for any two runs of the same identity in which the same episodes ended.
 
@@ -146,15 +162,16 @@ def summary_text(
         interval: how intervals are made.
         stopped_by: rule by which the run stopped of itself, after which its intervals are no longer those of a fixed
             number of episodes.
+        axes: what `axes.axes_values` makes of the results; the overall figures are then those without controls.
     """
     ordered = [results[spec.episode_id] for spec in plan if spec.episode_id in results]
-    overall = rate_of(ordered)
+    about = without_controls(ordered, header["identity"].get(PERTURBED_KEY, {}))
     summary = {
         "schema_version": header["schema_version"],
         "identity": header["identity"],
         "identity_sha256": header["identity_sha256"],
         "planned": len(plan),
-        "is_complete": overall.n == len(plan),
+        "is_complete": rate_of(ordered).n == len(plan),
         # False where the same run again may give other episodes: throughput mode, or a server with noise of its own.
         "is_reproducible": header["identity"].get("environment.is_reproducible", True),
         "machine_dependence": machine_dependence(header["identity"]),
@@ -163,7 +180,8 @@ def summary_text(
         "is_starved": header.get("is_starved", False),
         "interval": interval,
         **({} if stopped_by is None else {"stopped_by": stopped_by}),
-        "overall": group_values(ordered, interval),
+        **({} if axes is None else axes),
+        "overall": group_values(about, interval),
         "suites": {suite: group_values(group, interval) for suite, group in by_suite(ordered).items()},
         "tasks": {
             # An episode that broke before it began does not know its task's name.

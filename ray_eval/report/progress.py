@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ray_eval.report.metrics import Rate, by_suite, by_task, rate_of
+from ray_eval.report.axes import axis_rows, mean_of_axes
+from ray_eval.report.metrics import Rate, Told, by_suite, by_task, rate_of
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -185,40 +186,53 @@ def result_table(
     results: Sequence[EpisodeResult],
     instructions: Callable[[str], Sequence[str]],
     method: IntervalMethod = DEFAULT_METHOD,
+    *,
+    has_total: bool = True,
 ) -> Table:
     """The final table: a row per task, per suite, and for all where there are several suites.
+
+    A suite of very many tasks has a row of its own alone.
 
     Args:
         title: what was evaluated.
         results: results in plan order.
         instructions: the tasks of a suite in words, by task id.
         method: how intervals are made.
+        has_total: whether all suites together mean anything.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     # Only a column that may wrap gives way in a narrow terminal, and its cells are cut short instead.
     table.add_column(_COLUMNS[0])
     for name in _COLUMNS[1:]:
         table.add_column(name, justify="right", no_wrap=True)
-    for section in _sections(results, instructions, method):
+    for section in _sections(results, instructions, method, has_total=has_total):
         for row in section:
             table.add_row(Text(row[0], no_wrap=True, overflow="ellipsis"), *row[1:])
         table.add_section()
     return table
 
 
+MOST_TASKS = 100
+"""Tasks of a suite that have a row each."""
 _COLUMNS = ("task", "k/n", "rate", "95 % CI", "steps", "errors")
 
 
 def _sections(
-    results: Sequence[EpisodeResult], instructions: Callable[[str], Sequence[str]], method: IntervalMethod
+    results: Sequence[EpisodeResult],
+    instructions: Callable[[str], Sequence[str]],
+    method: IntervalMethod,
+    *,
+    has_total: bool,
 ) -> Iterator[list[tuple[str, ...]]]:
     """Rows of the final table: a suite's tasks, the suite, and in the end all suites if they are several."""
     for suite, suite_results in by_suite(results).items():
         names = instructions(suite)
-        groups = by_task(suite_results).items()
-        yield [_cells(f"{task_id:>2} {names[task_id]}", rate_of(group, method)) for (_, task_id), group in groups]
+        groups = by_task(suite_results)
+        if len(groups) <= MOST_TASKS:
+            rows = groups.items()
+            yield [_cells(f"{task_id:>2} {names[task_id]}", rate_of(group, method)) for (_, task_id), group in rows]
         yield [_cells(suite, rate_of(suite_results, method))]
-    if len(by_suite(results)) > 1:
+    if has_total and len(by_suite(results)) > 1:
         yield [_cells("all", rate_of(results, method))]
 
 
@@ -227,3 +241,30 @@ def _cells(name: str, rate: Rate) -> tuple[str, ...]:
     bounds = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f} %" if interval else "-"
     mean = "-" if rate.mean_steps is None else f"{rate.mean_steps:.1f}"
     return name, f"{rate.successes}/{rate.n}", percent(rate.value), bounds, mean, str(rate.errors)
+
+
+def axes_table(
+    results: Sequence[EpisodeResult], told: Told, method: IntervalMethod = DEFAULT_METHOD
+) -> tuple[Table, str] | None:
+    """A row per axis of perturbation and per level, beside the controls, and their mean in words; None without any.
+
+    Args:
+        results: every result of the run.
+        told: what is perturbed.
+        method: how intervals are made.
+    """
+    rows = axis_rows(results, told, method)
+    if not rows:
+        return None
+    table = Table(title="by axis, beside the unperturbed episodes", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("axis", "k/n", "rate", "95 % CI", "control", "points", "lost", "gained"):
+        table.add_column(name, justify="left" if name == "axis" else "right", no_wrap=True)
+    for axis, levels in rows.items():
+        for row in levels:
+            name, *figures = _cells(axis if row.level is None else f"  level {row.level}", row.rate)
+            pairs, difference = row.pairs, row.pairs.difference
+            points = "-" if difference is None else f"{100 * difference:+.1f}"
+            beside = (percent(row.control_rate), points, str(pairs.only_first), str(pairs.only_second))
+            table.add_row(name, *figures[:3], *beside)
+        table.add_section()
+    return table, f"mean of the axes {', '.join(rows)}: {percent(mean_of_axes(rows))}"

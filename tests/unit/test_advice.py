@@ -202,7 +202,9 @@ CASES |= {
         "policy=noop",
         "suite=metaworld_mt10",
         "protocol.max_steps=100000",
-        check=lambda words: budget_of(load_config(None, words), "metaworld_mt10", 0),
+        check=lambda words: budget_of(
+            load_config(None, words), simulator_of(load_config(None, words)), "metaworld_mt10", 0
+        ),
     ),
     ("driver/sweep", "write execution.mode=async execution.laten"): by_words(
         *FAKE, check=lambda words: plan_sweep(None, words)
