@@ -78,7 +78,7 @@ OWNERS = {
     "pymunk": ("envs/pusht/",),
     "shapely": ("envs/pusht/",),
     "torch": ("policies/", "serving/"),
-    "scipy": ("stats/",),
+    "scipy": ("stats/", "envs/libero_plus/"),
     "matplotlib": ("report/figures",),
     "jinja2": ("report/html/pages",),
     "markupsafe": ("report/html/",),

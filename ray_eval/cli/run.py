@@ -164,7 +164,9 @@ def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -
         console.print(f"  ray-eval run --resume {typed(evaluation.out)}", highlight=False, soft_wrap=True)
         return EXIT_INTERRUPTED
     if not evaluation.is_complete:
-        console.print(f"incomplete: {rate_of(evaluation.results).errors} episodes ended in errors; run them again with:")
+        console.print(
+            f"incomplete: {rate_of(evaluation.results).errors} episodes ended in errors; run them again with:"
+        )
         console.print(f"  ray-eval run --resume {typed(evaluation.out)}", highlight=False, soft_wrap=True)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE

@@ -70,6 +70,10 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(_Typed, _Dumper.represent_typed)
 
 
+LIBEROS = ("libero_plus",)
+"""Simulators that LIBERO's protocols are for as well."""
+
+
 def configs_folder() -> Path:
     """The folder of presets: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parents[1]
@@ -83,8 +87,17 @@ def preset_names(kind: str) -> tuple[str, ...]:
 
 
 def protocol_names(simulator: str) -> tuple[str, ...]:
-    """Names of a simulator's protocols: those of its own folder, else those beside the folders, which are LIBERO's."""
-    return preset_names(_protocols(simulator))
+    """Names of a simulator's protocols: those of its own folder, else those beside the folders, which are LIBERO's.
+
+    LIBERO-Plus has LIBERO's beside its own.
+    """
+    own = _own_protocols(simulator)
+    return own if own and simulator not in LIBEROS else (*own, *preset_names("protocols"))
+
+
+def _own_protocols(simulator: str) -> tuple[str, ...]:
+    """Names of the protocols in a simulator's own folder; empty where it has none."""
+    return preset_names(f"protocols/{simulator}")
 
 
 def load_protocol(simulator: str, name: str) -> dict[str, Any]:
@@ -93,21 +106,23 @@ def load_protocol(simulator: str, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: the simulator has no such protocol.
     """
-    return load_preset(_protocols(simulator), name)
+    own = _own_protocols(simulator)
+    is_shared = not own or (simulator in LIBEROS and name in preset_names("protocols"))
+    return load_preset("protocols" if is_shared else f"protocols/{simulator}", name, protocol_names(simulator))
 
 
-def _protocols(simulator: str) -> str:
-    own = f"protocols/{simulator}"
-    return own if (configs_folder() / own).is_dir() else "protocols"
-
-
-def load_preset(kind: str, name: str) -> dict[str, Any]:
+def load_preset(kind: str, name: str, names: tuple[str, ...] | None = None) -> dict[str, Any]:
     """A preset's mapping, its scalars as text.
+
+    Args:
+        kind: a folder of presets.
+        name: one of them.
+        names: what a wrong name is told; None for the folder's.
 
     Raises:
         ConfigError: there is no such preset.
     """
-    known = preset_names(kind)
+    known = names or preset_names(kind)
     if name not in known:
         folder, _, simulator = kind.partition("/")
         what = {"protocols": "protocol", "policies": "policy", "suites": "suite group"}.get(folder, "evaluation")

@@ -25,6 +25,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "metaworld": "ray_eval.envs.metaworld.simulator:MetaworldSimulator",
         "pusht": "ray_eval.envs.pusht.simulator:PushtSimulator",
         "gymnasium": "ray_eval.envs.gymnasium.simulator:GymnasiumSimulator",
+        "libero_plus": "ray_eval.envs.libero_plus.simulator:LiberoPlusSimulator",
         "libero": "ray_eval.envs.libero.simulator:LiberoSimulator",
     }
 )

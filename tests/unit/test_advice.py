@@ -666,6 +666,7 @@ HINTS = {
     ),
 }
 HINTS_ELSEWHERE = {
+    ("envs/libero_plus/names", "did_you_mean(suite, known)"): "unit/test_env_libero_plus.py",
     ("config/simulators", "write execution.fps=N"): ("unit/test_pacing.py", ("policy=noop", "suite=fake")),
     ("envs/gymnasium/observing", "did_you_mean(path, known)"): "unit/test_env_gymnasium.py",
     ("policies/lerobot/loading", "did_you_mean(checkpoint.type, known)"): "interop/test_lerobot_policies.py",

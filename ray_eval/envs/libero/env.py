@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,12 +42,17 @@ CAMERAS: Final[Mapping[str, str]] = {IMAGE: "agentview", WRIST_IMAGE: "robot0_ey
 
 
 @dataclass(slots=True, eq=False)
-class _Frame:
+class Frame:
     """One control step as a policy may see it, and the images drawn of it so far."""
 
     observed: PackedSnapshot
+    """What the observation is made of."""
     controller_pose: ControllerPose
+    """Position and rotation that the controller last read."""
     raw_images: dict[str, RgbImage] = field(default_factory=dict)
+    """Images by key, as robosuite delivers them, with the noise."""
+    noise: Callable[[RgbImage], RgbImage] | None = None
+    """What becomes of the raw agentview image, of 256 px then; None leaves it clean, as LIBERO does."""
 
 
 class LiberoEnv:
@@ -58,8 +63,8 @@ class LiberoEnv:
     """
 
     def __init__(self, suite: str, task_id: int, settings: EnvSettings) -> None:
-        self._suite = suite
-        self._task = suites.task(suite, task_id)
+        self._where = f"{suite}/{task_id}"
+        self._task = self._found(suite, task_id)
         self._settings = settings
         self._own = own_settings(settings)
         recipe = settings.recipe
@@ -67,13 +72,12 @@ class LiberoEnv:
             IMAGE: image_steps(recipe.images, is_rotated=recipe.images.is_agentview_rotated),
             WRIST_IMAGE: image_steps(recipe.images, is_rotated=recipe.images.is_wrist_rotated),
         }
-        self._history = FrameHistory[_Frame](recipe.keys, recipe.n_obs_steps, self._made)
+        self._history = FrameHistory[Frame](recipe.keys, recipe.n_obs_steps, self._made)
         self._render_count = 0
         self._disturbed: tuple[Disturbed, ...] | None = None
-        self._simulation = Simulation(self._task.bddl_path, ModelCache(default_folder(), settings.model_cache_bytes))
+        self._simulation, self._renderer = self._opened()
         self._reader: SceneReader | None = None
         self._bind()
-        self._renderer = SceneRenderer(self._simulation.env.sim.model)
 
     @property
     def task(self) -> str:
@@ -167,6 +171,17 @@ class LiberoEnv:
         self._renderer.close()
         self._simulation.close()
 
+    def _found(self, suite: str, task_id: int) -> suites.Task:
+        return suites.task(suite, task_id)
+
+    def _states(self) -> FloatArray:
+        return suites.init_states(self._where.rpartition("/")[0], self._task.task_id)
+
+    def _opened(self) -> tuple[Simulation, SceneRenderer]:
+        models = ModelCache(default_folder(), self._settings.model_cache_bytes)
+        simulation = Simulation(self._task.bddl_path, models)
+        return simulation, SceneRenderer(simulation.env.sim.model)
+
     def _bind(self) -> None:
         """Looks up where robot and objects are in the model at hand."""
         self._indices = RobotIndices.of(self._simulation.env)
@@ -177,9 +192,8 @@ class LiberoEnv:
     def _init_state(self, init_state_id: int) -> FloatArray | None:
         if self._own.init_states == "sampled":
             return None
-        states = suites.init_states(self._suite, self._task.task_id)
-        where = f"{self._suite}/{self._task.task_id}"
-        check_start_state(where, init_state_id, len(states), FEWER, noun="an init state")
+        states = self._states()
+        check_start_state(self._where, init_state_id, len(states), FEWER, noun="an init state")
         state: FloatArray = states[init_state_id]
         return state
 
@@ -195,11 +209,11 @@ class LiberoEnv:
             self._disturbed = tuple(disturbed(self._bodies.names, before, after, speeds))
         self._simulation.controller.use_delta = self._own.control == "delta"
 
-    def _frame(self) -> _Frame:
+    def _frame(self) -> Frame:
         controller = self._simulation.controller
-        return _Frame(self._simulation.observed, (np.array(controller.ee_pos), np.array(controller.ee_ori_mat)))
+        return Frame(self._simulation.observed, (np.array(controller.ee_pos), np.array(controller.ee_ori_mat)))
 
-    def _made(self, frame: _Frame, key: str) -> Array:
+    def _made(self, frame: Frame, key: str) -> Array:
         if key in IMAGE_KEYS:
             self._render_count += 1
             return preprocess(self._raw_image(frame, key), self._steps[key])
@@ -208,8 +222,10 @@ class LiberoEnv:
             return state_vector(reading, self._own.state_format)
         return self._layout.read(frame.observed.snapshot)
 
-    def _raw_image(self, frame: _Frame, key: str) -> RgbImage:
+    def _raw_image(self, frame: Frame, key: str) -> RgbImage:
         if key not in frame.raw_images:
-            size_px = self._settings.recipe.images.render_size_px or IMAGE_SIZE_PX
-            frame.raw_images[key] = self._renderer.render(frame.observed.snapshot, CAMERAS[key], size_px)
+            noise = frame.noise if key == IMAGE else None
+            size_px = IMAGE_SIZE_PX if noise else self._settings.recipe.images.render_size_px or IMAGE_SIZE_PX
+            image = self._renderer.render(frame.observed.snapshot, CAMERAS[key], size_px)
+            frame.raw_images[key] = noise(image) if noise else image
         return frame.raw_images[key]

@@ -87,6 +87,12 @@ class _WarmReset:
         if self._fresh is not None:
             self.object_property_initializers[:] = self._fresh.initializers
 
+    def place_camera(self, name: str, position: NDArray[np.float64], quaternion: NDArray[np.float64]) -> None:
+        """Moves a fixed camera to where it stands from the next reset on: (3,) m and (4,) w x y z, of unit length."""
+        if self._fresh is not None:
+            camera = self.sim.model.camera_name2id(name)
+            self._fresh.arrays["cam_pos"][camera], self._fresh.arrays["cam_quat"][camera] = position, quaternion
+
     def _load_model(self) -> None:
         if self._fresh is None:
             super()._load_model()  # type: ignore[misc]
