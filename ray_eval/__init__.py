@@ -77,7 +77,7 @@ def evaluate(
     Args:
         config: a resolved configuration, a file, a name under `configs/`, or a mapping.
         overrides: `key=value` texts on top; none with a resolved configuration.
-        resume: the folder of a run to go on with.
+        resume: the folder of a run to go on with, or its address in a store.
 
     Raises:
         ConfigError: the configuration cannot be run as written.
@@ -85,7 +85,7 @@ def evaluate(
         LedgerError: the run's folder cannot be read or written.
     """
     require_eval_extra()
-    from ray_eval.config import EvalConfig, load_config, user_path
+    from ray_eval.config import EvalConfig, is_url, load_config, user_path
     from ray_eval.driver.run import run
 
     if isinstance(config, EvalConfig):
@@ -94,4 +94,6 @@ def evaluate(
         resolved = config
     else:
         resolved = load_config(config, overrides)
-    return run(resolved, resume=user_path(resume, "resume") if resume is not None else None)
+    if resume is None or (isinstance(resume, str) and is_url(resume)):
+        return run(resolved, resume=resume)
+    return run(resolved, resume=user_path(resume, "resume"))

@@ -37,6 +37,8 @@ PLACE = "place"
 """Key of a field's metadata that says what kind of path is in it; `config.paths` makes it absolute."""
 PATH = MappingProxyType({PLACE: "path"})
 """Marks a file or folder."""
+RESULTS = MappingProxyType({PLACE: "results"})
+"""Marks a path that may be an address in a store as well."""
 COMMAND = MappingProxyType({PLACE: "command"})
 """Marks a program: a path, or a bare name that is looked up where it is started."""
 CHECKPOINT = MappingProxyType({PLACE: "checkpoint"})

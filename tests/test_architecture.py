@@ -26,12 +26,12 @@ EDGES = {
     "__main__": {"cli"},
     "cli": {"", "driver", "serving", "report", "config", "bench", "install", "published", "stats"},
     # Measures every side of the package, and nothing but the command line knows it.
-    "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report"},
+    "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report", "capacity"},
     "testing": {"envs", "policies"},
     # A simulator's own keys are read by its own type, which the registry finds.
     "config": {"envs", "stats"},
     # Beyond the registry and the GL probe, the driver meets envs only through workers.
-    "driver": {"rollout", "serving", "report", "config", "envs", "stats", "published", "watch"},
+    "driver": {"rollout", "serving", "report", "config", "envs", "stats", "published", "watch", "capacity"},
     "rollout": {"envs", "wire"},
     # Sees what a replay sees; sent to workers by the driver.
     "watch": {"rollout"},
@@ -43,12 +43,13 @@ EDGES = {
     "report": {"stats"},
     # Pure: counts in, frozen results out.
     "stats": set(),
+    "capacity": set(),
     "published": set(),
     "wire": set(),
     **{leaf: set() for leaf in LEAVES},
 }
 OWNERS = {
-    "ray": ("rollout/actor", "serving/actor", "driver/"),
+    "ray": ("rollout/actor", "serving/actor", "driver/", "bench/crowd"),
     "grpc": (
         "serving/",
         "rollout/client",

@@ -90,8 +90,10 @@ def _memory(wanted: argparse.Namespace) -> list[Row]:
 
 
 def _serve(wanted: argparse.Namespace) -> list[Row]:
-    from ray_eval.bench.serve import bench_serve
+    from ray_eval.bench.serve import bench_crowd, bench_serve
 
+    if wanted.forward_ms is not None:
+        return bench_crowd(wanted.clients, wanted.requests, wanted.forward_ms, wanted.row_ms, wanted.think_ms)
     return bench_serve(wanted.clients, wanted.requests, wanted.repeats or 50)
 
 
@@ -106,6 +108,14 @@ def _policy(wanted: argparse.Namespace) -> list[Row]:
 
 
 def _pipeline(wanted: argparse.Namespace) -> list[Row]:
+    if wanted.fake:
+        from ray_eval.bench.driver import bench_driver
+
+        return [
+            row
+            for workers in wanted.workers
+            for row in bench_driver(workers, wanted.repeats or 4, wanted.steps, wanted.step_ms)
+        ]
     from ray_eval.bench.pipeline import bench_pipeline
 
     (task,) = _tasks(wanted, "fake/0")[:1]
@@ -153,9 +163,17 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument("--episodes", type=int, default=3, help="episodes of a task: e2e (default: 3)")
     parser.add_argument("--replan", type=int, nargs="+", default=[5, 10, 50], help="replan_steps: e2e (5 10 50)")
     parser.add_argument("--every", type=int, nargs="+", default=[5, 10], help="steps between images: render (5 10)")
+    parser.add_argument(
+        "--fake", action="store_true", help="pipeline: the real driver, ledger and server under workers that only sleep"
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[64], help="workers: pipeline --fake (default: 64)")
+    parser.add_argument("--step-ms", type=float, default=50.0, help="time of a step: pipeline --fake (default: 50)")
     parser.add_argument("--budget-gb", type=float, default=2.5, help="limits.worker_memory_gb: memory (default: 2.5)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
     parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")
+    parser.add_argument("--forward-ms", type=float, help="serve: only throughput, of forwards that take so long")
+    parser.add_argument("--row-ms", type=float, default=1.0, help="with it: what each row adds (default: 1)")
+    parser.add_argument("--think-ms", type=float, default=0.0, help="with it: pause of a client (default: 0)")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32], help="rows of a forward: policy (1 8 32)")
     parser.add_argument(
         "--json",

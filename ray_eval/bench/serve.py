@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Sequence
@@ -12,10 +13,11 @@ from typing import Final
 
 from ray_eval.bench.policies import TimedPolicy, Way, observation_of, served
 from ray_eval.bench.rows import Row, interleaved, median_ms, timed
+from ray_eval.capacity.network import Journey, Service, flow, in_turn
 from ray_eval.errors import ContractError
 from ray_eval.rollout.client import PolicyClient
-from ray_eval.sections import ConnectSection
-from ray_eval.types import STATE
+from ray_eval.sections import BatchingSection, ConnectSection
+from ray_eval.types import STATE, Observation
 
 FORWARD_MS: Final = 20.0
 """Time of a forward, besides its rows."""
@@ -23,6 +25,34 @@ ROW_MS: Final = 0.5
 """Time that each row adds."""
 KEYS: Final = (STATE,)
 """What many clients send: with images their own encoding would be what is measured."""
+
+
+def bench_crowd(
+    client_counts: Sequence[int], requests_per_client: int, forward_ms: float, row_ms: float, think_ms: float
+) -> list[Row]:
+    """Answers per second to clients that pause between their requests, beside a network that costs nothing else."""
+    return [_closed_network(count, requests_per_client, forward_ms, row_ms, think_ms) for count in client_counts]
+
+
+def _closed_network(clients: int, requests: int, forward_ms: float, row_ms: float, think_ms: float) -> Row:
+    ideal = flow(
+        clients,
+        in_turn([Journey((think_ms / 1000,) * requests + (0.0,))] * clients),
+        Service(lambda rows: (forward_ms + row_ms * rows) / 1000, BatchingSection().max_batch_size),
+    )
+    with served(forward_ms, row_ms, KEYS) as server, contextlib.ExitStack() as stack:
+        asking = [stack.enter_context(_client(server.address)) for _ in range(clients)]
+        for client in asking:
+            client.spec()
+        seeds = [range(i * requests, (i + 1) * requests) for i in range(clients)]
+        started = time.perf_counter()
+        with ThreadPoolExecutor(clients) as threads:
+            answered = sum(threads.map(functools.partial(_ask_all, think_s=think_ms / 1000), asking, seeds))
+        wall_s = time.perf_counter() - started
+    total = clients * requests
+    _check_counts(total, answered, server.totals["requests"])
+    subject = f"{clients} clients, {forward_ms:g} ms + {row_ms:g} ms a row, pause {think_ms:g} ms"
+    return Row(subject, "answers", total / wall_s, "1/s", total, "closed network", ideal.per_s)
 
 
 def bench_serve(client_counts: Sequence[int], requests_per_client: int, repeats: int) -> list[Row]:
@@ -109,10 +139,15 @@ def _check_counts(sent: int, answered: int, computed: int) -> None:
         raise ContractError(f"bench serve: expected {sent} answers, each computed once, got {answered} of {computed}")
 
 
-def _ask_all(client: PolicyClient, seeds: Sequence[int]) -> int:
+def _ask_all(client: PolicyClient, seeds: Sequence[int], think_s: float = 0.0) -> int:
     """One client's requests, one after the other; how many were answered with their own chunk."""
     observation = observation_of(0, KEYS)
-    asked = (dataclasses.replace(observation, noise_seed=seed) for seed in seeds)
+
+    def observed(seed: int) -> Observation:
+        time.sleep(think_s)
+        return dataclasses.replace(observation, noise_seed=seed)
+
+    asked = map(observed, seeds)
     chunks = (client.infer(each, f"bench/{each.noise_seed}", is_awaited=True).result() for each in asked)
     return sum(bool((chunk.actions == seed).all()) for seed, chunk in zip(seeds, chunks, strict=True))
 

@@ -10,6 +10,7 @@ from ray_eval.cli.choose import add_list
 from ray_eval.cli.decide import add_compare, add_duel, add_export, add_power
 from ray_eval.cli.look import add_replay, add_video
 from ray_eval.cli.others import add_bench, add_doctor, add_episode, add_install, add_serve
+from ray_eval.cli.plan import add_plan
 from ray_eval.cli.report import add_dashboard, add_report
 from ray_eval.cli.run import add_run
 from ray_eval.cli.sweep import add_sweep, add_tune
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     add_power(commands)
     add_duel(commands)
     add_export(commands)
+    add_plan(commands)
     add_episode(commands)
     add_replay(commands)
     add_video(commands)

@@ -16,12 +16,12 @@ from ray_eval.cli.words import (
     EXIT_INTERRUPTED,
     Commands,
     near,
-    path_option,
+    place_option,
     show_errors,
     source_and_words,
     typed,
 )
-from ray_eval.config import EvalConfig, is_file, load_config, to_yaml
+from ray_eval.config import EvalConfig, is_file, is_url, load_config, to_yaml
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.metrics import rate_of
 from ray_eval.report.progress import ProgressView, axes_table, result_table
@@ -52,9 +52,12 @@ def add_run(commands: Commands) -> None:
     )
     run.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
     run.add_argument(
-        "--out", metavar="DIR", type=path_option, help="folder of the results; must not exist (default: under runs/)"
+        "--out",
+        metavar="DIR",
+        type=place_option,
+        help="folder of the results, or s3://bucket/name; must not exist (default: under runs/)",
     )
-    run.add_argument("--resume", metavar="DIR", type=path_option, help="go on with the run in DIR")
+    run.add_argument("--resume", metavar="DIR", type=place_option, help="go on with the run in DIR")
     run.add_argument(
         "--until", metavar="RULE", help="stop as soon as it is known well enough: halfwidth<=0.02, valid at every look"
     )
@@ -96,14 +99,17 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _run_config(parsed: argparse.Namespace) -> EvalConfig:
-    source: str | Path | None
+    source: str | Path | dict[str, typing.Any] | None
     source, words = source_and_words(parsed.words)
     if parsed.out is not None:
         words.append(f"out={parsed.out}")
     if parsed.resume is not None:
         if source is not None or any(word.startswith("out=") for word in words):
             raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
-        source = _recorded_config(parsed.resume)
+        require_eval_extra()
+        from ray_eval.driver.anywhere import recorded_config
+
+        source = recorded_config(parsed.resume) if is_url(str(parsed.resume)) else _recorded_config(parsed.resume)
     return load_config(source, words)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from ray_eval.config import EvalConfig, checked_text, is_file, user_path
+from ray_eval.config import EvalConfig, checked_text, is_file, is_url, user_path
 from ray_eval.errors import ConfigError
 from ray_eval.messages import one_line, quoted
 from ray_eval.report.metrics import error_groups
@@ -34,18 +34,29 @@ class Parser(argparse.ArgumentParser):
 
 def path_option(text: str) -> Path:
     """An option's path, `~` expanded and absolute."""
+    if is_url(text):
+        raise argparse.ArgumentTypeError(
+            f"expected a path of this machine, got {text}; only a run's --out and --resume take an address"
+        )
     try:
         return user_path(checked_text(text, "path"), "path")
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("path: ")) from error
 
 
-def near(path: Path) -> Path:
-    """The path as it is typed here: relative where it is below the working folder."""
+def place_option(text: str) -> Path | str:
+    """An option's path, or an address in a store as it is."""
+    return text if is_url(text) else path_option(text)
+
+
+def near(path: Path | str) -> Path | str:
+    """The path as it is typed here: relative where it is below the working folder; an address as it is."""
+    if isinstance(path, str):
+        return path
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def typed(path: Path) -> str:
+def typed(path: Path | str) -> str:
     """The path as a shell takes it."""
     return quoted(near(path))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray_eval.config.paths import settled, user_path
+from ray_eval.config.paths import is_url, settled, user_path
 from ray_eval.config.presets import (
     configs_folder,
     load_preset,
@@ -20,6 +20,7 @@ from ray_eval.config.presets import (
     protocol_names,
     read_file,
     read_json,
+    read_plain,
     to_yaml,
 )
 from ray_eval.config.reading import UNSET, checked_text, read, read_section, split_list
@@ -59,10 +60,14 @@ __all__ = [
     "checked_text",
     "configs_folder",
     "is_file",
+    "is_url",
     "load_config",
     "load_policy",
     "preset_names",
     "protocol_names",
+    "read_file",
+    "read_json",
+    "read_plain",
     "simulator_section",
     "to_yaml",
     "user_path",

@@ -19,6 +19,7 @@ from ray_eval.sections import HUB, PLACE, shown
 _Section = TypeVar("_Section")
 _SEPARATOR = "/"
 _UNIX = "unix:"
+_URL = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://.", re.IGNORECASE)
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*")
 
 
@@ -72,6 +73,16 @@ def user_path(path: str | os.PathLike[str], where: str) -> Path:
     return Path(absolute(path, where))
 
 
+def is_url(text: str) -> bool:
+    """Whether it is an address in a store, `s3://bucket/run`, and no path on this machine."""
+    return _URL.match(text) is not None
+
+
+def _results(text: str, where: str) -> str:
+    """A folder of results, made absolute, or an address in a store as it is."""
+    return text if is_url(text) else absolute(text, where)
+
+
 def _settled(settle: Callable[[str, str], str], value: Any, where: str) -> Any:
     if isinstance(value, tuple):
         return tuple(settle(each, where) for each in value)
@@ -113,6 +124,7 @@ def _address(text: str, where: str) -> str:
 
 _KINDS: Mapping[str, Callable[[str, str], str]] = {
     "path": absolute,
+    "results": _results,
     "command": _command,
     "checkpoint": _checkpoint,
     "address": _address,

@@ -156,6 +156,21 @@ def read_file(path: Path) -> dict[str, Any]:
     return nested(typing.cast("dict[str, Any]", resolved))
 
 
+def read_plain(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping as YAML itself reads it: a file that is not ours.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: expected readable YAML, got {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(loaded).__name__}")
+    return loaded
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's mapping, as it stands.
 

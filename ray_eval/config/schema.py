@@ -17,6 +17,7 @@ from ray_eval.sections import (
     MAX_LATENCY_MS,
     PATH,
     POLICY_TYPES,
+    RESULTS,
     BatchingSection,
     Control,
     Determinism,
@@ -358,7 +359,7 @@ class EvalConfig:
     with commas between; null films none."""
     interval: IntervalMethod = field(default=DEFAULT_METHOD, metadata=OPERATIONAL)
     """How intervals are made: `clopper_pearson`, `mid_p`, `jeffreys`, `agresti_coull` or `wilson`."""
-    out: str | None = field(default=None, metadata={**OPERATIONAL, **PATH})
+    out: str | None = field(default=None, metadata={**OPERATIONAL, **RESULTS})
     """Folder of the results; null makes one under `runs/`."""
     report: bool = field(default=True, metadata=OPERATIONAL)
     """Whether `report.html` is written into the folder at the end."""

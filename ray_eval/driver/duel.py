@@ -12,8 +12,9 @@ from typing import Any
 from rich.console import Console
 
 from ray_eval.config import EvalConfig, load_config, to_yaml
+from ray_eval.driver.anywhere import CONFIG_NAME
 from ray_eval.driver.compare import SIDES
-from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
+from ray_eval.driver.folder import RunFolder, check_identity
 from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
 from ray_eval.driver.plan import plan_of

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray_eval.config import EvalConfig, to_yaml
+from ray_eval.driver.anywhere import CONFIG_NAME, RemoteFolder, remote_folder
 from ray_eval.driver.canaries import IDENTITY_PREFIX
 from ray_eval.driver.identity_keys import IDENTITY_VERSION, is_older_than, recorded_version
 from ray_eval.driver.located import known_by_digest, without_places
 from ray_eval.driver.locks import Lock
 from ray_eval.errors import ConfigError, LedgerError
 from ray_eval.messages import quoted
-from ray_eval.report.actions import ActionsWriter
+from ray_eval.report.actions import ACTIONS_NAME, ActionsWriter
 from ray_eval.report.axes import axes_values
 from ray_eval.report.ledger import (
+    LEDGER_NAME,
     SCHEMA_VERSION,
     LedgerContent,
     LedgerWriter,
+    Mirror,
     has_header,
     keep_winner,
     read_ledger,
@@ -30,14 +35,12 @@ from ray_eval.report.ledger import (
     write_atomically,
 )
 from ray_eval.report.metrics import PERTURBED_KEY, csv_text, summary_text, version_changes
+from ray_eval.scratch import scratch_folder
 from ray_eval.sections import shown
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome, RecordedActions
 
 _CANARY_KEYS = f"environment.{IDENTITY_PREFIX}"
-CONFIG_NAME = "config.yaml"
-"""File name of the resolved configuration in a run's folder."""
-
 ENVIRONMENT_PREFIX = "environment."
 """Begins the keys of an identity that the configuration does not know: versions, renderer, checkpoint."""
 
@@ -82,17 +85,32 @@ def make_header(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is written down of an attempt."""
+
+    record: Mapping[str, Any]
+    """Its line of the ledger."""
+    actions: RecordedActions | None = None
+    """What it executed, where that is kept."""
+
+
 class RunFolder:
     """A run's folder, held by this process alone from construction to `close`."""
 
-    def __init__(self, path: Path, *, is_resume: bool) -> None:
+    def __init__(self, path: Path, *, is_resume: bool, remote: RemoteFolder | None = None) -> None:
         """Makes the folder, or takes up an existing one.
+
+        Args:
+            path: the folder.
+            is_resume: whether a run is gone on with.
+            remote: the place in a store that the folder is a copy of, if it is one.
 
         Raises:
             ConfigError: it exists and this is no resume, or the other way round.
             LedgerError: another process holds it, or its ledger cannot be read.
         """
-        self.path = path
+        self.path, self._remote = path, remote
         _check_existence(path, is_resume=is_resume)
         _make_folder(path)
         self._lock = _locked(path, may_be_read_only=is_resume and has_header(path))
@@ -103,6 +121,11 @@ class RunFolder:
         self._sessions = list(self._found.sessions) if self._found else []
         self._session: dict[str, Any] | None = None
         self._finished = {key: record for key, record in self._records.items() if _is_final(record)}
+
+    @property
+    def place(self) -> Path | str:
+        """Where the run is: its folder, or the address in a store."""
+        return self.path if self._remote is None else self._remote.url
 
     @property
     def is_read_only(self) -> bool:
@@ -152,37 +175,47 @@ class RunFolder:
             allow_mixed = config.limits.allow_mixed
             recorded, version = self._found.header["identity"], recorded_version(self._found.header)
             check_identity(recorded, header["identity"], self.path, allow_mixed=allow_mixed, version=version)
-            self._writer = LedgerWriter(self.path, keep_bytes=self._found.whole_bytes)
+            self._writer = LedgerWriter(self.path, keep_bytes=self._found.whole_bytes, mirror=self._mirror(LEDGER_NAME))
             self._session = {"kind": "session", "provenance": header["provenance"]}
             return
         # Without a header there is nothing to resume, and the folder goes again.
-        write_atomically(self.path / CONFIG_NAME, to_yaml(config.resolved()), retry="start the run again")
-        self._writer = LedgerWriter(self.path)
+        self.write_whole(CONFIG_NAME, to_yaml(config.resolved()), retry="start the run again")
+        self._writer = LedgerWriter(self.path, mirror=self._mirror(LEDGER_NAME))
         self._writer.append(header)
         self._sessions.append(header["provenance"])
 
-    def append(self, record: Mapping[str, Any], actions: RecordedActions | None = None) -> None:
-        """Writes one line; an episode's line counts from its return on.
+    def append(self, *entries: Entry) -> None:
+        """Writes lines; those of episodes count from its return on."""
+        self.write(*entries)
+        self.count(*entries)
 
-        Args:
-            record: the line.
-            actions: what the episode executed, where that is kept; on disk before the line that says so.
+    def write(self, *entries: Entry) -> None:
+        """Writes lines, durable on return; what an episode executed is there before the line that says so.
+
+        It may be called by another thread than the rest, always the same.
         """
         if self._writer is None:
             raise LedgerError(f"{self.path}: expected an open ledger, got a record before the header")
+        kept = [(entry.record["episode_id"], entry.actions) for entry in entries if entry.actions is not None]
+        if kept:
+            self._actions = self._actions or ActionsWriter(self.path, self._mirror(ACTIONS_NAME))
+            self._actions.append(*kept)
+        records = [entry.record for entry in entries]
         if self._session is not None:
             # Only now: a session in which nothing was run changed nothing.
-            self._writer.append(self._session)
+            self._writer.append(self._session, *records)
             self._sessions.append(self._session["provenance"])
             self._session = None
-        if actions is not None:
-            self._actions = self._actions or ActionsWriter(self.path)
-            self._actions.append(record["episode_id"], actions)
-        self._writer.append(record)
-        if record["kind"] == "episode":
-            key = keep_winner(self._records, record)
-            if _is_final(self._records[key]):
-                self._finished[key] = self._records[key]
+        else:
+            self._writer.append(*records)
+
+    def count(self, *entries: Entry) -> None:
+        """Counts the episodes of lines that are written."""
+        for record in (entry.record for entry in entries):
+            if record["kind"] == "episode":
+                key = keep_winner(self._records, record)
+                if _is_final(self._records[key]):
+                    self._finished[key] = self._records[key]
 
     def append_at_end(self, record: Mapping[str, Any]) -> None:
         """Writes one line about the session, if it wrote any."""
@@ -212,8 +245,21 @@ class RunFolder:
         ordered = [results[spec.episode_id] for spec in plan if spec.episode_id in results]
         axes = axes_values(ordered, header["identity"].get(PERTURBED_KEY, {}), interval)
         text = summary_text(header, plan, results, self._sessions, interval, stopped_by=stopped_by, axes=axes)
-        write_atomically(self.path / "summary.json", text)
-        write_atomically(self.path / "episodes.csv", csv_text(plan, self._records))
+        self.write_whole("summary.json", text)
+        self.write_whole("episodes.csv", csv_text(plan, self._records))
+
+    def write_whole(self, name: str, text: str, retry: str = "resume the run") -> None:
+        """Writes a file of the folder so that a reader finds the old text or the new one.
+
+        Raises:
+            LedgerError: it cannot be written.
+        """
+        write_atomically(self.path / name, text, retry)
+        if self._remote is not None:
+            self._remote.put(self.path / name)
+
+    def _mirror(self, name: str) -> Mirror | None:
+        return None if self._remote is None else self._remote.writer(name)
 
     def close(self) -> None:
         """Closes the ledger and lets go of the folder; an empty folder that we made is removed."""
@@ -230,6 +276,25 @@ class RunFolder:
         (self.path / LOCK_NAME).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
+
+
+@contextlib.contextmanager
+def opened_folder(place: Path | str, *, is_resume: bool) -> Iterator[RunFolder]:
+    """A run's folder for the length of a run: on this machine, or in a store by its address.
+
+    Raises:
+        ConfigError: it exists and this is no resume, or the other way round; there is no store of that kind.
+        LedgerError: another process holds it, or it cannot be read or written.
+        SetupError: the store's package is not installed.
+    """
+    with contextlib.ExitStack() as stack:
+        if isinstance(place, Path):
+            yield stack.enter_context(contextlib.closing(RunFolder(place, is_resume=is_resume)))
+            return
+        scratch = stack.enter_context(scratch_folder())
+        remote = stack.enter_context(remote_folder(place, scratch / "run", is_resume=is_resume))
+        folder = RunFolder(remote.copy, is_resume=is_resume, remote=remote)
+        yield stack.enter_context(contextlib.closing(folder))
 
 
 def _is_final(record: Mapping[str, Any]) -> bool:

@@ -104,7 +104,7 @@ def _made(path: Path) -> bool:
 
 
 def _myself() -> dict[str, Any]:
-    return {"host": platform.node(), "pid": os.getpid(), "since": _start_of(os.getpid())}
+    return {"host": platform.node(), "pid": os.getpid(), "since": start_of(os.getpid())}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -120,10 +120,10 @@ def _is_alive(claim: dict[str, Any]) -> bool:
     """Whether the claim's process may be there: certain only of this host's."""
     if claim.get("host") != platform.node():
         return True
-    return _start_of(claim.get("pid")) == claim.get("since")
+    return start_of(claim.get("pid")) == claim.get("since")
 
 
-def _start_of(pid: Any) -> str | None:
+def start_of(pid: Any) -> str | None:
     """When a process of this host began, in the kernel's ticks since boot; None where there is none of that id."""
     try:
         return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[_START_FIELD]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ COUNT_TIMEOUT_S = 2.0
 """How long the actors are given to say what they counted."""
 FAILOVER_TIMEOUT_S = 2.0
 """How long one of several is given before the next is asked."""
+METRICS_INTERVAL_S = 0.5
+"""Least time between two questions for figures that only the progress view shows."""
 
 
 def policy_cpus(config: EvalConfig) -> int:
@@ -76,6 +79,7 @@ class Replicas:
         self._spec: PolicySpec | None = None
         self._return: _Return | None = None
         self._asked: list[ray.ObjectRef[Any]] = []
+        self._asked_at = -math.inf
         self._latest: Mapping[str, Any] = {}
 
     @property
@@ -117,10 +121,21 @@ class Replicas:
         name, actor = next(iter(self._actors.items()))
         return dict(self._cluster.ask(name, actor.describe.remote()))
 
-    def calibrated_ms(self) -> float:
-        """How long the policy takes at batch 1, ms, measured by the first actor."""
+    def calibrated_ms(self, rows: int = 1) -> float:
+        """How long the policy takes for so many rows, ms, measured by the first actor."""
         name, actor = next(iter(self._actors.items()))
-        return float(self._cluster.ask(f"calibration of {name}", actor.calibrate.remote()))
+        return float(self._cluster.ask(f"calibration of {name}", actor.calibrate.remote(rows)))
+
+    def totals(self) -> Mapping[str, Any]:
+        """The sums of the actors' figures, waited for."""
+        return summed(
+            list(self._cluster.ask_all({n: each.metrics.remote() for n, each in self._actors.items()}).values())
+        )
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the largest actor and what it started."""
+        asked = {name: actor.resident_bytes.remote() for name, actor in self._actors.items()}
+        return int(max(self._cluster.ask_all(asked).values()))
 
     def address_for(self, worker_index: int) -> PolicyAddress:
         """Where the worker of that index is to ask."""
@@ -128,12 +143,14 @@ class Replicas:
 
     def metrics(self) -> Mapping[str, Any]:
         """The newest sums of the actors' figures that are here; never waits."""
+        if time.monotonic() - self._asked_at < METRICS_INTERVAL_S:
+            return self._latest
         done, _ = ray.wait(self._asked, num_returns=len(self._asked), timeout=0) if self._asked else ([], [])
         if len(done) == len(self._asked):
             if done:
                 with contextlib.suppress(ray.exceptions.RayError):
                     self._latest = summed(ray.get(done))
-            self._asked = [actor.metrics.remote() for actor in self._actors.values()]
+            self._asked, self._asked_at = [actor.metrics.remote() for actor in self._actors.values()], time.monotonic()
         return self._latest
 
     def counted(self) -> Mapping[str, Any]:

@@ -16,13 +16,13 @@ import ray
 from ray.actor import ActorHandle
 from rich.console import Console
 
-from ray_eval.config import AUTO_ADDRESS, EvalConfig, simulator_section
+from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_url, simulator_section
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import ActorsEnded, Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.contents import OwnContents, check_contents, content_identity, redirection, where_from
 from ray_eval.driver.endings import ANSWER_TIMEOUT_S, lateness, placed_actors, told_end
-from ray_eval.driver.folder import RunFolder, make_header, utc_now
+from ray_eval.driver.folder import Entry, RunFolder, make_header, opened_folder, utc_now
 from ray_eval.driver.fresh import run_folder
 from ray_eval.driver.interrupt import StopSignal, signals_interrupt, stop_on_signals
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
@@ -38,6 +38,7 @@ from ray_eval.driver.provenance import (
     provenance,
 )
 from ray_eval.driver.readiness import folders, memory_warning
+from ray_eval.driver.recorder import Recorder
 from ray_eval.driver.replay import Fleet
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus, since
 from ray_eval.driver.resolve import (
@@ -84,8 +85,8 @@ POLL_S = 0.5
 class Evaluation:
     """The result of a run."""
 
-    out: Path
-    """Folder of the run."""
+    out: Path | str
+    """Folder of the run, or its address in a store."""
     plan: tuple[EpisodeSpec, ...]
     """Every planned episode, in order."""
     results: tuple[EpisodeResult, ...]
@@ -98,8 +99,8 @@ class Evaluation:
     """What its figures owe to the machine; None for the same figures on every machine."""
     interval: IntervalMethod = DEFAULT_METHOD
     """How its interval is made."""
-    report: Path | None = None
-    """The report of the run; None where there is none."""
+    report: Path | str | None = None
+    """The report of the run, or its address in a store; None where there is none."""
     perturbed: Told = field(default_factory=dict)
     """What of its tasks is perturbed; the controls beside them are in `results`, and in no overall rate."""
 
@@ -114,8 +115,8 @@ class Evaluation:
         return rate_of(self.results).n == len(self.plan)
 
 
-def run(config: EvalConfig, *, resume: Path | None = None, console: Console | None = None) -> Evaluation:
-    """Runs a configuration to its end, or goes on with the run in `resume`.
+def run(config: EvalConfig, *, resume: Path | str | None = None, console: Console | None = None) -> Evaluation:
+    """Runs a configuration to its end, or goes on with the run in `resume`, a folder or an address in a store.
 
     Raises:
         ConfigError: the configuration cannot be run as written.
@@ -126,40 +127,47 @@ def run(config: EvalConfig, *, resume: Path | None = None, console: Console | No
         return _run(config, resume, console)
 
 
-def _run(config: EvalConfig, resume: Path | None, console: Console | None) -> Evaluation:
+def place_of(config: EvalConfig) -> Path | str:
+    """Where a new run's results go: as the configuration says, or to a new folder."""
+    if config.out is None:
+        return run_folder(config)
+    return config.out if is_url(config.out) else Path(config.out)
+
+
+def _run(config: EvalConfig, resume: Path | str | None, console: Console | None) -> Evaluation:
     folders()
     plan = plan_of(config)
     progress = ProgressView(console or Console(quiet=True))
-    out = resume or (Path(config.out) if config.out else run_folder(config))
-    with contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
+    with opened_folder(resume or place_of(config), is_resume=resume is not None) as folder:
         part = Part(config, plan, folder)
         if part.is_finished:
-            progress.note(f"{out}: every episode is finished already")
+            progress.note(f"{folder.place}: every episode is finished already")
             part.write_summary()
-            return with_report(config, part.evaluation(is_interrupted=False), progress)
+            return with_report(config, part.evaluation(is_interrupted=False), folder, progress)
         with open_session(config, part.waiting_count, progress) as session:
             is_interrupted = session.execute([part])
             session.film(is_interrupted=is_interrupted)
         evaluation = part.evaluation(is_interrupted=is_interrupted)
-    if config.execution.mode != "sync":
-        # Only here: drawing takes a second to be loaded.
-        from ray_eval.report.figures import draw_queue_lengths
-        from ray_eval.report.sweep import SweptPoint
+        if config.execution.mode != "sync":
+            # Only here: drawing takes a second to be loaded.
+            from ray_eval.report.figures import draw_queue_lengths
+            from ray_eval.report.sweep import SweptPoint
 
-        draw_queue_lengths([SweptPoint({}, len(plan), evaluation.results)], out / "queue")
-    return with_report(config, evaluation, progress)
+            draw_queue_lengths([SweptPoint({}, len(plan), evaluation.results)], folder.path / "queue")
+        return with_report(config, evaluation, folder, progress)
 
 
-def with_report(config: EvalConfig, evaluation: Evaluation, progress: ProgressView) -> Evaluation:
+def with_report(config: EvalConfig, evaluation: Evaluation, folder: RunFolder, progress: ProgressView) -> Evaluation:
     """The evaluation with its report written; a report that cannot be made is said and takes nothing away."""
     if not config.report:
         return evaluation
     # Only here: what draws it is no part of what runs.
     from ray_eval.driver.reporting import report_quietly
 
-    found = report_quietly(evaluation.out)
+    found = report_quietly(folder.path)
     if isinstance(found, Path):
-        return dataclasses.replace(evaluation, report=found)
+        place = found if isinstance(folder.place, Path) else f"{folder.place}/{found.name}"
+        return dataclasses.replace(evaluation, report=place)
     progress.note(f"WARNING: no report was written: {found}")
     return evaluation
 
@@ -254,7 +262,7 @@ class Part:
         is_starved, depends = bool(header.get("is_starved")), machine_dependence(header["identity"])
         told = header["identity"].get(PERTURBED_KEY, {})
         return Evaluation(
-            self.folder.path,
+            self.folder.place,
             self.plan,
             ordered,
             is_interrupted,
@@ -300,6 +308,16 @@ class Session:
         """The workers that have answered, by name, once something was executed."""
         return self._workers
 
+    @property
+    def policies(self) -> Replicas:
+        """The policy actors, once something was executed."""
+        return self._policies
+
+    @property
+    def described(self) -> Mapping[str, Mapping[str, Any]]:
+        """What each worker said of itself, by name."""
+        return self._described
+
     def check_rendering(self) -> None:
         """Passes where the workers draw an image, whether the policy looks at any or not.
 
@@ -334,15 +352,21 @@ class Session:
         self._view = RunView([spec for part in parts for spec in part.plan])
         self._live = LiveMetrics(session_name([part.folder.path for part in parts]))
         self._set_up()
+        self._recorder = Recorder(self._write)
         try:
             # The second signal ends the loop by KeyboardInterrupt; what is finished is kept all the same.
             with stop_on_signals(self._config.limits.grace_s) as stop, contextlib.suppress(KeyboardInterrupt):
                 self._run_episodes(stop)
+                self._recorder.close()
                 self._keep_counts()
         finally:
             self._progress.stop()
-            for part in parts:
-                part.write_summary()
+            try:
+                self._recorder.close()
+            finally:
+                self._tell_written()
+                for part in parts:
+                    part.write_summary()
         return not (self._scheduler.is_done or is_enough())
 
     def film(self, *, is_interrupted: bool = False) -> None:
@@ -365,7 +389,9 @@ class Session:
         self._choose_backend()
         if not self._workers:
             self._start_workers()
-        looked = {name: worker.look.remote(self._episodes) for name, worker in self._workers.items()}
+        # Once for all workers: the plan is as long as the run, and there may be hundreds of them.
+        self._planned = ray.put(self._episodes)
+        looked = {name: worker.look.remote(self._planned) for name, worker in self._workers.items()}
         with self._phase(self._policies.loading, is_told=is_new):
             spec = self._policies.spec()
             about_policy = self._policies.describe()
@@ -400,7 +426,7 @@ class Session:
             part.open(dataclasses.replace(given, canaries=admitted), header)
             if part.folder.version_changes:
                 changed = "; ".join(part.folder.version_changes)
-                self._progress.note(f"WARNING: {part.folder.path}: not run under one version of everything: {changed}")
+                self._progress.note(f"WARNING: {part.folder.place}: not run under one version of everything: {changed}")
             self._take_up_finished(part)
 
     def _meet_workers(self, looked: dict[str, ray.ObjectRef[Any]], spec: PolicySpec, *, is_told: bool) -> list[Canary]:
@@ -440,7 +466,7 @@ class Session:
             looked.pop(ended, None)
             name, worker = self._start_worker()
             self._workers[name] = worker
-            looked[name] = worker.look.remote(self._episodes)
+            looked[name] = worker.look.remote(self._planned)
 
     def _say_remarks(self, spec: PolicySpec) -> list[str]:
         """What a reader of the results should know of the policy, said here and kept in the header."""
@@ -622,23 +648,19 @@ class Session:
         self._view.done.update({_view_key(part, key): result for key, result in finished.items()})
         self._view.resumed_count += len(finished)
         if finished:
-            self._progress.note(f"{part.folder.path}: {len(finished)} episodes are finished already")
+            self._progress.note(f"{part.folder.place}: {len(finished)} episodes are finished already")
 
     # --- the loop ---
 
     def _run_episodes(self, stop: StopSignal) -> None:
         self._progress.start(self._view)
         self._counted_before = self._policies.counted()
-        while not self._scheduler.is_done and not stop.is_over(holding=bool(self._held)) and not self._is_enough():
+        while not self._is_over(stop):
             self._cluster.check_alive()
             if not (stop.is_set or self._policies.is_away()):
                 self._lease_all()
-            for answer in self._next_answers():
-                if answer in self._newcomers:
-                    self._welcome(self._newcomers.pop(answer), answer)
-                else:
-                    self._take(answer)
-            self._end_overdue()
+            self._take_all(self._next_answers())
+            self._tell_written()
             self._look_out_for_newcomers()
             self._announce(stop)
             self._view.policy = self._policies.metrics()
@@ -656,6 +678,20 @@ class Session:
         }
         for part in self._parts:
             part.folder.append_at_end(record)
+
+    def _is_over(self, stop: StopSignal) -> bool:
+        is_done = self._scheduler.is_done and self._recorder.is_idle
+        return is_done or stop.is_over(holding=bool(self._held)) or self._is_enough()
+
+    def _take_all(self, answers: Sequence[ray.ObjectRef[Any]]) -> None:
+        """Takes what has come and what is overdue; the recorder writes it down while the workers go on."""
+        for answer in answers:
+            if answer in self._newcomers:
+                self._welcome(self._newcomers.pop(answer), answer)
+            else:
+                self._take(answer)
+        for late in self._overdue():
+            self._recorder.add(late)
 
     def _announce(self, stop: StopSignal) -> None:
         """Says once that the run is being stopped, and what it still waits for."""
@@ -677,9 +713,11 @@ class Session:
     def _next_answers(self) -> list[ray.ObjectRef[Any]]:
         asked = [*self._held, *self._newcomers]
         if not asked:
-            time.sleep(POLL_S)
+            self._tell_written(POLL_S)
             return []
-        done, _ = ray.wait(asked, num_returns=1, timeout=POLL_S)
+        done, others = ray.wait(asked, num_returns=1, timeout=POLL_S)
+        if done and others:
+            done += ray.wait(others, num_returns=len(others), timeout=0)[0]
         return list(done)
 
     def _take(self, answer: ray.ObjectRef[Any]) -> None:
@@ -698,7 +736,7 @@ class Session:
             if getattr(error, "preempted", False):
                 self._give_back(held, result)
                 return
-        self._settle(held, result)
+        self._recorder.add(self._ended(held, result))
         if result.is_excused:
             self._policies.look()
         self._outage.note(result, self._config.limits.max_attempts, len(self._workers))
@@ -707,18 +745,35 @@ class Session:
         """The machine was taken back in mid-attempt: noted, and as if it had not been made."""
         lease = held.lease
         self._scheduler.give_back(lease.lease_id)
-        attempt = Attempt(lease.attempt, lease.worker, held.started_at)
-        self._parts[lease.part].folder.append(episode_record(result, attempt, "attempt"))
+        record = episode_record(result, Attempt(lease.attempt, lease.worker, held.started_at), "attempt")
+        self._recorder.add(_Ended(lease, result, Verdict.LATE, Entry(record)))
         self._progress.note(f"{lease.spec.episode_id}: {lease.worker}'s node was taken back; it costs no attempt")
 
-    def _settle(self, held: _Held, result: EpisodeResult) -> None:
-        lease, part = held.lease, self._parts[held.lease.part]
-        attempt = Attempt(lease.attempt, lease.worker, held.started_at)
+    def _ended(self, held: _Held, result: EpisodeResult) -> _Ended:
+        lease = held.lease
         verdict = self._scheduler.finish(lease.lease_id, result)
-        actions = result.actions if verdict is Verdict.FINAL else None
-        kind = "episode" if verdict is Verdict.FINAL else "attempt"
-        result = dataclasses.replace(result, actions=None)
-        part.folder.append(episode_record(result, attempt, kind, has_actions=actions is not None), actions)
+        is_final = verdict is Verdict.FINAL
+        attempt = Attempt(lease.attempt, lease.worker, held.started_at)
+        actions = result.actions if is_final else None
+        kind = "episode" if is_final else "attempt"
+        record = episode_record(result, attempt, kind, has_actions=actions is not None)
+        return _Ended(lease, dataclasses.replace(result, actions=None), verdict, Entry(record, actions))
+
+    def _write(self, ended: Sequence[_Ended]) -> None:
+        """Writes attempts down; called in the recorder's thread."""
+        for index, part in enumerate(self._parts):
+            entries = [each.entry for each in ended if each.lease.part == index]
+            if entries:
+                part.folder.write(*entries)
+
+    def _tell_written(self, wait_s: float = 0.0) -> None:
+        """Counts the attempts that are on disk by now, and tells of them."""
+        for each in self._recorder.written(wait_s):
+            self._parts[each.lease.part].folder.count(each.entry)
+            self._tell(each.lease, each.result, each.verdict)
+
+    def _tell(self, lease: Lease, result: EpisodeResult, verdict: Verdict) -> None:
+        part = self._parts[lease.part]
         if verdict is Verdict.RETRY:
             self._view.retries += 1
             self._live.retried(part.folder.path.name, result)
@@ -729,7 +784,8 @@ class Session:
             self._live.ended(part.folder.path.name, result)
             self._progress.finished(result, part.label)
 
-    def _end_overdue(self) -> None:
+    def _overdue(self) -> Iterator[_Ended]:
+        """Ends the workers that are past their time, and gives their attempts."""
         limit_s = self._config.limits.episode_timeout_s
         now = time.monotonic()
         for answer, held in [item for item in self._held.items() if now - item[1].since > limit_s]:
@@ -739,7 +795,7 @@ class Session:
                 f"{held.lease.worker}: expected a result within {limit_s:g} s, got none; it was ended. Where many "
                 "workers share a slow policy, take fewer or raise limits.episode_timeout_s"
             )
-            self._settle(held, error_result(held.lease.spec, late, now - held.since))
+            yield self._ended(held, error_result(held.lease.spec, late, now - held.since))
 
     def _replace_worker(self, name: str) -> None:
         self._cluster.end(self._workers.pop(name))
@@ -754,7 +810,7 @@ class Session:
 
     def _ask_newcomer(self, worker: ActorHandle[Any]) -> ray.ObjectRef[Any]:
         has_pixels = needs_images(self.policy_spec)
-        answer: ray.ObjectRef[Any] = worker.introduce.remote(has_pixels=has_pixels, episodes=self._episodes)
+        answer: ray.ObjectRef[Any] = worker.introduce.remote(has_pixels=has_pixels, episodes=self._planned)
         return answer
 
     def _ask_newcomers_again(self) -> None:
@@ -824,6 +880,16 @@ class _Held:
     lease: Lease
     started_at: str
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An attempt that has ended, and may not be written down yet."""
+
+    lease: Lease
+    result: EpisodeResult
+    verdict: Verdict
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from ray_eval.config import EvalConfig, load_config, to_yaml
+from ray_eval.driver.anywhere import CONFIG_NAME
 from ray_eval.driver.checks import TRUSTED_KEYS, check_execution
-from ray_eval.driver.folder import CONFIG_NAME, RunFolder, check_identity
+from ray_eval.driver.folder import RunFolder, check_identity
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.run import Part, Session, open_session
 from ray_eval.errors import ConfigError

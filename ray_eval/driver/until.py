@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from ray_eval.config import EvalConfig
-from ray_eval.driver.folder import RunFolder
-from ray_eval.driver.fresh import run_folder
+from ray_eval.driver.folder import opened_folder
 from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.rules import UNTIL_NAME, read_rule
-from ray_eval.driver.run import Evaluation, Part, open_session, with_report
-from ray_eval.report.ledger import write_atomically
+from ray_eval.driver.run import Evaluation, Part, open_session, place_of, with_report
 from ray_eval.report.progress import ProgressView
 from ray_eval.stats.sequential import rate_sequence
 
@@ -43,7 +40,7 @@ def until_text(kind: str, rule: str, order: Sequence[str], counted: int | None) 
     return json.dumps(values, indent=1) + "\n"
 
 
-def run_until(config: EvalConfig, rule: str, *, resume: Path | None, console: Console | None) -> UntilResult:
+def run_until(config: EvalConfig, rule: str, *, resume: Path | str | None, console: Console | None) -> UntilResult:
     """Runs a configuration in shuffled order until the confidence sequence of its rate is narrow enough.
 
     Raises:
@@ -54,10 +51,10 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | None, console: Co
     half_width, plan = read_rule(rule), shuffled(plan_of(config), config.seed)
     order = [spec.episode_id for spec in plan]
     progress = ProgressView(console or Console(quiet=True))
-    out = resume or (Path(config.out) if config.out else run_folder(config))
-    with signals_interrupt(), contextlib.closing(RunFolder(out, is_resume=resume is not None)) as folder:
+    place = resume or place_of(config)
+    with signals_interrupt(), opened_folder(place, is_resume=resume is not None) as folder:
         if resume is None:
-            write_atomically(out / UNTIL_NAME, until_text("until", rule, order, None))
+            folder.write_whole(UNTIL_NAME, until_text("until", rule, order, None))
         prefix = CompletePrefix(order, [folder], lambda outcomes: _is_narrow(outcomes, half_width))
         part = Part(config, plan, folder)
         is_interrupted = False
@@ -66,7 +63,7 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | None, console: Co
                 is_interrupted = session.execute([part], order=order, is_enough=prefix.is_enough)
                 session.film(is_interrupted=is_interrupted)
         found = _settled(part, prefix, rule, half_width, is_interrupted=is_interrupted)
-    return replace(found, evaluation=with_report(config, found.evaluation, progress))
+        return replace(found, evaluation=with_report(config, found.evaluation, folder, progress))
 
 
 def _is_narrow(outcomes: Sequence[tuple[bool, ...]], half_width: float) -> bool:
@@ -80,7 +77,7 @@ def _settled(part: Part, prefix: CompletePrefix, rule: str, half_width: float, *
     is_met = bool(counted) and _is_narrow(prefix.outcomes, half_width)
     if is_met or counted == planned:
         order = [spec.episode_id for spec in part.plan]
-        write_atomically(part.folder.path / UNTIL_NAME, until_text("until", rule, order, counted))
+        part.folder.write_whole(UNTIL_NAME, until_text("until", rule, order, counted))
         part.plan = part.plan[:counted]
         part.write_summary(stopped_by=rule)
         is_interrupted = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ray_eval.errors import LedgerError
-from ray_eval.report.ledger import LedgerWriter
+from ray_eval.report.ledger import LedgerWriter, Mirror
 from ray_eval.types import RecordedActions
 
 ACTIONS_NAME: Final = "actions.jsonl"
@@ -24,21 +24,21 @@ _BLOCK_BYTES: Final = 2**20
 class ActionsWriter:
     """The one writer of a run's actions; an existing file is gone on with behind its last whole line."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the folder's file.
+    def __init__(self, folder: Path, mirror: Mirror | None = None) -> None:
+        """Opens the folder's file; what is written goes to the mirror as well.
 
         Raises:
             LedgerError: it cannot be opened.
         """
-        self._writer = LedgerWriter(folder, whole_bytes(folder / ACTIONS_NAME), ACTIONS_NAME)
+        self._writer = LedgerWriter(folder, whole_bytes(folder / ACTIONS_NAME), ACTIONS_NAME, mirror)
 
-    def append(self, episode_id: str, actions: RecordedActions) -> None:
-        """Writes an episode's actions and waits until they are on disk.
+    def append(self, *episodes: tuple[str, RecordedActions]) -> None:
+        """Writes the actions of episodes, by their ids, and waits until they are on disk.
 
         Raises:
             LedgerError: the disk is full or gone.
         """
-        self._writer.append(actions_record(episode_id, actions))
+        self._writer.append(*(actions_record(episode_id, actions) for episode_id, actions in episodes))
 
     def close(self) -> None:
         """Closes the file."""

@@ -235,16 +235,28 @@ def keep_winner(records: dict[str, dict[str, Any]], record: Mapping[str, Any]) -
     return episode_id
 
 
+Mirror = Callable[[bytes], None]
+"""Writes whole lines at the end of a file that is kept elsewhere."""
+
+
 class LedgerWriter:
     """The one writer of a ledger, or of another file of lines; `append` returns when the line is on disk."""
 
-    def __init__(self, folder: Path, keep_bytes: int = 0, name: str = LEDGER_NAME) -> None:
+    def __init__(
+        self, folder: Path, keep_bytes: int = 0, name: str = LEDGER_NAME, mirror: Mirror | None = None
+    ) -> None:
         """Opens the folder's file of that name, cut to its first `keep_bytes`.
+
+        Args:
+            folder: the folder.
+            keep_bytes: length to keep.
+            name: the file's.
+            mirror: writes the same lines elsewhere, durable on return; a line counts once it is there as well.
 
         Raises:
             LedgerError: it cannot be opened.
         """
-        self._path = folder / name
+        self._path, self._mirror = folder / name, mirror
         with _reported(self._path):
             # Unbuffered: what a failed write left behind must not reach the file later.
             self._file = self._path.open("ab", buffering=0)
@@ -252,25 +264,27 @@ class LedgerWriter:
             self._length_bytes = keep_bytes
             _sync_folder(folder)
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Writes one line and waits until it is on disk.
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Writes a line for each and waits until all are on disk.
 
         Raises:
             LedgerError: the disk is full or gone; the ledger still ends with a whole line.
         """
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        lines = b"".join(json.dumps(record, allow_nan=False).encode() + b"\n" for record in records)
         with _reported(self._path):
             try:
-                self._write_whole(line)
+                self._write_whole(lines)
                 os.fsync(self._file.fileno())
-            except OSError:
+                if self._mirror is not None:
+                    self._mirror(lines)
+            except (OSError, LedgerError):
                 with contextlib.suppress(OSError):
                     self._file.truncate(self._length_bytes)
                 raise
-        self._length_bytes += len(line)
+        self._length_bytes += len(lines)
 
-    def _write_whole(self, line: bytes) -> None:
-        if self._file.write(line) != len(line):
+    def _write_whole(self, lines: bytes) -> None:
+        if self._file.write(lines) != len(lines):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:

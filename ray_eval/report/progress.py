@@ -22,6 +22,8 @@ from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two plain status lines."""
+LIVE_INTERVAL_S = 0.25
+"""Seconds between two pictures of a live view: its table is made of every result so far."""
 
 
 @dataclass
@@ -94,7 +96,7 @@ class ProgressView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._view: RunView | None = None
-        self._last_line = 0.0
+        self._last_shown = 0.0
         self._live: Live | None = None
         self._bar: Progress | None = None
 
@@ -121,16 +123,19 @@ class ProgressView:
             self._bar = _bar(view)
             self._live = Live(self._render(), console=self._console, refresh_per_second=4)
             self._live.start()
-        self._last_line = time.monotonic()
+        self._last_shown = time.monotonic()
 
     def tick(self) -> None:
         """Shows the present figures, if it is time to."""
         if self._view is None:
             return
+        now = time.monotonic()
+        if now - self._last_shown < (PLAIN_INTERVAL_S if self._live is None else LIVE_INTERVAL_S):
+            return
+        self._last_shown = now
         if self._live is not None:
             self._live.update(self._render())
-        elif time.monotonic() - self._last_line >= PLAIN_INTERVAL_S:
-            self._last_line = time.monotonic()
+        else:
             line = f"[{duration(self._view.elapsed_s)}] {self._view.status()}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -12,7 +12,7 @@ from ray_eval.envs import make_env
 from ray_eval.envs.registry import simulator_for
 from ray_eval.errors import ContractError, EpisodeError, PolicyGone, SetupError
 from ray_eval.interfaces import Simulator
-from ray_eval.rollout.built_envs import BuiltEnvs
+from ray_eval.rollout.built_envs import Builder, BuiltEnvs
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, error_result
 from ray_eval.rollout.inside import TraceListener
@@ -70,11 +70,16 @@ class Rollout:
     One simulator at a time is in use: the process's global random numbers have one owner.
     """
 
-    def __init__(self, connect: Callable[[], ConnectSection], simulator: SimulatorSection = _LIBERO) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], ConnectSection],
+        simulator: SimulatorSection = _LIBERO,
+        build: Builder = make_env,
+    ) -> None:
         self._connect = connect
         self._section = simulator
         self._open_client: PolicyClient | None = None
-        self._envs = BuiltEnvs(make_env)
+        self._envs = BuiltEnvs(build)
 
     @property
     def simulator(self) -> Simulator:

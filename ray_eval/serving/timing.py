@@ -17,8 +17,8 @@ TIMED_COUNT = 20
 """Forwards whose median is the figure."""
 
 
-def calibrated_ms(policy: Policy, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Median time of a forward at batch 1, ms, on made-up observations in LIBERO's format."""
+def calibrated_ms(policy: Policy, clock: Callable[[], float] = time.perf_counter, rows: int = 1) -> float:
+    """Median time of a forward of so many rows, ms, on made-up observations in LIBERO's format."""
     times_s = []
     chunk: ActionChunk | None = None
     for index in range(WARM_UP_COUNT + TIMED_COUNT):
@@ -26,7 +26,7 @@ def calibrated_ms(policy: Policy, clock: Callable[[], float] = time.perf_counter
         if chunk is not None and policy.spec.takes_prefix:  # a guided forward takes longer
             observation = continued(observation, chunk)
         started = clock()
-        (chunk,) = policy.infer_batch([observation])
+        chunk = policy.infer_batch([observation] * rows)[0]
         times_s.append(clock() - started)
     return 1000.0 * statistics.median(times_s[WARM_UP_COUNT:])
 

@@ -18,7 +18,7 @@ def actions(seed=0, steps=5):
 def written(folder, **episodes):
     writer = ActionsWriter(folder)
     for name, recorded in episodes.items():
-        writer.append(name, recorded)
+        writer.append((name, recorded))
     writer.close()
     return {name: {"actions_sha256": recorded.sha256} for name, recorded in episodes.items()}
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from ray_eval.bench.command import BENCHES, bench_parser, run_bench, table_of
+from ray_eval.bench.crowd import SPREAD, SleepingEnv, Turn
+from ray_eval.bench.driver import Moment, bench_driver, figures, rows_of
 from ray_eval.bench.e2e import Finished, Workload
 from ray_eval.bench.forward import bench_policy
 from ray_eval.bench.others import bench_other
@@ -17,8 +19,10 @@ from ray_eval.bench.policies import TimedPolicy, observation_of
 from ray_eval.bench.rows import Row, interleaved
 from ray_eval.bench.serve import _check_counts, bench_serve
 from ray_eval.bench.tasks import BenchTask
-from ray_eval.errors import ConfigError, ContractError
+from ray_eval.envs.fake import FakeEnv
+from ray_eval.errors import ConfigError, ContractError, SetupError
 from ray_eval.policies.contract import trial_observation
+from ray_eval.types import EpisodeResult, Outcome
 
 
 def test_a_ratio_is_the_figure_over_the_references():
@@ -143,3 +147,49 @@ def test_every_bench_is_named_in_the_help_and_fits_a_table():
     text = bench_parser().format_help()
     assert all(says in text for _, says in BENCHES.values())
     assert table_of("step", [Row("s", "w", 1.0, "ms", 1)]).row_count == 1
+
+
+def slept_env(budget):
+    slept = []
+    env = SleepingEnv(FakeEnv("fake", 0, BenchTask("fake", 0).settings()), 0.1, slept.append)
+    env.reset(BenchTask("fake", 0).spec(max_steps=budget))
+    return env, slept
+
+
+def test_a_sleeping_env_owes_its_steps_until_a_policy_looks_and_ends_at_its_budget():
+    env, slept = slept_env(budget=5)
+    env.observe()
+    assert slept == []
+    results = [env.step(env.noop_action()) for _ in range(3)]
+    env.observe()
+    results += [env.step(env.noop_action()) for _ in range(2)]
+    assert not any(result.is_success for result in results)
+    assert slept[0] == pytest.approx(1.5 * slept[1])
+    assert 0.5 * (1 - SPREAD) <= sum(slept) <= 0.5 * (1 + SPREAD)
+
+
+def test_a_sleeping_env_keeps_an_episodes_pace():
+    (first, slept), (again, slept_again) = slept_env(budget=1), slept_env(budget=1)
+    first.step(first.noop_action())
+    again.step(again.noop_action())
+    assert slept == slept_again != []
+
+
+def test_what_a_crowd_showed_leaves_out_the_first_and_the_last_episode_of_each_worker():
+    moments = [Moment(float(at), 0.25 * at) for at in range(10)]
+    turns = [Turn(1.0, 9.0), Turn(3.0, 0.002), Turn(5.0, 0.004), Turn(8.5, 9.0)]
+    results = [EpisodeResult(BenchTask("fake", 0).spec(), Outcome.FAILURE, wall_s=2.0)]
+    found = figures(2, moments, turns, results)
+    assert (found.episodes, found.per_s, found.bound_per_s, found.cpu_share) == (5, 1.0, 1.0, 0.25)
+    assert found.delays_s == (0.002, 0.004)
+    rows = {row.what: row for row in rows_of(found, "two")}
+    assert rows["result to next lease, median"].value == pytest.approx(3)
+    with pytest.raises(SetupError, match="more than two episodes"):
+        figures(5, moments, turns, results)
+
+
+@pytest.mark.nightly
+def test_a_crowd_of_simulated_workers_runs_by_the_drivers_own_code():
+    rows = bench_driver(8, episodes_per_worker=4, steps=10, step_ms=5)
+    assert [row.unit for row in rows] == ["1/s", "", "ms", "ms", "MB"]
+    assert all(row.value > 0 for row in rows)

@@ -7,7 +7,7 @@ import pytest
 
 from ray_eval.config import load_config
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
-from ray_eval.driver.folder import RunFolder, make_header
+from ray_eval.driver.folder import Entry, RunFolder, make_header
 from ray_eval.driver.plan import make_plan
 from ray_eval.envs.arithmetic import arithmetic_environment
 from ray_eval.envs.gl import gl_environment
@@ -32,7 +32,7 @@ def run_one(path, index, config, canary, *, is_resume=False):
     try:
         folder.open_ledger(config, header(config, canary))
         result = EpisodeResult(PLAN[index], Outcome.SUCCESS, canary=canary.digest)
-        folder.append(episode_record(result, Attempt(1, "worker-0", "now")))
+        folder.append(Entry(episode_record(result, Attempt(1, "worker-0", "now"))))
         folder.write_summary(folder.recorded_header or header(config, canary), PLAN)
     finally:
         folder.close()

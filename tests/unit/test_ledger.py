@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_eval.config import load_config
-from ray_eval.driver.folder import RunFolder, make_header
+from ray_eval.driver.folder import Entry, RunFolder, make_header
 from ray_eval.driver.plan import make_plan, plan_of
 from ray_eval.driver.run import Part
 from ray_eval.errors import ConfigError, EpisodeError, LedgerError
@@ -215,8 +215,19 @@ def folder_with(path, *results):
     folder = RunFolder(path, is_resume=False)
     folder.open_ledger(CONFIG, HEADER)
     for one in results:
-        folder.append(episode_record(one, FIRST))
+        folder.append(Entry(episode_record(one, FIRST)))
     folder.close()
+
+
+def test_results_that_are_written_down_together_make_the_ledger_of_those_that_are_not(tmp_path):
+    one_by_one, together = tmp_path / "one", tmp_path / "together"
+    folder_with(one_by_one, *map(result, PLAN))
+    folder = RunFolder(together, is_resume=False)
+    folder.open_ledger(CONFIG, HEADER)
+    folder.append(*(Entry(episode_record(result(spec), FIRST)) for spec in PLAN))
+    assert set(folder.finished) == {spec.episode_id for spec in PLAN}
+    folder.close()
+    assert (together / LEDGER_NAME).read_bytes() == (one_by_one / LEDGER_NAME).read_bytes()
 
 
 def test_a_folder_that_exists_is_refused_and_untouched(tmp_path):
@@ -250,9 +261,9 @@ def test_a_resume_keeps_what_is_finished_and_runs_errors_again(tmp_path):
     # Asked once for each planned episode: not to be built each time.
     assert resumed.finished is resumed.finished
     resumed.open_ledger(CONFIG, {**HEADER, "provenance": {"started_at": "later"}})
-    resumed.append(episode_record(broken(PLAN[1]), FIRST))
+    resumed.append(Entry(episode_record(broken(PLAN[1]), FIRST)))
     assert set(resumed.finished) == {PLAN[0].episode_id}
-    resumed.append(episode_record(result(PLAN[1]), FIRST))
+    resumed.append(Entry(episode_record(result(PLAN[1]), FIRST)))
     assert set(resumed.finished) == {PLAN[0].episode_id, PLAN[1].episode_id}
     resumed.close()
     assert {r["outcome"] for r in read_ledger(tmp_path / "run").episodes.values()} == {"success"}
@@ -266,7 +277,7 @@ def test_only_a_run_that_is_not_finished_needs_its_aggregation(is_finished, tmp_
     folder = RunFolder(tmp_path / "run", is_resume=False)
     folder.open_ledger(config, make_header(config, {}, {}))
     for spec in plan[: None if is_finished else -1]:
-        folder.append(episode_record(result(spec), FIRST))
+        folder.append(Entry(episode_record(result(spec), FIRST)))
     folder.close()
     resumed = RunFolder(tmp_path / "run", is_resume=True)
     with (
@@ -311,7 +322,7 @@ def run_session(path, spec: EpisodeSpec, provenance: dict, *, is_resume: bool = 
     with contextlib.closing(RunFolder(path, is_resume=is_resume)) as folder:
         folder.open_ledger(CONFIG, header_of(provenance))
         said = folder.version_changes
-        folder.append(episode_record(result(spec), FIRST))
+        folder.append(Entry(episode_record(result(spec), FIRST)))
         folder.write_summary(header_of(provenance), PLAN)
     return said, json.loads((path / "summary.json").read_text())
 
