@@ -302,6 +302,20 @@ class ReplayPolicy(ScriptedPolicy):
         require(bool(self.path), "policy.path", "a folder of recorded actions", self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class LivePolicySection:
+    """A policy object of the program that calls `ray_eval.evaluate`, served from there."""
+
+    NOT_THERE: ClassVar[str] = (
+        "policy.type=live: expected an object of a Python program, got none; a command line has no such object: call "
+        "ray_eval.evaluate(..., policy=object)"
+    )
+    """What is to be said where there is no such object."""
+
+    name: str = ""
+    """The name in its spec."""
+
+
 class Kwargs(dict[str, Any]):
     """Keyword arguments of a user's own function: texts as they were written, or values of JSON's types."""
 
@@ -625,6 +639,7 @@ PolicySection = (
     | RandomPolicy
     | FakePolicySection
     | ReplayPolicy
+    | LivePolicySection
     | TorchPolicySection
     | LeRobotPolicySection
     | KservePolicySection
@@ -645,6 +660,7 @@ POLICY_TYPES: Mapping[str, type[PolicySection]] = MappingProxyType(
         "random": RandomPolicy,
         "replay": ReplayPolicy,
         "fake": FakePolicySection,
+        "live": LivePolicySection,
         "torch": TorchPolicySection,
         "lerobot": LeRobotPolicySection,
         "kserve": KservePolicySection,

@@ -22,11 +22,12 @@ LEAVES = {
     "sections",
 }
 EDGES = {
-    "": {"config", "driver", "envs"},
+    "": {"config", "driver", "envs", "report"},
     "__main__": {"cli"},
     "cli": {"", "driver", "serving", "report", "config", "bench", "install", "published", "stats"},
     # Measures every side of the package, and nothing but the command line knows it.
     "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report", "capacity"},
+    "sim_client": {"", "cli", "config", "driver"},
     "testing": {"envs", "policies"},
     # A simulator's own keys are read by its own type, which the registry finds.
     "config": {"envs", "stats"},

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from ray_eval import __version__
 from ray_eval.cli.choose import add_list
 from ray_eval.cli.decide import add_compare, add_duel, add_export, add_power
+from ray_eval.cli.keys import add_completion, add_keys, complete, complete_words
 from ray_eval.cli.look import add_replay, add_video
 from ray_eval.cli.others import add_bench, add_doctor, add_episode, add_install, add_serve
 from ray_eval.cli.plan import add_plan
@@ -19,12 +20,16 @@ from ray_eval.cli.words import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
     EXIT_USER_ERROR,
+    Commands,
     Parser,
     complain,
 )
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError
 from ray_eval.places import check_working_folder
 from ray_eval.report.terminal import never_failing_output
+
+DESCRIPTION = "Success rates of robot policies in simulation. Every key of a configuration: ray-eval keys."
+"""What `ray-eval --help` begins with."""
 
 __all__ = ["EXIT_COMPLETE", "EXIT_INCOMPLETE", "EXIT_INTERRUPTED", "EXIT_USER_ERROR", "main"]
 
@@ -75,7 +80,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = Parser(prog="ray-eval", description="Success rates of robot policies on LIBERO.")
+    parser: argparse.ArgumentParser = Parser(prog="ray-eval", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     add_run(commands)
@@ -93,7 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     add_dashboard(commands)
     add_serve(commands)
     add_list(commands)
+    add_keys(commands)
     add_install(commands)
     add_bench(commands)
     add_doctor(commands)
+    add_completion(commands)
+    _complete_words(parser, commands)
     return parser
+
+
+def _complete_words(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Tells a shell that asks which words of a configuration a command takes."""
+    for command in commands.choices.values():
+        for action in command._actions:  # noqa: SLF001 - argparse has no public list of its arguments
+            if action.dest in ("words", "prefix"):
+                action.completer = complete_words  # type: ignore[attr-defined]
+    complete(parser)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ray_eval.cli.words import EXIT_COMPLETE, Commands, path_option
-from ray_eval.config import AUTO_ADDRESS, load_policy
+from ray_eval.cli.words import EXIT_COMPLETE, Commands, path_option, typed
+from ray_eval.config import AUTO_ADDRESS, is_file, load_policy
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.install.command import EPILOG, add_words, install
 from ray_eval.report.terminal import output_console
@@ -28,7 +28,8 @@ def add_episode(commands: Commands) -> None:
     """The parser of `episode`."""
     episode = commands.add_parser("episode", help="run one episode of a run again, here, without Ray")
     episode.add_argument("run", type=path_option, metavar="RUN", help="the run's folder")
-    episode.add_argument("episode_id", metavar="EPISODE_ID", help="for instance libero_object/3/17")
+    episode.add_argument("episode_id", nargs="?", metavar="EPISODE_ID", help="for instance libero_object/3/17")
+    episode.add_argument("--failures", action="store_true", help="list the episodes that did not succeed; run none")
     episode.add_argument("--video", type=path_option, metavar="FILE.mp4", help="write what the cameras see, for people")
     episode.add_argument("--trace", type=path_option, metavar="FILE", help="write a row per control step, as Parquet")
     episode.add_argument("--pdb", action="store_true", help="stop in the debugger where it breaks")
@@ -37,8 +38,23 @@ def add_episode(commands: Commands) -> None:
 
 def _episode(parsed: argparse.Namespace) -> int:
     require_eval_extra()
-    from ray_eval.driver.episode import run_again
+    from ray_eval.driver.episode import run_again, unsuccessful
+    from ray_eval.driver.sweep import MANIFEST_NAME, point_folders
 
+    is_sweep = is_file(parsed.run / MANIFEST_NAME)
+    folders = point_folders(parsed.run) if is_sweep else [parsed.run]
+    if parsed.failures:
+        for folder in folders:
+            for line in unsuccessful(folder):
+                print(f"ray-eval episode {typed(folder)} {line}")
+        return EXIT_COMPLETE
+    if is_sweep:
+        raise ConfigError(
+            f"{parsed.run}: expected a run's folder, got a sweep's; name one of its points, for instance "
+            f"{typed(folders[0])}"
+        )
+    if parsed.episode_id is None:
+        raise ConfigError("episode: expected an episode's id, got none; --failures lists those that did not succeed")
     return run_again(parsed.run, parsed.episode_id, video=parsed.video, trace=parsed.trace, is_debugged=parsed.pdb)
 
 

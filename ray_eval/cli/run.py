@@ -24,7 +24,7 @@ from ray_eval.cli.words import (
 from ray_eval.config import EvalConfig, is_file, is_url, load_config, to_yaml
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.metrics import rate_of
-from ray_eval.report.progress import ProgressView, axes_table, result_table
+from ray_eval.report.progress import ProgressView
 from ray_eval.report.requirements import read_requirements
 from ray_eval.report.terminal import output_console
 from ray_eval.types import EpisodeResult
@@ -39,6 +39,7 @@ examples:
   ray-eval run policy=oracle suite=[libero_goal,libero_10] tasks=[0,3] protocol=lerobot
   ray-eval run latency execution.latency.steps=8 --out runs/latency-8
   ray-eval run --resume runs/latency-8
+every key with its default: ray-eval keys [PREFIX]; what may be chosen: ray-eval list --help
 """
 
 
@@ -71,6 +72,7 @@ def add_run(commands: Commands) -> None:
     run.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing"
     )
+    run.add_argument("--quiet", action="store_true", help="print the result alone, no progress")
     run.set_defaults(command=_run, parser=run, keeps_results=True)
 
 
@@ -86,14 +88,15 @@ def _run(parsed: argparse.Namespace) -> int:
     from ray_eval.driver.interrupt import signals_interrupt
 
     console = output_console()
+    watching = Console(quiet=True) if parsed.quiet else console
     with signals_interrupt():
-        with ProgressView(console).phase("loading"):
+        with ProgressView(watching).phase("loading"):
             from ray_eval.driver.run import run
             from ray_eval.driver.until import run_until
         if rule is not None:
-            found = run_until(config, rule, resume=parsed.resume, console=console)
+            found = run_until(config, rule, resume=parsed.resume, console=watching)
             return max(_show_result(console, config, found.evaluation), show_until(found, rule))
-        evaluation = run(config, resume=parsed.resume, console=console)
+        evaluation = run(config, resume=parsed.resume, console=watching)
     code = _show_result(console, config, evaluation)
     return judge(requirements, evaluation.results) if requirements and code == EXIT_COMPLETE else code
 
@@ -146,16 +149,10 @@ def _show_plan(config: EvalConfig) -> int:
 
 
 def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -> int:
-    from ray_eval.driver.simulators import instructions_of
+    from ray_eval.driver.run import show_table
 
-    title = f"{config.policy_type} · protocol {config.protocol.name} · {config.execution.mode}"
-    title += " · STARVED: every action came too late" if evaluation.is_starved else ""
     if evaluation.results:
-        told, method = evaluation.perturbed, config.interval
-        words = instructions_of(config)
-        console.print(result_table(title, evaluation.results, words, method, has_total=not told))
-        if (by_axis := axes_table(evaluation.results, told, method)) is not None:
-            console.print(*by_axis, sep="", highlight=False)
+        show_table(console, evaluation)
     if evaluation.machine_dependence is not None:
         console.print(f"this number depends on the machine: {evaluation.machine_dependence}", highlight=False)
     if config.execution.mode == "realtime":

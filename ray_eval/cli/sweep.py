@@ -14,6 +14,7 @@ from ray_eval.cli.words import (
     show_errors,
     show_report,
     source_and_words,
+    sources_and_words,
     typed,
 )
 from ray_eval.config import load_config
@@ -21,9 +22,13 @@ from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.terminal import output_console
 
 _SWEEP_EPILOG = """\
-A key with several values, separated by commas, is swept; every combination is a run of its own. Examples:
+A key with several values, separated by commas, is swept; every combination is a run of its own. So are several
+configurations, and arms: overrides that belong together, such as a policy and its own keys. Examples:
   ray-eval sweep latency execution.latency.steps=0,1,2,4,8,16 execution.chunk_size_threshold=0,0.5,0.8
   ray-eval sweep latency execution.aggregate=latest_only,weighted_average --out runs/aggregations
+  ray-eval sweep pi0.yaml act.yaml episodes_per_task=10
+  ray-eval sweep suite=libero_object --arm "policy=oracle" --arm "policy=lerobot policy.path=outputs/act"
+  ray-eval sweep policy=openpi suite=libero_10 policy.addresses=[gpu1:8000],[gpu2:8000]
   ray-eval sweep --resume runs/aggregations workers=4
 """
 
@@ -44,7 +49,12 @@ def add_sweep(commands: Commands) -> None:
         epilog=_SWEEP_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sweep.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=a,b,c", help="a configuration, and overrides")
+    sweep.add_argument(
+        "words", nargs="*", metavar="[FILE_OR_NAME ...] key=a,b,c", help="configurations, and overrides of all"
+    )
+    sweep.add_argument(
+        "--arm", action="append", default=[], metavar="WORDS", help="overrides that belong together; may be repeated"
+    )
     sweep.add_argument("--out", metavar="DIR", type=path_option, help="folder of the results (default: under runs/)")
     sweep.add_argument(
         "--resume", metavar="DIR", type=path_option, help="go on with the sweep in DIR, or draw it again"
@@ -73,20 +83,22 @@ def add_tune(commands: Commands) -> None:
 def _sweep(parsed: argparse.Namespace) -> int:
     require_eval_extra()
     from ray_eval.driver.fresh import sweep_folder
+    from ray_eval.driver.plan import plan_of
     from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep, title_of
     from ray_eval.report.sweep import sweep_table
 
-    source, words = source_and_words(parsed.words)
+    sources, words = sources_and_words(parsed.words)
     if any(word.startswith("out=") for word in words):
         raise ConfigError("out: expected a sweep's folder by --out DIR; every point has its own below it")
     if parsed.resume is not None:
-        if source is not None or parsed.out is not None:
+        if sources or parsed.arm or parsed.out is not None:
             raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
         plan, out = read_sweep(parsed.resume, words), parsed.resume
     else:
-        plan = plan_sweep(source, words)
+        plan = plan_sweep(sources or None, words, parsed.arm)
         out = parsed.out
     if parsed.dry_run:
+        print(f"# {len(plan.points)} runs, {sum(len(plan_of(point.config)) for point in plan.points)} episodes in all:")
         for point in plan.points:
             print(f"{point.folder}  {' '.join(f'{key}={value}' for key, value in point.values.items())}")
         return EXIT_COMPLETE

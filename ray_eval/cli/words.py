@@ -83,6 +83,16 @@ def show_report(console: Console, config: EvalConfig, out: Path) -> None:
         console.print(said, highlight=False, soft_wrap=True)
 
 
+def sources_and_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The configurations in front, and the overrides behind them."""
+    sources: list[str] = []
+    source, rest = source_and_words(words)
+    while source is not None:
+        sources.append(source)
+        source, rest = source_and_words(rest)
+    return sources, rest
+
+
 def show_errors(console: Console, results: Sequence[EpisodeResult]) -> None:
     """What went wrong, each reason once."""
     for group in error_groups(results):

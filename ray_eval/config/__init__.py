@@ -17,6 +17,7 @@ from ray_eval.config.presets import (
     merged,
     nested,
     preset_names,
+    preset_words,
     protocol_names,
     read_file,
     read_json,
@@ -64,6 +65,7 @@ __all__ = [
     "load_config",
     "load_policy",
     "preset_names",
+    "preset_words",
     "protocol_names",
     "read_file",
     "read_json",
@@ -73,26 +75,25 @@ __all__ = [
     "user_path",
 ]
 
-PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policies"}
+PRESET_FOLDERS: Mapping[str, str] = {"protocol": "protocols", "policy": "policies", "execution": "executions"}
 """Keys that take the name of a preset, and the folder of those presets."""
 
 QUEUE_KEYS = ("actions_per_chunk", "chunk_size_threshold", "aggregate", "underrun", "queue", "similarity_atol")
 """Keys of `execution` that say how the chunk queue works while the world goes on."""
 
 MODE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "sync": (),
+    "sync": ("actions_per_chunk",),
     "async": (*QUEUE_KEYS, "latency"),
     "realtime": (*QUEUE_KEYS, "fps"),
 }
 """Keys of `execution` beside `mode`, by mode."""
 
 ASYNC_DEFAULTS: Mapping[str, Any] = {
-    "chunk_size_threshold": 0.5,
-    "aggregate": "weighted_average",
+    "aggregate": "latest_only",
     "underrun": "hold",
     "queue": "virtual",
 }
-"""What async and realtime take for keys that nobody set."""
+"""What async and realtime take for keys that nobody set: without latency they are sync, action for action."""
 
 
 @dataclass(frozen=True)
@@ -251,10 +252,19 @@ def _open_presets(values: Mapping[str, Any], simulator: str) -> dict[str, Any]:
     """The values with the sections that name a preset laid open."""
     opened = dict(values)
     opened["protocol"] = _open_protocol(values.get("protocol", {}), simulator)
-    opened["execution"] = merged({}, values.get("execution", {}))
+    opened["execution"] = _open_execution(values.get("execution", {}))
     if isinstance(values.get("policy"), str):
         opened["policy"] = load_preset("policies", values["policy"])
     return opened
+
+
+def _open_execution(section: Any) -> dict[str, Any]:
+    if not isinstance(section, str):
+        return merged({}, section)
+    if section in MODE_KEYS:
+        example, known = f"execution.mode={section}", ", ".join(preset_names("executions"))
+        raise ConfigError(f"execution: expected a mapping or one of {known}, got a mode; write for instance {example}")
+    return load_preset("executions", section)
 
 
 def _open_protocol(section: Any, simulator: str) -> dict[str, Any]:
@@ -308,6 +318,8 @@ def _resolve_mode(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The protocol and execution sections, with the keys of the other mode null.
 
+    A threshold takes the place of `replan_steps`: both say when a chunk is asked for.
+
     A key of the other mode is an error where the user set it, and resolves to null where only a preset did, or
     where the command line chose the mode over the file's.
     """
@@ -322,7 +334,9 @@ def _resolve_mode(
     kept = {key: value for key, value in execution.items() if key in ("mode", *MODE_KEYS.get(mode, execution))}
     if mode == "sync":
         return protocol, kept
-    protocol["replan_steps"] = None
+    _refuse_two_rhythms(values, file, said)
+    if _is_set(execution, "chunk_size_threshold"):
+        protocol["replan_steps"] = None
     defaults = {key: value for key, value in ASYNC_DEFAULTS.items() if execution.get(key) in UNSET}
     if mode == "realtime":
         return protocol, {**defaults, **{k: v for k, v in kept.items() if v not in UNSET}}
@@ -336,12 +350,19 @@ def _latency(section: Any) -> Any:
     return {"steps": 0}
 
 
-def _refuse_other_mode(mode: str, layer: Mapping[str, Any]) -> None:
-    if mode != "sync" and _is_set(layer.get("protocol"), "replan_steps"):
+def _refuse_two_rhythms(values: Mapping[str, Any], file: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+    """Passes unless the user says both when a chunk is asked for; a threshold overrules what lies under it."""
+    overruled = _is_set(said.get("execution"), "chunk_size_threshold")
+    layers = (said,) if overruled else (said, file)
+    both = _is_set(values["execution"], "chunk_size_threshold") and _is_set(values["protocol"], "replan_steps")
+    if both and any(_is_set(layer.get("protocol"), "replan_steps") for layer in layers):
         raise ConfigError(
-            f"protocol.replan_steps: expected nothing in {mode} mode, where the chunk queue decides when to ask; "
-            "drop it, or set execution.mode=sync"
+            "protocol.replan_steps: expected nothing beside execution.chunk_size_threshold, as both say when a chunk "
+            "is asked for; set one of them to null"
         )
+
+
+def _refuse_other_mode(mode: str, layer: Mapping[str, Any]) -> None:
     section = layer.get("execution")
     for key in dict.fromkeys(itertools.chain(*MODE_KEYS.values())):
         if mode in MODE_KEYS and key not in MODE_KEYS[mode] and _is_set(section, key):

@@ -86,6 +86,12 @@ def preset_names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (configs_folder() / kind).glob("*.yaml")))
 
 
+def preset_words(kind: str, name: str) -> str:
+    """What a preset's first line says of it."""
+    first = (configs_folder() / kind / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
 def protocol_names(simulator: str) -> tuple[str, ...]:
     """Names of a simulator's protocols: those of its own folder, else those beside the folders, which are LIBERO's.
 
@@ -111,6 +117,9 @@ def load_protocol(simulator: str, name: str) -> dict[str, Any]:
     return load_preset("protocols" if is_shared else f"protocols/{simulator}", name, protocol_names(simulator))
 
 
+_KINDS = {"protocols": "protocol", "policies": "policy", "suites": "suite group", "executions": "execution"}
+
+
 def load_preset(kind: str, name: str, names: tuple[str, ...] | None = None) -> dict[str, Any]:
     """A preset's mapping, its scalars as text.
 
@@ -125,7 +134,7 @@ def load_preset(kind: str, name: str, names: tuple[str, ...] | None = None) -> d
     known = names or preset_names(kind)
     if name not in known:
         folder, _, simulator = kind.partition("/")
-        what = {"protocols": "protocol", "policies": "policy", "suites": "suite group"}.get(folder, "evaluation")
+        what = _KINDS.get(folder, "evaluation")
         whose = f" for the simulator {simulator}" if simulator else ""
         raise ConfigError(
             f"{what}: expected one of {', '.join(known)}{whose}, got {name!r}.{did_you_mean(name, known)}"

@@ -99,7 +99,8 @@ class ProtocolConfig:
     instruction: Instruction | None = field(default="filename", metadata=IDENTITY)
     """The sentence that a policy is told: LIBERO's `task.language`, made of the file's name, or the BDDL file's own."""
     replan_steps: int | Literal["chunk", "policy"] | None = field(default="chunk", metadata=IDENTITY)
-    """Actions of a chunk executed before asking again (sync); all of it, or what the checkpoint says."""
+    """Actions of a chunk executed before asking again; all of it, or what the checkpoint says. Null where a threshold
+    of the chunk queue says when to ask."""
     images: ImageRecipe = field(default_factory=ImageRecipe, metadata=IDENTITY)
     """Treatment of camera images."""
     state_format: StateFormat | None = field(default="libero_8d", metadata=IDENTITY)
@@ -164,17 +165,17 @@ class LatencyConfig:
 
 @dataclass(frozen=True)
 class ExecutionConfig:
-    """How chunks become actions. All but `mode` are null in sync; `latency` is async's, `fps` realtime's."""
+    """How chunks become actions; in sync only `mode` and `actions_per_chunk`, `latency` in async, `fps` in realtime."""
 
     mode: ExecutionMode = field(default="sync", metadata=IDENTITY)
     """sync: the simulator stands still while the policy thinks; async: it does not, in virtual time; realtime: it
     does not, by the clock, so that results depend on the machine."""
     actions_per_chunk: int | None = field(default=None, metadata=IDENTITY)
-    """Most rows kept of a chunk; null keeps all."""
+    """H: most rows kept of a chunk; null keeps all."""
     chunk_size_threshold: float | None = field(default=None, metadata=IDENTITY)
-    """A chunk is asked for when queued / H is at most this; 0.5 in async unless said."""
+    """A chunk is asked for when queued / H is at most this; null asks when `protocol.replan_steps` are executed."""
     aggregate: str | None = field(default=None, metadata=IDENTITY)
-    """How overlapping actions are merged; weighted_average in async unless said."""
+    """How overlapping actions are merged; latest_only in async unless said."""
     underrun: Underrun | None = field(default=None, metadata=IDENTITY)
     """What is executed when no action is queued; hold in async unless said."""
     queue: QueueKind | None = field(default=None, metadata=IDENTITY)

@@ -77,6 +77,24 @@ def run_again(
     return _compare(recorded, result)
 
 
+def unsuccessful(folder: Path) -> list[str]:
+    """The ids of a run's episodes that did not succeed, each with what came of it behind a `#`.
+
+    Raises:
+        LedgerError: the folder holds no run.
+    """
+    records = read_ledger(folder).episodes
+    return [
+        f"{episode_id}  # {record['outcome']}, {record['steps']} steps{_cause(record)}"
+        for episode_id, record in records.items()
+        if record["outcome"] != Outcome.SUCCESS
+    ]
+
+
+def _cause(record: Mapping[str, Any]) -> str:
+    return f": {record['error']}" if record.get("error") else ""
+
+
 def _recorded(records: Mapping[str, Mapping[str, Any]], episode_id: str) -> EpisodeResult:
     if episode_id not in records:
         hint = did_you_mean(episode_id, records)

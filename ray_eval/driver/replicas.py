@@ -17,7 +17,14 @@ from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster
 from ray_eval.errors import PolicyGone, PolicyUnavailable, RayEvalError, SetupError
 from ray_eval.foreign import first_line
-from ray_eval.sections import ConnectSection, ListenSection, PolicySection, RemoteSection, ScriptedPolicy
+from ray_eval.sections import (
+    ConnectSection,
+    ListenSection,
+    LivePolicySection,
+    PolicySection,
+    RemoteSection,
+    ScriptedPolicy,
+)
 from ray_eval.types import PolicySpec
 
 SOLE_TIMEOUT_S = 10.0
@@ -32,12 +39,16 @@ METRICS_INTERVAL_S = 0.5
 
 def policy_cpus(config: EvalConfig) -> int:
     """CPUs kept free for the policy actors; none for policies that only do arithmetic or ask another server."""
+    if isinstance(config.policy, LivePolicySection):
+        return config.serving.threads
     is_light = isinstance(config.policy, (ScriptedPolicy, RemoteSection))
     return 0 if is_light else config.serving.replicas * config.serving.threads
 
 
 def actor_cpus(config: EvalConfig) -> int:
-    """CPUs that Ray must have for the policy actors to be placed."""
+    """CPUs that Ray must have for the policy actors to be placed; none for a policy of the calling program."""
+    if isinstance(config.policy, LivePolicySection):
+        return 0
     return config.serving.replicas * config.serving.threads
 
 

@@ -25,7 +25,7 @@ from ray_eval.sections import (
 )
 from ray_eval.types import STATE, EnvSpec, PolicySpec, is_image
 
-DEFAULT_AGGREGATE = "weighted_average"
+DEFAULT_AGGREGATE = "latest_only"
 """What becomes of a step that two chunks speak of, unless said."""
 
 
@@ -96,7 +96,7 @@ def differences(config: EvalConfig, spec: PolicySpec, env: EnvSpec) -> list[str]
         how = "rendered at" if images.resize == "none" else "resized to"
         size = f"{height_px}" if height_px == width_px else f"{width_px} x {height_px}"
         said.append(f"images: the policy's {size_px} px, not the {size} px of {whose}; they are {how} {size_px} px")
-    if config.execution.mode == "sync" and spec.replan_steps is not None:
+    if config.execution.chunk_size_threshold is None and spec.replan_steps is not None:
         steps = _replan_steps(config, spec)
         if steps != spec.replan_steps:
             said.append(
@@ -140,9 +140,11 @@ def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:
         ConfigError: more rows are asked for than a chunk has, there is no such aggregation, or observations are to be
             compared by a state that the policy does not ask for.
     """
-    if config.execution.mode == "sync":
-        return QueueRules(horizon=_replan_steps(config, spec), chunk_len=spec.chunk_len, action_dim=spec.action_dim)
     execution = config.execution
+    rows = min(spec.chunk_len, execution.actions_per_chunk or spec.chunk_len)
+    if execution.mode == "sync":
+        horizon = min(rows, _replan_steps(config, spec))
+        return QueueRules(horizon=horizon, chunk_len=spec.chunk_len, action_dim=spec.action_dim)
     aggregate = execution.aggregate or DEFAULT_AGGREGATE
     load_aggregation(aggregate)
     if execution.similarity_atol is not None and STATE not in spec.keys:
@@ -151,15 +153,23 @@ def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:
             f"got {spec.name}, which does not; leave it out"
         )
     return QueueRules(
-        horizon=min(spec.chunk_len, execution.actions_per_chunk or spec.chunk_len),
+        horizon=rows,
         chunk_len=spec.chunk_len,
         action_dim=spec.action_dim,
-        chunk_size_threshold=execution.chunk_size_threshold or 0.0,
+        chunk_size_threshold=_threshold(config, spec, rows),
         aggregate=aggregate,
         underrun=execution.underrun or "hold",
         kind=execution.queue or "virtual",
         similarity_atol=execution.similarity_atol,
     )
+
+
+def _threshold(config: EvalConfig, spec: PolicySpec, rows: int) -> float:
+    """When the queue asks: as it is said, else once as many actions are executed as the protocol says for sync."""
+    if config.execution.chunk_size_threshold is not None:
+        return config.execution.chunk_size_threshold
+    # The same division as the queue's own, so that both are the same number.
+    return (rows - min(rows, _replan_steps(config, spec))) / rows
 
 
 def _replan_steps(config: EvalConfig, spec: PolicySpec) -> int:

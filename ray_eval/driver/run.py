@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import secrets
 import time
@@ -17,6 +18,7 @@ from ray.actor import ActorHandle
 from rich.console import Console
 
 from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_url, simulator_section
+from ray_eval.driver.callers_policy import LivePolicy
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import ActorsEnded, Cluster, local_workers, ray_session, worker_count
@@ -51,11 +53,14 @@ from ray_eval.driver.resolve import (
     told_section,
 )
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
-from ray_eval.driver.simulators import env_spec_of, simulator_of, spec_identity
+from ray_eval.driver.servers import check_servers
+from ray_eval.driver.simulators import env_spec_of, instructions_of, simulator_of, spec_identity
 from ray_eval.driver.starting import AUTH_MODE, token_file
+from ray_eval.driver.titles import run_title
 from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.errors import ConfigError, EpisodeError, PolicyGone, SetupError
 from ray_eval.foreign import first_line
+from ray_eval.interfaces import Policy
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import (
     CALIBRATED_KEY,
@@ -66,17 +71,26 @@ from ray_eval.report.metrics import (
     rate_of,
     without_controls,
 )
-from ray_eval.report.progress import ProgressView, RunView
+from ray_eval.report.progress import ProgressView, RunView, axes_table, result_table
 from ray_eval.rollout.episode import error_result
 from ray_eval.rollout.running import RolloutSettings
 from ray_eval.scratch import scratch_folder
-from ray_eval.sections import BatchingSection, LatencySection, ListenSection, PolicySection, ScriptedPolicy
+from ray_eval.sections import (
+    BatchingSection,
+    LatencySection,
+    ListenSection,
+    LivePolicySection,
+    PolicySection,
+    ScriptedPolicy,
+)
 from ray_eval.serving.actor import NODE_HOST
 from ray_eval.serving.credentials import new_token, self_signed_certificate
 from ray_eval.serving.listening import is_local
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import Canary, EnvSpec, EpisodeResult, EpisodeSpec, PolicySpec
 
+TEXT_WIDTH = 100
+"""Columns of a table that a result prints as."""
 POLL_S = 0.5
 """Longest wait for a result before signals, deadlines and the view are looked at."""
 
@@ -103,6 +117,18 @@ class Evaluation:
     """The report of the run, or its address in a store; None where there is none."""
     perturbed: Told = field(default_factory=dict)
     """What of its tasks is perturbed; the controls beside them are in `results`, and in no overall rate."""
+    config: EvalConfig | None = None
+    """What was run, resolved."""
+
+    def __str__(self) -> str:
+        """The table of the results, with intervals, as `ray-eval run` prints it."""
+        console = Console(file=io.StringIO(), width=TEXT_WIDTH, markup=False)
+        show_table(console, self)
+        return f"{console.file.getvalue().rstrip()}\nresults: {self.out}"  # type: ignore[attr-defined]
+
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:
+        """What a notebook shows."""
+        printer.text(str(self))
 
     @property
     def rate(self) -> Rate:
@@ -115,8 +141,36 @@ class Evaluation:
         return rate_of(self.results).n == len(self.plan)
 
 
-def run(config: EvalConfig, *, resume: Path | str | None = None, console: Console | None = None) -> Evaluation:
+def show_table(console: Console, evaluation: Evaluation) -> None:
+    """Prints the table of a run's results, and one of what was perturbed where something was."""
+    config, told = evaluation.config, evaluation.perturbed
+    if config is None:
+        raise AssertionError(evaluation.out)
+    title = run_title(config) + (" · STARVED: every action came too late" if evaluation.is_starved else "")
+    words, method = instructions_of(config), config.interval
+    console.print(result_table(title, evaluation.results, words, method, has_total=not told))
+    if (by_axis := axes_table(evaluation.results, told, method)) is not None:
+        console.print(*by_axis, sep="", highlight=False)
+
+
+OpenSession = Callable[[EvalConfig, int, ProgressView], contextlib.AbstractContextManager["Session"]]
+"""What gives a run its session: `open_session`, or what keeps one for the next run."""
+
+
+def run(
+    config: EvalConfig,
+    *,
+    resume: Path | str | None = None,
+    console: Console | None = None,
+    opened: OpenSession | None = None,
+) -> Evaluation:
     """Runs a configuration to its end, or goes on with the run in `resume`, a folder or an address in a store.
+
+    Args:
+        config: what is run.
+        resume: the folder of a run to go on with.
+        console: what takes the words; None for silence.
+        opened: what gives it its session; a Ray of its own unless said.
 
     Raises:
         ConfigError: the configuration cannot be run as written.
@@ -124,7 +178,7 @@ def run(config: EvalConfig, *, resume: Path | str | None = None, console: Consol
         LedgerError: the folder cannot be read or written.
     """
     with signals_interrupt():
-        return _run(config, resume, console)
+        return _run(config, resume, console, opened or open_session)
 
 
 def place_of(config: EvalConfig) -> Path | str:
@@ -134,7 +188,7 @@ def place_of(config: EvalConfig) -> Path | str:
     return config.out if is_url(config.out) else Path(config.out)
 
 
-def _run(config: EvalConfig, resume: Path | str | None, console: Console | None) -> Evaluation:
+def _run(config: EvalConfig, resume: Path | str | None, console: Console | None, opened: OpenSession) -> Evaluation:
     folders()
     plan = plan_of(config)
     progress = ProgressView(console or Console(quiet=True))
@@ -144,7 +198,7 @@ def _run(config: EvalConfig, resume: Path | str | None, console: Console | None)
             progress.note(f"{folder.place}: every episode is finished already")
             part.write_summary()
             return with_report(config, part.evaluation(is_interrupted=False), folder, progress)
-        with open_session(config, part.waiting_count, progress) as session:
+        with opened(config, part.waiting_count, progress) as session:
             is_interrupted = session.execute([part])
             session.film(is_interrupted=is_interrupted)
         evaluation = part.evaluation(is_interrupted=is_interrupted)
@@ -173,12 +227,24 @@ def with_report(config: EvalConfig, evaluation: Evaluation, folder: RunFolder, p
 
 
 @contextlib.contextmanager
-def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView) -> Iterator[Session]:
+def open_session(
+    config: EvalConfig, waiting_count: int, progress: ProgressView, live: Policy | None = None
+) -> Iterator[Session]:
     """Ray for the length of one or several runs, with room for the workers of so many waiting episodes.
 
+    Args:
+        config: what is run, or the first of what is.
+        waiting_count: episodes.
+        progress: what takes the words.
+        live: the policy of the calling program, if it is that which is run.
+
     Raises:
+        ConfigError: a policy of the calling program is to be run, and there is none.
         SetupError: Ray does not start, or the cluster cannot be joined.
     """
+    if isinstance(config.policy, LivePolicySection) and live is None:
+        raise ConfigError(LivePolicySection.NOT_THERE)
+    check_servers(config)
     run_id = f"ray-eval-{secrets.token_hex(4)}"
     count = worker_count(config, waiting_count, local_workers(policy_cpus(config)))
     with contextlib.ExitStack() as stack:
@@ -189,13 +255,17 @@ def open_session(config: EvalConfig, waiting_count: int, progress: ProgressView)
         if cluster.dashboard_url is not None:
             token = f" (it asks for the token in {token_file()})" if os.environ.get(AUTH_MODE) == "token" else ""
             progress.note(f"Ray dashboard: http://{cluster.dashboard_url}{token}")
+        session = Session(config, cluster, scratch, progress, waiting_count, live=live)
         try:
             # Ray took the signal for itself when it started.
             with signals_interrupt():
-                yield Session(config, cluster, scratch, progress, waiting_count)
+                yield session
         finally:
             # What is done is not to be lost to a signal that comes now.
-            with stop_on_signals(0), progress.phase("ending Ray" if cluster.is_ours else "ending policy and workers"):
+            with (
+                stop_on_signals(0),
+                session.progress.phase("ending Ray" if cluster.is_ours else "ending policy and workers"),
+            ):
                 stack.close()
 
 
@@ -270,6 +340,7 @@ class Part:
             depends,
             self.config.interval,
             perturbed=told,
+            config=self.config,
         )
 
 
@@ -277,7 +348,14 @@ class Session:
     """Ray with a policy actor and workers, in which one run or the many runs of a sweep share both."""
 
     def __init__(
-        self, config: EvalConfig, cluster: Cluster, scratch: Path, progress: ProgressView, waiting_count: int
+        self,
+        config: EvalConfig,
+        cluster: Cluster,
+        scratch: Path,
+        progress: ProgressView,
+        waiting_count: int,
+        *,
+        live: Policy | None = None,
     ) -> None:
         """The configuration's operational keys are the session's; parts may differ from it in all others."""
         self._config = config
@@ -287,7 +365,8 @@ class Session:
         self._waiting_count = waiting_count
         self._parts: Sequence[Part] = ()
         self._served: tuple[PolicySection, BatchingSection] | None = None
-        self._policies: Replicas
+        self._policies: Replicas | LivePolicy
+        self._own_policy = live
         self._calibrated_ms: float | None = None
         self._backend: GlProbe | None = None
         self._described: dict[str, dict[str, Any]] = {}
@@ -303,14 +382,43 @@ class Session:
         self._live: LiveMetrics
         self._counted_before: Mapping[str, Any] = {}
 
+    def turn_to(self, config: EvalConfig, waiting_count: int, progress: ProgressView, live: Policy | None) -> None:
+        """Gets ready for another run, of the same operational keys, perhaps with a policy of the calling program."""
+        self._config, self._waiting_count, self._progress, self._own_policy = config, waiting_count, progress, live
+
+    def turn_to_silence(self) -> None:
+        """Says nothing more: whoever listened may be gone."""
+        self._progress = ProgressView(Console(quiet=True))
+
+    @property
+    def progress(self) -> ProgressView:
+        """What takes the words of its present run."""
+        return self._progress
+
+    @property
+    def fitting(self) -> int:
+        """Workers that its Ray has CPUs for."""
+        return self._cluster.worker_cpus
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker is at work, so that another run may begin."""
+        return not self._held and not self._newcomers
+
+    def let_policy_go(self) -> None:
+        """Ends the policy: what it was loaded from may change before the next run; a scripted one may stay."""
+        if self._served is not None and not isinstance(self._served[0], ScriptedPolicy):
+            self._policies.end()
+            self._served = None
+
     @property
     def workers(self) -> Mapping[str, ActorHandle[Any]]:
         """The workers that have answered, by name, once something was executed."""
         return self._workers
 
     @property
-    def policies(self) -> Replicas:
-        """The policy actors, once something was executed."""
+    def policies(self) -> Replicas | LivePolicy:
+        """The policy actors, or the calling program's policy, once something was executed."""
         return self._policies
 
     @property
@@ -502,21 +610,35 @@ class Session:
 
     def _serve(self, part: Part) -> None:
         """The policy actor; one of another policy takes the place of the one before."""
-        config, section = part.config, told_section(part.config, part.env)
-        batching = config.serving.batching()
+        section, batching = told_section(part.config, part.env), part.config.serving.batching()
         if self._served == (section, batching):
             return
         if self._served is not None:
             self._policies.end()
+            self._served = None
         self._calibrated_ms = None
-        indices = range(self._policies_born, self._policies_born + config.serving.replicas)
-        self._policies_born += config.serving.replicas
-        names = [f"policy-{index} {config.policy_type}" for index in indices]
-        self._policies = Replicas(self._cluster, config, section, names, self._listen)
+        own = self._own_policy
+        self._policies = self._replicas(part, section) if own is None else self._lived(part, own)
         newcomers = [newcomer.worker for newcomer in self._newcomers.values()]
         for index, worker in enumerate([*self._workers.values(), *newcomers]):
             worker.turn_to.remote(self._policies.address_for(index))
         self._served = (section, batching)
+
+    def _lived(self, part: Part, policy: Policy) -> LivePolicy:
+        serving = part.config.serving
+        if serving.replicas != 1:
+            raise ConfigError(f"serving.replicas: expected 1 for a policy of this program, got {serving.replicas}")
+        with self._progress.phase(LivePolicy.loading):
+            listen = self._listen(f"policy-{self._policies_born} live")
+            self._policies_born += 1
+            return LivePolicy(policy, serving.batching(), listen, part.env, serving.infer_timeout_s)
+
+    def _replicas(self, part: Part, section: PolicySection) -> Replicas:
+        config = part.config
+        indices = range(self._policies_born, self._policies_born + config.serving.replicas)
+        self._policies_born += config.serving.replicas
+        names = [f"policy-{index} {config.policy_type}" for index in indices]
+        return Replicas(self._cluster, config, section, names, self._listen)
 
     def _listen(self, name: str) -> ListenSection:
         token = new_token()

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ray_eval.config import EvalConfig, protocol_names, simulator_section
-from ray_eval.envs.registry import simulator_for, simulator_names, simulator_type
+from ray_eval.config import EvalConfig, preset_names, protocol_names, simulator_section
+from ray_eval.envs.registry import simulator_for, simulator_names
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.interfaces import Simulator
 from ray_eval.rollout.hosted import HostedSimulator, hosted_simulator
@@ -124,15 +124,11 @@ def defect_of_libero() -> str | None:
     return None
 
 
-def told_protocols() -> list[tuple[str, str]]:
-    """Simulators and the protocols that they have, those with the same ones together, the default of each marked."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for name in simulator_names():
-        if name != "fake":
-            names, default = protocol_names(name), simulator_type(name).default_protocol
-            told = tuple(f"{each} (default)" if each == default else each for each in names)
-            found.setdefault(told, []).append(name)
-    return [(", ".join(simulators), ", ".join(told)) for told, simulators in found.items()]
+def own_protocols() -> dict[str, tuple[str, ...]]:
+    """Names of the protocols of each simulator that has a folder of its own for them."""
+    shared = preset_names("protocols")
+    found = {name: protocol_names(name) for name in simulator_names()}
+    return {name: names for name, names in found.items() if names != shared}
 
 
 def instructions_of(config: EvalConfig) -> Callable[[str], tuple[str, ...]]:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-from ray_eval.config import EvalConfig, load_config, to_yaml
+from ray_eval.config import EvalConfig, load_config, simulator_section, to_yaml
 from ray_eval.driver.anywhere import CONFIG_NAME
 from ray_eval.driver.checks import TRUSTED_KEYS, check_execution
 from ray_eval.driver.folder import RunFolder, check_identity
 from ray_eval.driver.plan import plan_of
+from ray_eval.driver.replicas import actor_cpus
 from ray_eval.driver.run import Part, Session, open_session
 from ray_eval.errors import ConfigError
 from ray_eval.messages import quoted
@@ -29,6 +31,8 @@ from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text
 
 MANIFEST_NAME = "sweep.json"
 """File in a sweep's folder that names its axes and points."""
+CONFIGURATION, ARM = "configuration", "arm"
+"""Names of the axes of several configurations, and of overrides that belong together."""
 MOST_POINTS = 1000
 """Most points of a sweep."""
 
@@ -105,13 +109,27 @@ def _outer_split(text: str) -> tuple[str, ...]:
     return tuple(text[start + 1 : end] for start, end in itertools.pairwise([-1, *cuts, len(text)]))
 
 
-def plan_sweep(source: str | Path | Mapping[str, Any] | None, words: Sequence[str]) -> SweepPlan:
-    """The points of a configuration with overrides, some of them lists.
+Source = str | Path | Mapping[str, Any] | None
+"""A configuration: a file, a name, a mapping; None where the words say all."""
+
+
+def plan_sweep(source: Source | Sequence[Source], words: Sequence[str], arms: Sequence[str] = ()) -> SweepPlan:
+    """The points of one configuration or several, with overrides, some of them lists.
+
+    Args:
+        source: what each point begins with; several are an axis of their own.
+        words: overrides of every point; those with several values are axes.
+        arms: overrides that belong together, as one text each (`policy=lerobot policy.path=A`); an axis of their own.
 
     Raises:
-        ConfigError: nothing is swept, a point cannot be run as written, or two points are the same run.
+        ConfigError: nothing is swept, a point cannot be run as written, two points are the same run, or they need more
+            than one simulator.
     """
     plain, axes = split_axes(words)
+    sources = {str(each): each for each in (source if isinstance(source, (list, tuple)) else (source,))}
+    named = {CONFIGURATION: tuple(sources) if len(sources) > 1 else (), ARM: tuple(arms)}
+    _check_that_values_differ(named, source)
+    axes = {**{key: values for key, values in named.items() if values}, **axes}
     if not axes:
         raise ConfigError(
             "sweep: expected a key with several values, got none; write execution.mode=async "
@@ -123,12 +141,39 @@ def plan_sweep(source: str | Path | Mapping[str, Any] | None, words: Sequence[st
     points = []
     for index, combination in enumerate(combinations):
         values = dict(zip(axes, combination, strict=True))
-        config = load_config(source, [*plain, *(f"{key}={value}" for key, value in values.items())])
+        config = load_config(sources[values.get(CONFIGURATION, next(iter(sources)))], [*plain, *_words_of(values)])
         points.append(Point(_folder_name(index, len(combinations), values), values, config))
-        if not index or TRUSTED_KEYS & values.keys():
+        if not index or (TRUSTED_KEYS | named.keys()) & values.keys():
             check_execution(config)
     _check_that_points_differ(points)
+    _check_one_simulator(points)
     return SweepPlan(axes, tuple(points))
+
+
+def _words_of(values: Mapping[str, str]) -> Iterator[str]:
+    """The overrides of a point, an arm's first."""
+    try:
+        yield from shlex.split(values.get(ARM, ""))
+    except ValueError as error:
+        raise ConfigError(f"--arm {values[ARM]!r}: expected words as a shell takes them, got {error}") from error
+    yield from (f"{key}={value}" for key, value in values.items() if key not in (CONFIGURATION, ARM))
+
+
+def _check_that_values_differ(named: Mapping[str, Sequence[str]], source: Source | Sequence[Source]) -> None:
+    for key, values in {**named, CONFIGURATION: source if isinstance(source, (list, tuple)) else ()}.items():
+        if len({str(value) for value in values}) < len(values):
+            raise ConfigError(f"sweep: expected each {key} once, got one twice")
+
+
+def _check_one_simulator(points: Sequence[Point]) -> None:
+    """Passes when one session can run all points."""
+    names = list(dict.fromkeys(simulator_section(point.config).name or "" for point in points))
+    pythons = {point.config.simulator.python for point in points}
+    if len(names) > 1 or len(pythons) > 1:
+        raise ConfigError(
+            f"sweep: expected points of one simulator, got {' and '.join(names)}"
+            f"{'' if len(names) > 1 else ' in several interpreters'}; make a sweep of each, and compare them"
+        )
 
 
 def _folder_name(index: int, count: int, values: Mapping[str, str]) -> str:
@@ -139,7 +184,9 @@ def _folder_name(index: int, count: int, values: Mapping[str, str]) -> str:
 def _check_that_points_differ(points: Sequence[Point]) -> None:
     seen: dict[str, Point] = {}
     for point in points:
-        identity = json.dumps(point.config.identity(), sort_keys=True)
+        # What answers at another address may be another policy.
+        asked = {"policy.addresses": getattr(point.config.policy, "addresses", None)}
+        identity = json.dumps(point.config.identity() | asked, sort_keys=True)
         if identity in seen:
             raise ConfigError(
                 f"sweep: expected points that differ in their results, got {dict(seen[identity].values)} and "
@@ -187,6 +234,15 @@ def read_sweep(out: Path, overrides: Sequence[str] = ()) -> SweepPlan:
         for entry in manifest["points"]
     )
     return SweepPlan({key: tuple(values) for key, values in manifest["axes"].items()}, points)
+
+
+def point_folders(out: Path) -> list[Path]:
+    """The folders of a sweep's runs, in order.
+
+    Raises:
+        ConfigError: the folder holds no sweep.
+    """
+    return [out / point.folder for point in read_sweep(out).points]
 
 
 def _recorded(folder: Path, overrides: Sequence[str]) -> EvalConfig:
@@ -240,7 +296,10 @@ def _run_parts(parts: Sequence[Part], progress: ProgressView) -> bool:
     if not waiting:
         progress.note("every episode of every point is finished already")
         return False
-    with open_session(parts[0].config, sum(part.waiting_count for part in waiting), progress) as session:
+    # Room for the policy that takes most; in all else that changes no result the first point's word stands.
+    most = max(actor_cpus(part.config) for part in waiting)
+    largest = next(part.config for part in waiting if actor_cpus(part.config) == most)
+    with open_session(largest, sum(part.waiting_count for part in waiting), progress) as session:
         # A policy is loaded once, whatever the order of its points.
         return any(_executed(session, group) for group in _by_policy(waiting))
 

@@ -9,13 +9,38 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ray_eval import places
 
 LOCK_NAME = "starting-ray"
 """File in the user's private folder that is locked by the process whose Ray is starting."""
-_ours = threading.RLock()
+
+
+class _Turn:
+    """A lock that its holder's thread may take again, and that any thread may give back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+        self._times = 0
+
+    def acquire(self) -> None:
+        if self._holder != threading.get_ident():
+            self._lock.acquire()
+            self._holder = threading.get_ident()
+        self._times += 1
+
+    def release(self) -> None:
+        self._times -= 1
+        if not self._times:
+            self._holder = None
+            self._lock.release()
+
+
+_ours = _Turn()
+keepers: list[Callable[[], None]] = []
+"""What ends a Ray that was kept for later, before another one is started."""
 
 
 @contextlib.contextmanager
@@ -24,6 +49,8 @@ def own_ray() -> Iterator[contextlib.ExitStack]:
 
     Whoever finds that there is no need to wait, since the Ray is the caller's, closes the stack.
     """
+    for give_back in keepers:
+        give_back()
     with contextlib.ExitStack() as turn:
         _ours.acquire()
         turn.callback(_ours.release)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Policy
 from ray_eval.policies.experts import make_expert
 from ray_eval.policies.fake import FakePolicy
@@ -25,6 +26,7 @@ from ray_eval.sections import (
     KservePolicySection,
     LeRobotPolicySection,
     LeRobotServerPolicySection,
+    LivePolicySection,
     NoopPolicy,
     OpenpiPolicySection,
     OraclePolicy,
@@ -40,6 +42,10 @@ from ray_eval.sections import (
 __all__ = ["make_policy"]
 
 
+def _live(_section: LivePolicySection) -> Policy:
+    raise ConfigError(LivePolicySection.NOT_THERE)
+
+
 _MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyType(
     {
         OraclePolicy: Oracle,
@@ -48,6 +54,7 @@ _MAKERS: Mapping[type[PolicySection], Callable[[Any], Policy]] = MappingProxyTyp
         RandomPolicy: Random,
         ReplayPolicy: Replay,
         FakePolicySection: lambda section: FakePolicy(section.chunk_len, images=section.images),
+        LivePolicySection: _live,
         TorchPolicySection: load_torch,
         KservePolicySection: KservePolicy,
         OpenpiPolicySection: OpenpiPolicy,

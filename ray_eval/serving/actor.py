@@ -40,7 +40,7 @@ class PolicyActor:
     def __init__(self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection) -> None:
         """Loads the policy and starts its server; what goes wrong is raised by `spec`, where the driver asks."""
         self._name = name
-        self._listen = dataclasses.replace(listen, address=_on_this_node(listen.address))
+        self._listen = dataclasses.replace(listen, address=on_this_node(listen.address))
         self._stack = contextlib.ExitStack()
         self._failure: RayEvalError | None = None
         try:
@@ -81,7 +81,7 @@ class PolicyActor:
         Raises:
             SetupError: there is no server, because the policy could not be loaded.
         """
-        return {"host": platform.node(), "gpus": _gpus(), "versions": self._running().versions()}
+        return {"host": platform.node(), "gpus": gpus(), "versions": self._running().versions()}
 
     def _running(self) -> RunningServer | HostedServer:
         if self._failure is not None:
@@ -97,7 +97,7 @@ class PolicyActor:
         Raises:
             SetupError: there is none, because the policy could not be loaded.
         """
-        address = _as_called(self._running().address)
+        address = as_called(self._running().address)
         if address.startswith(UNIX_PREFIX) and not unix_path(address).exists():
             logger.error("%s: expected its socket file %s, found none; it is started again", self._name, address)
             os._exit(1)
@@ -149,13 +149,13 @@ def _loading(name: str) -> Iterator[None]:
         yield
 
 
-def _as_called(address: str) -> str:
+def as_called(address: str) -> str:
     """The address under which a server is called; this node's for one that listens on every interface."""
     host, _, port = address.rpartition(":")
-    return _on_this_node(f"{NODE_HOST}:{port}") if is_every_interface(host.strip("[]")) else address
+    return on_this_node(f"{NODE_HOST}:{port}") if is_every_interface(host.strip("[]")) else address
 
 
-def _gpus() -> list[str]:
+def gpus() -> list[str]:
     """Name and driver version of each GPU of this machine."""
     if shutil.which("nvidia-smi") is None:
         return []
@@ -167,7 +167,7 @@ def _gpus() -> list[str]:
     return found.stdout.strip().splitlines()
 
 
-def _on_this_node(address: str) -> str:
+def on_this_node(address: str) -> str:
     """The address with this node's IP address for the host `node`."""
     host, _, port = address.rpartition(":")
     if host != NODE_HOST:

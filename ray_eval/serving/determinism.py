@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -74,6 +75,15 @@ def load_policy(
     if isinstance(section, ScriptedPolicy):
         return policy, batching
     settle_torch(batching)
+    return policy, tried(policy, batching, clock)
+
+
+def tried(policy: Policy, batching: BatchingSection, clock: Callable[[], float] = time.perf_counter) -> BatchingSection:
+    """The sizes in which a policy is served, once it was tried out.
+
+    Raises:
+        SetupError: the policy breaks its contract, or its bytes depend on more than the request.
+    """
     if batching.determinism == "reproducible" or policy.spec.batch_invariant:
         prove(policy, batching)
     if policy.spec.batch_invariant and policy.spec.is_reproducible and not isinstance(policy, RowwisePolicy):
@@ -81,10 +91,27 @@ def load_policy(
         logger.info("policy %r: batches of up to %d rows give the bytes of one", policy.spec.name, proved)
         batching = dataclasses.replace(batching, max_batch_size=proved)
     if batching.determinism == "reproducible":
-        return policy, batching
+        return batching
     largest = largest_useful_batch(policy, batching, clock)
     logger.info("policy %r: the largest useful batch is %d", policy.spec.name, largest)
-    return policy, dataclasses.replace(batching, max_batch_size=largest)
+    return dataclasses.replace(batching, max_batch_size=largest)
+
+
+@contextlib.contextmanager
+def borrowed_torch(batching: BatchingSection) -> Iterator[None]:
+    """Within, torch is settled for serving; afterwards it is as the program that it belongs to had it."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic
+    settle_torch(batching)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.benchmark, cudnn.deterministic = flags
 
 
 def settle_torch(batching: BatchingSection) -> None:

@@ -1,10 +1,12 @@
 """LeRobot's own, unmodified `policy_server` as a policy of ours."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -109,6 +111,29 @@ def test_a_server_that_stops_is_an_attempt_lost(tmp_path, checkpoint):
         policy._pool._timeout_s = 2.0
     with pytest.raises(EpisodeError, match="expected an answer within 2 s"):
         policy.infer_batch([trial_observation(policy.spec, 0)])
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("is_theirs", [True, False], ids=["LeRobot's own server", "ours"])
+def test_the_described_command_evaluates_a_checkpoint(tmp_path, checkpoint, is_theirs):
+    """The command of LeRobot's client, with a simulator in the robot's place."""
+    with contextlib.ExitStack() as stack:
+        options = ["--env.type=libero", "--env.task=libero_10", "--env.task_ids=[0]", "--env.episode_length=40"]
+        options += ["--policy_type=act", f"--pretrained_name_or_path={checkpoint}", "--policy_device=cpu"]
+        options += ["--n_episodes=1", "--actions_per_chunk=50", f"out={tmp_path / 'run'}", "workers=1"]
+        if is_theirs:
+            options += [f"--server_address={stack.enter_context(policy_server(tmp_path))}"]
+        else:
+            options += [f"policy.python={PYTHON}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "ray_eval.sim_client", *options],
+            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=900,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the same by hand: ray-eval run policy=lerobot"), done.stdout
+    (episode,) = [json.loads(line) for line in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()[1:]]
+    assert (episode["outcome"], episode["steps"], episode["requests"]) == ("failure", 40, 2)
 
 
 @pytest.mark.nightly

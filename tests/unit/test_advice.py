@@ -18,6 +18,7 @@ import pytest
 from ray_eval import interpreters
 from ray_eval.cli import EXIT_COMPLETE, EXIT_USER_ERROR, main
 from ray_eval.config import load_config
+from ray_eval.config.keys import keys
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.exporting import export
 from ray_eval.driver.fresh import run_folder
@@ -223,7 +224,7 @@ def _():
 def _():
     for section in ("execution", "protocol", "policy"):
         message = said_by(ready, FAKE, {section: ["x"]})
-        name = {"protocol": "openpi", "policy": "noop"}
+        name = {"protocol": "openpi", "policy": "noop", "execution": "lerobot_async"}
         ready(followed(FAKE, typed(message, NAME=name.get(section, ""))))
     return message
 
@@ -629,6 +630,7 @@ def _same(name):
 
 HINTS = {
     ("config/__init__", "did_you_mean(str(source), known)"): by_hint(load_config, _same, "First_Light"),
+    ("config/keys", "did_you_mean(prefix, known)"): by_hint(keys, _same, "executoin.mode"),
     ("config/presets", "did_you_mean(name, known)"): by_hint(ready, over("protocol", FAKE), "openVLA"),
     ("config/reading", "did_you_mean(value, choices)"): by_hint(ready, over("execution.mode", FAKE), "Async"),
     ("config/reading", "did_you_mean(key, fields)"): by_hint(ready, lambda key: [*FAKE, f"{key}=2"], "Workers"),

@@ -1,5 +1,7 @@
 """What the command line says to words that it cannot take, before anything is started."""
 
+import json
+
 import pytest
 
 import ray_eval
@@ -59,3 +61,23 @@ def test_usage_is_shown(words, says, capsys):
 def test_overrides_in_one_text_are_refused():
     with pytest.raises(ConfigError, match=r"overrides: expected a list of texts like 'workers=2', got 'tasks=\[3\]'"):
         ray_eval.load_config("first_light", "tasks=[3]")
+
+
+@pytest.mark.parametrize(
+    "what", ["policies", "protocols", "executions", "aggregations", "evaluations", "formats", "suites", "simulators"]
+)
+def test_every_entry_of_a_list_has_a_word_about_it(what, capsys):
+    assert main(("list", what, "--json")) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert entries
+    assert [name for name, text in entries.items() if not text] == []
+    assert main(("list", what)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines if not line.startswith(" ")] == list(entries)
+
+
+def test_a_dead_server_is_known_before_a_ray_is_started(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ("policy=openpi", "policy.addresses=[127.0.0.1:9]", "suite=fake")
+    assert main(("run", *words)) == 2
+    assert "got nobody at 127.0.0.1:9" in capsys.readouterr().err

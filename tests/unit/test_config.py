@@ -138,7 +138,10 @@ MISTAKES = {
     "init states twice over": (["init_states=[0]", "episodes_per_task=1"], "leave one of them out"),
     "a value and something below": (["protocol.max_steps=3", "protocol.max_steps.libero_10=4"], "drop one"),
     "latency in sync": (["execution.latency.steps=4"], "execution.mode=async"),
-    "replan_steps in async": (["execution.mode=async", "protocol.replan_steps=3"], "execution.mode=sync"),
+    "two that say when to ask": (
+        ["execution=lerobot_async", "protocol.replan_steps=3"],
+        r"beside execution\.chunk_size_threshold",
+    ),
     "two latencies": (["execution.mode=async", "execution.latency.steps=4", "execution.latency.ms=9"], "got both"),
     "resize that contradicts": (["protocol.images.resize=none"], "images.image_size_px"),
     "not a key": (["-x=3"], "a dotted key"),
@@ -188,15 +191,44 @@ def test_broken_yaml_is_a_config_error(tmp_path):
             load_config(path)
 
 
-def test_async_fills_in_its_defaults_and_empties_syncs():
-    execution = load("execution.mode=async").execution
-    assert (execution.chunk_size_threshold, execution.aggregate, execution.underrun) == (
-        0.5,
-        "weighted_average",
-        "hold",
-    )
+def test_async_asks_as_often_as_sync_unless_a_threshold_is_said():
+    config = load("execution.mode=async")
+    execution = config.execution
+    assert (execution.chunk_size_threshold, execution.aggregate, execution.underrun) == (None, "latest_only", "hold")
     assert (execution.latency.steps, execution.queue) == (0, "virtual")
-    assert load("execution.mode=async").protocol.replan_steps is None
+    assert config.protocol.replan_steps == load().protocol.replan_steps == 5
+    assert load("execution.mode=async", "execution.chunk_size_threshold=0.8").protocol.replan_steps is None
+
+
+def test_lerobots_client_is_a_preset():
+    config = load("execution=lerobot_async", "execution.latency.ms=190", "execution.underrun=noop")
+    execution = config.execution
+    assert (execution.mode, execution.chunk_size_threshold, execution.aggregate) == ("async", 0.5, "weighted_average")
+    assert (execution.underrun, execution.latency.ms, config.protocol.replan_steps) == ("noop", 190.0, None)
+    file = load_config({"suite": "fake", "policy": "oracle", "execution": "lerobot_async"}).execution
+    assert file.chunk_size_threshold == 0.5
+    with pytest.raises(ConfigError, match=r"execution: expected one of lerobot_async, got 'lerobot'"):
+        load("execution=lerobot")
+
+
+@pytest.mark.parametrize("default", ["null", "5"])
+def test_a_recorded_async_run_is_read_back_as_it_was(default):
+    said = load("execution.mode=async", f"protocol.replan_steps={default}")
+    assert load_config(said.resolved()).identity() == said.identity()
+    # As it was recorded while a threshold was async's default.
+    older = said.resolved()
+    older["protocol"]["replan_steps"] = None
+    older["execution"] |= {"chunk_size_threshold": 0.5, "aggregate": "weighted_average"}
+    again = load_config(older)
+    assert (again.execution.chunk_size_threshold, again.execution.aggregate) == (0.5, "weighted_average")
+    assert again.protocol.replan_steps is None
+
+
+def test_the_command_lines_threshold_overrules_a_files_replan_steps():
+    file = {"suite": "fake", "policy": "oracle", "execution": {"mode": "async"}, "protocol": {"replan_steps": 3}}
+    assert load_config(file).protocol.replan_steps == 3
+    config = load_config(file, ["execution.chunk_size_threshold=0.8"])
+    assert (config.protocol.replan_steps, config.execution.chunk_size_threshold) == (None, 0.8)
 
 
 def test_the_command_lines_mode_overrules_a_files_keys():

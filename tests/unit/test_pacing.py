@@ -123,7 +123,7 @@ BASE = ["suite=fake", "policy=random", "execution.mode=realtime"]
 
 def test_realtime_has_a_rate_and_no_latency_of_its_own():
     execution = load_config(None, BASE).execution
-    assert (execution.fps, execution.chunk_size_threshold, execution.latency.kinds) == (20, 0.5, ())
+    assert (execution.fps, execution.chunk_size_threshold, execution.latency.kinds) == (20, None, ())
     assert load_config(None, [*BASE, "execution.fps=30"]).execution.fps == 30
     assert load_config("latency", ["execution.mode=realtime"]).execution.latency.kinds == ()
 
@@ -148,7 +148,6 @@ def test_of_a_gymnasium_env_the_rate_is_what_its_keys_say():
         ("execution.fps=0", "1 to 1000"),
         ("execution.underrun=wait", "hold or noop in realtime"),
         ("execution.latency.steps=4", "execution.mode=async"),
-        ("protocol.replan_steps=4", "execution.mode=sync"),
     ],
 )
 def test_what_realtime_does_not_have_is_said(override, message):

@@ -89,8 +89,18 @@ def test_more_rows_than_a_chunk_has_are_refused():
 
 def test_async_cuts_chunks_to_the_actions_asked_for():
     rules, _ = resolved("execution.mode=async", "execution.actions_per_chunk=6")
-    assert (rules.horizon, rules.chunk_len, rules.chunk_size_threshold, rules.kind) == (6, 10, 0.5, "virtual")
+    assert (rules.horizon, rules.chunk_len, rules.chunk_size_threshold, rules.kind) == (6, 10, 1 / 6, "virtual")
     assert is_starved(rules, StepsLatency(6), 20)
+    assert resolved("execution.actions_per_chunk=3")[0].horizon == 3
+
+
+@pytest.mark.parametrize("chunk_len", range(1, 33))
+def test_async_asks_after_the_steps_that_sync_executes(chunk_len):
+    for steps in range(1, chunk_len + 1):
+        spec = PolicySpec("p", (STATE,), chunk_len, replan_steps=steps)
+        rules, _ = resolved("execution.mode=async", "protocol.replan_steps=policy", spec=spec)
+        asks = [queued for queued in range(chunk_len + 1) if queued / rules.horizon <= rules.chunk_size_threshold]
+        assert asks == list(range(chunk_len - steps + 1)), "the queue asks when so many are executed, and no sooner"
 
 
 def test_observations_are_compared_only_where_the_policy_has_a_state():

@@ -337,7 +337,7 @@ def test_what_a_queue_does_to_real_time_chunking_is_said():
     spec = PolicySpec("p", (STATE,), 10, takes_prefix=True)
     modes = {
         "execution.mode=sync": "execution.mode=sync leaves none",
-        "execution.mode=async": "execution.aggregate=weighted_average mixes",
+        "execution=lerobot_async": "execution.aggregate=weighted_average mixes",
     }
     for mode, message in modes.items():
         config = load_config(None, [*words, mode, *latency_in(mode)])

@@ -92,6 +92,40 @@ def test_only_episodes_that_both_ended_are_paired():
     assert (found.both, found.only_first, found.only_second, found.neither) == (1, 1, 1, 0)
 
 
+def test_several_configurations_and_arms_with_keys_of_their_own_are_axes(tmp_path):
+    for name, policy in (("a", "random"), ("b", "{type: fake, chunk_len: 4}")):
+        (tmp_path / f"{name}.yaml").write_text(f"suite: fake\npolicy: {policy}\nepisodes_per_task: 1\n")
+    files = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    plan = plan_sweep(files, ["seed=0,1"])
+    assert list(plan.axes) == ["configuration", "seed"]
+    assert [(p.config.policy_type, p.config.seed) for p in plan.points] == [
+        ("random", 0), ("random", 1), ("fake", 0), ("fake", 1)
+    ]  # fmt: skip
+    arms = ["policy=noop", "policy.type=fake policy.chunk_len=3"]
+    points = plan_sweep(None, ["suite=fake"], arms).points
+    assert [(p.config.policy_type, p.config.policy.chunk_len) for p in points] == [("noop", 10), ("fake", 3)]
+    assert [p.values for p in points] == [{"arm": arms[0]}, {"arm": arms[1]}]
+
+
+def test_servers_at_other_addresses_are_other_points():
+    words = ["suite=fake", "policy=openpi", "policy.addresses=[a:1],[b:1]"]
+    assert [p.config.policy.addresses for p in plan_sweep(None, words).points] == [("a:1",), ("b:1",)]
+
+
+@pytest.mark.parametrize(
+    ("words", "arms", "says"),
+    [
+        (["suite=fake"], ["policy=noop", "policy=noop"], "expected each arm once"),
+        (["suite=fake"], ["policy=noop", "policy='noop"], "No closing quotation"),
+        (["policy=noop"], ["suite=fake", "suite=pusht"], "one simulator, got fake and pusht"),
+        (["suite=fake"], ["policy=noop", "policy.type=noop"], "which are one"),
+    ],
+)
+def test_arms_that_cannot_be_swept_are_refused(words, arms, says):
+    with pytest.raises(ConfigError, match=says):
+        plan_sweep(None, words, arms)
+
+
 AXES = {"execution.chunk_size_threshold": ("0", "0.5"), "execution.latency.steps": ("0", "16")}
 
 

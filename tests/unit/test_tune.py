@@ -82,7 +82,6 @@ def test_the_default_space_can_be_run():
         ({"protocol.max_steps": ("4", "8")}, "expected a key of execution"),
         ({"execution.aggregate": ("avrage",)}, "Did you mean 'average'"),
         ({"execution.underrun": ("hold", "wiat")}, "Did you mean 'wait'"),
-        ({"protocol.replan_steps": ("1", "2")}, "in async mode"),
     ],
 )
 def test_what_cannot_be_searched_is_said(space, message):
