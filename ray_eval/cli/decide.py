@@ -17,6 +17,7 @@ from ray_eval.messages import quoted
 from ray_eval.published import PREFIX, published_row, published_rows
 from ray_eval.report.comparison import Verdict
 from ray_eval.report.comparison_output import Report, comparison_table, flip_lines, written
+from ray_eval.report.metrics import Told
 from ray_eval.report.requirements import Requirement, answer_lines, answers
 from ray_eval.report.terminal import output_console
 from ray_eval.report.wording import difference_lines, duel_sentence, many, power_lines, refusal_lines, until_sentence
@@ -186,9 +187,9 @@ def list_published() -> None:
 # --- gates ---
 
 
-def judge(requirements: Sequence[Requirement], results: Sequence[EpisodeResult]) -> int:
+def judge(requirements: Sequence[Requirement], results: Sequence[EpisodeResult], told: Told | None = None) -> int:
     """Prints what the episodes say of each demand, and returns the exit code that says it."""
-    found = answers(requirements, results)
+    found = answers(requirements, results, told)
     for line in answer_lines(requirements, found):
         print(line)
     verdicts = {answer.verdict for answer in found}

@@ -98,7 +98,11 @@ def _run(parsed: argparse.Namespace) -> int:
             return max(_show_result(console, config, found.evaluation), show_until(found, rule))
         evaluation = run(config, resume=parsed.resume, console=watching)
     code = _show_result(console, config, evaluation)
-    return judge(requirements, evaluation.results) if requirements and code == EXIT_COMPLETE else code
+    return (
+        judge(requirements, evaluation.results, evaluation.perturbed)
+        if requirements and code == EXIT_COMPLETE
+        else code
+    )
 
 
 def _run_config(parsed: argparse.Namespace) -> EvalConfig:

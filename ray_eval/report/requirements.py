@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_eval.errors import ConfigError, did_you_mean
-from ray_eval.report.metrics import by_suite, rate_of
+from ray_eval.report.metrics import Told, by_suite, rate_of, without_controls
 from ray_eval.report.wording import gate_sentence
 from ray_eval.stats.gates import GateResult, gate
 from ray_eval.types import EpisodeResult
@@ -62,16 +62,18 @@ def _read(text: str, suites: Sequence[str]) -> list[Requirement]:
     return [Requirement(suite, least)]
 
 
-def answers(requirements: Sequence[Requirement], results: Sequence[EpisodeResult]) -> list[GateResult]:
+def answers(
+    requirements: Sequence[Requirement], results: Sequence[EpisodeResult], told: Told | None = None
+) -> list[GateResult]:
     """What the episodes say of each demand.
 
     Each is met at the level of 0.95, so all of them together are. That any is missed is said at 0.95 for all together:
-    each of m demands is refuted at 1 - 0.05 / m.
+    each of m demands is refuted at 1 - 0.05 / m. A demand on all episodes is none on controls.
     """
-    groups = by_suite(results)
+    groups, about = by_suite(results), without_controls(results, told or {})
     found = []
     for requirement in requirements:
-        rate = rate_of(results if requirement.suite is None else groups.get(requirement.suite, []))
+        rate = rate_of(about if requirement.suite is None else groups.get(requirement.suite, []))
         found.append(gate(rate.successes, rate.n, requirement.least, count=len(requirements)))
     return found
 

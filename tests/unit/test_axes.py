@@ -1,13 +1,18 @@
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from ray_eval.driver.run import Evaluation
 from ray_eval.report.axes import axes_values, axis_rows, mean_of_axes
+from ray_eval.report.html.run_page import task_rows
+from ray_eval.report.html.shown import ShownRun
 from ray_eval.report.metrics import summary_text
 from ray_eval.report.progress import axes_table, result_table
+from ray_eval.report.question import Arm
+from ray_eval.report.requirements import Requirement, answers
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 TOLD = {
@@ -90,3 +95,19 @@ def test_a_suite_of_very_many_tasks_is_one_row():
     names = {"s": ["word"] * 101}
     assert result_table("t", many, names.__getitem__).row_count == 1
     assert result_table("t", many[:100], names.__getitem__).row_count == 101
+
+
+def test_a_demand_on_all_episodes_is_none_on_controls():
+    demands = [Requirement(None, 0.5), Requirement("control", 0.5)]
+    perturbed, control = answers(demands, RESULTS, TOLD)
+    assert ((perturbed.successes, perturbed.n), (control.successes, control.n)) == ((2, 4), (2, 3))
+    assert answers(demands, RESULTS)[0].n == 7
+
+
+def test_the_report_has_a_row_per_axis_and_level_and_all_without_controls():
+    arm = Arm("run", {"environment.perturbed": TOLD}, {each.spec.episode_id: each for each in RESULTS})
+    run = ShownRun(arm, Path(), {}, {})
+    rows = {row.name: row.counts for row in task_rows(run)}
+    assert rows["axis camera (unperturbed 66.7 %)"] == "2/3"
+    assert rows["axis camera, level 3 (unperturbed 100.0 %)"] == "0/1"
+    assert rows["all"] == "2/4"

@@ -28,7 +28,7 @@ class IndexRow:
 
 def index_row(run: ShownRun, name: str, link: str | None) -> IndexRow:
     """A run in the index."""
-    rate = rate_of(run.results, run.interval)
+    rate = rate_of(run.about, run.interval)
     begun = str(run.sessions[0].get("started_at", "")) if run.sessions else ""
     planned = run.arm.planned
     counts = f"{rate.successes}/{rate.n}" + (f" of {planned}" if planned not in (None, rate.n) else "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ray_eval.report.axes import AxisRow, axis_rows
 from ray_eval.report.html.charts import rate_bar
 from ray_eval.report.html.failures import failures_of
 from ray_eval.report.html.figures_of_runs import run_figures, timing_rows
@@ -74,7 +75,7 @@ def run_page(run: ShownRun, place: Path) -> str:
         run: the run.
         place: where the page is to be; media that it has no room for are linked from there.
     """
-    rate = rate_of(run.results, run.interval)
+    rate = rate_of(run.about, run.interval)
     embedder = Embedder(place)
     failures = failures_of(run, embedder)
     return page(
@@ -119,7 +120,7 @@ def _meta(run: ShownRun) -> str:
 
 
 def task_rows(run: ShownRun) -> list[RateRow]:
-    """A row per task, per suite, and for all suites where they are several."""
+    """A row per task, per suite, per axis and level of what is perturbed, and for all suites where they are several."""
     rows = []
     suites = by_suite(run.results)
     for suite, group in suites.items():
@@ -127,9 +128,17 @@ def task_rows(run: ShownRun) -> list[RateRow]:
             words = run.task_words(suite, task_id, next((result.task for result in results if result.task), ""))
             rows.append(rate_row(f"{task_id} {words}", rate_of(results, run.interval)))
         rows.append(rate_row(suite, rate_of(group, run.interval), is_sum=True))
+    for axis, levels in axis_rows(run.results, run.perturbed, run.interval).items():
+        rows += [rate_row(_axis(axis, row), row.rate, is_sum=row.level is None) for row in levels]
     if len(suites) > 1:
-        rows.append(rate_row("all", rate_of(run.results, run.interval), is_sum=True))
+        rows.append(rate_row("all", rate_of(run.about, run.interval), is_sum=True))
     return rows
+
+
+def _axis(axis: str, row: AxisRow) -> str:
+    """An axis or level in words, with the rate of the unperturbed episodes beside it."""
+    name = f"axis {axis}" if row.level is None else f"axis {axis}, level {row.level}"
+    return f"{name} (unperturbed {percent(row.control_rate)})" if row.pairs.n else name
 
 
 def _sheets(run: ShownRun, embedder: Embedder) -> list[tuple[str, Any]]:

@@ -69,7 +69,7 @@ def _rows(shown: SeveralRuns) -> list[Any]:
     return [
         rate_row(
             run.arm.name,
-            rate_of(run.results, run.interval),
+            rate_of(run.about, run.interval),
             values=tuple(values[index] for values in shown.axes.values()),
             link=link,
         )
@@ -88,7 +88,7 @@ def rates_over(shown: SeveralRuns) -> Figure | None:
     groups: dict[str, list[tuple[float, Any]]] = {}
     for index, run in enumerate(shown.runs):
         name = ", ".join(shown.axes[key][index] for key in others)
-        rate = rate_of(run.results, run.interval)
+        rate = rate_of(run.about, run.interval)
         if rate.n:
             groups.setdefault(name, []).append((float(places[float(shown.axes[along][index])]), rate))
     series = [_rate_series(name, sorted(found, key=lambda item: item[0])) for name, found in groups.items()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray_eval.report.metrics import PERTURBED_KEY, Told, without_controls
 from ray_eval.report.question import Arm
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
 from ray_eval.types import EpisodeResult, Outcome
@@ -73,6 +74,17 @@ class ShownRun:
     def results(self) -> list[EpisodeResult]:
         """Results that count, in plan order."""
         return list(self.arm.results.values())
+
+    @property
+    def perturbed(self) -> Told:
+        """What of its tasks is perturbed."""
+        told: Told = self.arm.identity.get(PERTURBED_KEY, {})
+        return told
+
+    @property
+    def about(self) -> list[EpisodeResult]:
+        """Results that the run is about: all but controls."""
+        return without_controls(self.results, self.perturbed)
 
     @property
     def failures(self) -> list[EpisodeResult]:
