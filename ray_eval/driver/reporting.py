@@ -19,9 +19,10 @@ from ray_eval.errors import ConfigError, LedgerError, RayEvalError
 from ray_eval.messages import one_line, quoted
 from ray_eval.published import PublishedRow, published_rows
 from ray_eval.report.comparison_output import Report
+from ray_eval.report.findings import FINDINGS_NAME
 from ray_eval.report.html.index_page import index_page, index_row
 from ray_eval.report.html.run_page import run_page
-from ray_eval.report.html.seen import FINDINGS_NAME, seen_in, sheets_in
+from ray_eval.report.html.seen import seen_in, sheets_in
 from ray_eval.report.html.several_page import SeveralRuns, several_page
 from ray_eval.report.html.shown import PublishedBeside, ShownRun
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger, write_atomically
@@ -101,7 +102,7 @@ def shown_run(path: Path, arm: Arm | None = None) -> ShownRun:
         ledger.served,
         _instructions(config, results),
         _published(arm),
-        seen_in(path, results),
+        seen_in(path, results, ledger.episodes),
         sheets_in(path, results),
         _commands(path, arm, config, ledger.episodes),
         DEFAULT_METHOD if config is None else config.interval,
@@ -143,6 +144,8 @@ def _commands(
     if any(record.get("has_actions") for record in records.values()):
         commands["replay"] = f"ray-eval replay {folder} {{}}"
         commands["video"] = f"ray-eval video {folder} --which {{}}"
+        if not (path / FINDINGS_NAME).exists():
+            commands["classes"] = f"ray-eval replay {folder} && ray-eval report {folder}"
         if not (path / VIDEOS).exists():
             commands["videos"] = f"ray-eval video {folder} --which failures && ray-eval report {folder}"
     if arm.planned is None or len(arm.ended) < arm.planned:

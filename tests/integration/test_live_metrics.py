@@ -21,7 +21,15 @@ from ray_eval.report.live import LIVE_METRICS, PANELS, RETRIES, dashboard_text
 
 pytestmark = pytest.mark.nightly
 EPISODES = 20
-RUN = ("policy=random", "suite=fake", "tasks=[0,1]", "repeats=2", "workers=2", "execution.mode=async")
+RUN = (
+    "policy=random",
+    "suite=fake",
+    "tasks=[0,1]",
+    "repeats=2",
+    "workers=2",
+    "protocol.max_steps=200",
+    "execution.mode=async",
+)
 
 
 @contextlib.contextmanager
@@ -52,6 +60,7 @@ def short():
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.timeout(900)
 def test_a_run_of_twenty_episodes_is_seen_by_prometheus(short):
     discovery = short / "ray" / "prom_metrics_service_discovery.json"
     discovery.parent.mkdir()

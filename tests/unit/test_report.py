@@ -128,6 +128,10 @@ def test_what_replays_saw_is_shown_by_class_with_its_video_in_the_page(tmp_path)
         "failure_class": "missed_grasp",
         "why": "the gripper closed beside the bowl",
         "progress": [0.0, 0.5, 0.25],
+        "stages": {"bowl": "reached"},
+        "goal": ["On bowl plate"],
+        "held": [[0, 0, 1]],
+        "figures": {"path_m": 1.23456, "knocked_over": ["mug"]},
     }
     stale = {**finding, "episode_id": "fake/0/4", "trajectory_sha256": "another", "why": "of another trajectory"}
     lines = "\n".join(
@@ -143,6 +147,13 @@ def test_what_replays_saw_is_shown_by_class_with_its_video_in_the_page(tmp_path)
     assert "an older look" not in page.text
     assert "of another trajectory" not in page.text
     assert "Progress as a table" in page.text
+    for fact in (
+        "bowl, furthest reached",
+        "On bowl plate held at 33 % of the steps",
+        "path m 1.23",
+        "knocked over mug",
+    ):
+        assert fact in page.text
 
 
 def test_media_beyond_the_pages_size_stay_beside_it(tmp_path):

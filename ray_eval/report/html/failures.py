@@ -31,6 +31,8 @@ class Card:
     """Its last frame."""
     commands: tuple[tuple[str, str], ...]
     """What to type to look closer: purpose and command."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What was measured in the simulator's state, as names and figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class FailureGroup:
     @property
     def is_seen(self) -> bool:
         """Whether there is anything to look at, or to say, of one of them."""
-        return any(card.video or card.picture for card in self.cards)
+        return any(card.video or card.picture or card.facts for card in self.cards)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -135,4 +137,5 @@ def _card(run: ShownRun, result: EpisodeResult, embedder: Embedder) -> Card:
         embedder.medium(seen.video),
         embedder.medium(seen.picture),
         commands,
+        seen.facts,
     )

@@ -89,9 +89,7 @@ def run_page(run: ShownRun, place: Path) -> str:
         meaning=meaning(rate),
         notices=notices(run),
         failures=failures,
-        show_videos=("make videos of every failure, shown here from then on", run.commands["videos"])
-        if "videos" in run.commands
-        else None,
+        show_more=[(what, run.commands[key]) for key, what in _MORE if key in run.commands and failures.groups],
         tasks=task_rows(run),
         sheets=_sheets(run, embedder),
         timing=timing_rows(run),
@@ -109,6 +107,12 @@ _AGAIN = (
     ("again", "run the same again"),
     ("resume", "go on with this run"),
     ("report", "make this page again"),
+)
+
+
+_MORE = (
+    ("classes", "tell the failures apart by what the simulator's state says, here from then on"),
+    ("videos", "make videos of every failure, here from then on"),
 )
 
 

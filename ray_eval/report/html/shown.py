@@ -27,6 +27,8 @@ class Seen:
     """The class in a sentence about this episode."""
     progress: tuple[float, ...] = ()
     """Share of the task that was done, at each step from 0 on, in [0, 1]."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What was measured: how far each object came, which conditions held, path, force and the like."""
 
 
 @dataclass(frozen=True, slots=True)
