@@ -6,6 +6,9 @@ set -euo pipefail
 venv=$1
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
     playwright axe-playwright-python grafana-foundation-sdk
+# Trackers want newer versions of what is pinned here; what is there already stays where it will do.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+    wandb==0.31.0 mlflow-skinny==3.17.2 trackio==0.43.0 tensorboard==2.21.0
 
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)

@@ -32,7 +32,7 @@ EDGES = {
     # A simulator's own keys are read by its own type, which the registry finds.
     "config": {"envs", "stats"},
     # Beyond the registry and the GL probe, the driver meets envs only through workers.
-    "driver": {"rollout", "serving", "report", "config", "envs", "stats", "published", "watch", "capacity"},
+    "driver": {"track", "rollout", "serving", "report", "config", "envs", "stats", "published", "watch", "capacity"},
     "rollout": {"envs", "wire"},
     # Sees what a replay sees; sent to workers by the driver.
     "watch": {"rollout"},
@@ -46,6 +46,8 @@ EDGES = {
     "stats": set(),
     "capacity": set(),
     "published": set(),
+    # One file for each experiment tracker.
+    "track": set(),
     "wire": set(),
     **{leaf: set() for leaf in LEAVES},
 }
@@ -82,6 +84,10 @@ OWNERS = {
     "torch": ("policies/", "serving/"),
     "scipy": ("stats/", "envs/libero_plus/"),
     "matplotlib": ("report/figures",),
+    "tensorboardX": ("track/tensorboard",),
+    "wandb": ("track/wandb",),
+    "mlflow": ("track/mlflow",),
+    "trackio": ("track/trackio",),
     "jinja2": ("report/html/pages",),
     "markupsafe": ("report/html/",),
     "pyarrow": ("report/trace", "report/lerobot_dataset", "driver/exporting"),

@@ -362,6 +362,8 @@ class EvalConfig:
     """How intervals are made: `clopper_pearson`, `mid_p`, `jeffreys`, `agresti_coull` or `wilson`."""
     out: str | None = field(default=None, metadata={**OPERATIONAL, **RESULTS})
     """Folder of the results; null makes one under `runs/`."""
+    track: tuple[str, ...] = field(default=(), metadata=OPERATIONAL)
+    """Experiment trackers that are told of the run: `tensorboard`, `wandb`, `mlflow`, `trackio`."""
     report: bool = field(default=True, metadata=OPERATIONAL)
     """Whether `report.html` is written into the folder at the end."""
 

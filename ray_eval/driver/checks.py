@@ -8,6 +8,7 @@ from ray_eval.driver.latency import check_latency
 from ray_eval.driver.simulators import simulator_of
 from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.serving.interpreter import check_interpreter
+from ray_eval.track import check_trackers
 
 TRUSTED_KEYS = frozenset({"execution.aggregate", "execution.latency.trace"})
 """The keys that are meant: an import string and a file."""
@@ -24,6 +25,7 @@ def check_execution(config: EvalConfig) -> None:
     """
     if config.ray.address is None:
         check_interpreter(config.policy)
+    check_trackers(config.track)
     if config.execution.aggregate is not None:
         load_aggregation(config.execution.aggregate)
     if config.video is not None:

@@ -57,6 +57,7 @@ from ray_eval.driver.servers import check_servers
 from ray_eval.driver.simulators import env_spec_of, instructions_of, simulator_of, spec_identity
 from ray_eval.driver.starting import AUTH_MODE, token_file
 from ray_eval.driver.titles import run_title
+from ray_eval.driver.tracking import Tracking
 from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.errors import ConfigError, EpisodeError, PolicyGone, SetupError
 from ray_eval.foreign import first_line
@@ -199,7 +200,8 @@ def _run(config: EvalConfig, resume: Path | str | None, console: Console | None,
             part.write_summary()
             return with_report(config, part.evaluation(is_interrupted=False), folder, progress)
         with opened(config, part.waiting_count, progress) as session:
-            is_interrupted = session.execute([part])
+            with tracked(part, progress):
+                is_interrupted = session.execute([part])
             session.film(is_interrupted=is_interrupted)
         evaluation = part.evaluation(is_interrupted=is_interrupted)
         if config.execution.mode != "sync":
@@ -224,6 +226,18 @@ def with_report(config: EvalConfig, evaluation: Evaluation, folder: RunFolder, p
         return dataclasses.replace(evaluation, report=place)
     progress.note(f"WARNING: no report was written: {found}")
     return evaluation
+
+
+@contextlib.contextmanager
+def tracked(part: Part, progress: ProgressView) -> Iterator[None]:
+    """Within, the part's trackers are told how far it is, and in the end what came out of it."""
+    part.tracking = Tracking(part.config, part.folder.path, progress.note)
+    part.tracking.open()
+    try:
+        yield
+    finally:
+        evaluation = part.evaluation(is_interrupted=False)
+        part.tracking.close(evaluation.results, part.identity_sha256, is_complete=evaluation.is_complete)
 
 
 @contextlib.contextmanager
@@ -281,6 +295,7 @@ class Part:
         self.settings: RolloutSettings
         self.contents: OwnContents
         self.env: EnvSpec
+        self.tracking: Tracking | None = None
         self._header: Mapping[str, Any] | None = folder.recorded_header
         folder.check_config(config)
         # What a finished run was run with need not be there any more.
@@ -303,6 +318,11 @@ class Part:
     def header(self) -> Mapping[str, Any] | None:
         """The ledger's header; None before there is one."""
         return self._header
+
+    @property
+    def identity_sha256(self) -> str:
+        """Short name of everything that decides its results; empty before that is known."""
+        return "" if self._header is None else str(self._header["identity_sha256"])
 
     def open(self, settings: RolloutSettings, header: Mapping[str, Any]) -> None:
         """Takes what workers are to be given, and writes or checks the ledger's header.
@@ -788,6 +808,10 @@ class Session:
             self._view.policy = self._policies.metrics()
             self._live.tick(self._view, busy=len(self._held), workers=len(self._workers), starting=len(self._newcomers))
             self._progress.tick()
+            for part in self._parts:
+                # Of several parts each is told of at its end.
+                if part.tracking is not None:
+                    part.tracking.tick(self._view.done)
 
     def _keep_counts(self) -> None:
         """What the policy actors counted goes into the ledgers: how large batches were, and how long a device idled."""

@@ -20,7 +20,7 @@ from ray_eval.driver.checks import TRUSTED_KEYS, check_execution
 from ray_eval.driver.folder import RunFolder, check_identity
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.replicas import actor_cpus
-from ray_eval.driver.run import Part, Session, open_session
+from ray_eval.driver.run import Part, Session, open_session, tracked
 from ray_eval.errors import ConfigError
 from ray_eval.messages import quoted
 from ray_eval.report.figures import draw_queue_lengths, draw_success
@@ -265,6 +265,9 @@ def run_sweep(plan: SweepPlan, out: Path, console: Console | None = None) -> Swe
     with contextlib.ExitStack() as stack:
         parts = [open_part(stack, out, point) for point in plan.points]
         is_interrupted = _run_parts(parts, progress)
+        for part in parts:
+            with tracked(part, progress):
+                pass
         points = tuple(swept(point, part) for point, part in zip(plan.points, parts, strict=True))
     write_sweep(plan, points, out)
     return SweepResult(out, points, is_interrupted)

@@ -15,7 +15,7 @@ from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.rules import UNTIL_NAME, read_rule
-from ray_eval.driver.run import Evaluation, Part, open_session, place_of, with_report
+from ray_eval.driver.run import Evaluation, Part, open_session, place_of, tracked, with_report
 from ray_eval.report.progress import ProgressView
 from ray_eval.stats.sequential import rate_sequence
 
@@ -59,7 +59,7 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | str | None, conso
         part = Part(config, plan, folder)
         is_interrupted = False
         if not part.is_finished and not (prefix.is_enough() and prefix.broken is None):
-            with open_session(config, part.waiting_count, progress) as session:
+            with open_session(config, part.waiting_count, progress) as session, tracked(part, progress):
                 is_interrupted = session.execute([part], order=order, is_enough=prefix.is_enough)
                 session.film(is_interrupted=is_interrupted)
         found = _settled(part, prefix, rule, half_width, is_interrupted=is_interrupted)
