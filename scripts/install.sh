@@ -7,8 +7,9 @@ python=${PYTHON:-python3}
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-    say "expected Python 3.11 or later, got $("$python" --version 2>&1); try: make PYTHON=python3.11"
+if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then
+    say "expected Python 3.11 or 3.12, got $("$python" --version 2>&1), for which MuJoCo 3.2.3, the one that the numbers" \
+        "are of, has no build; try: make PYTHON=python3.11"
     exit 2
 fi
 

@@ -11,7 +11,7 @@ import make_checkpoints as both
 import numpy as np
 import torch
 from make_checkpoints import IMAGE, SMALL_ACT, SMALL_PX, WRIST, save
-from small_bases import eo1, evo1, vla_jepa
+from small_bases import eo1, evo1, groot, vla_jepa
 from small_gemma import shrink
 
 AXES = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
@@ -252,6 +252,7 @@ NEW = (
     eo1,
     evo1,
     gaussian_actor,
+    groot,
     script,
     vla_jepa,
 )

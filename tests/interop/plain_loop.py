@@ -5,6 +5,7 @@ checkpoint, a recording and where the actions go. Random numbers begin anew from
 the policy is due to think, because only so does a stochastic policy have one right answer.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -69,6 +70,11 @@ def observed(recording, job: dict, step: int) -> dict:
     return {**observation, "task": [job["task"]]}
 
 
+def mixed_precision(policy):
+    """What lerobot-eval wraps an evaluation in; EVO-1 has it on by default."""
+    return torch.autocast("cpu") if policy.config.use_amp else contextlib.nullcontext()
+
+
 def actions_of(job: dict) -> np.ndarray:
     policy, preprocess, postprocess = load(job["checkpoint"])
     recording = loaded(job)
@@ -79,7 +85,7 @@ def actions_of(job: dict) -> np.ndarray:
         if step % due_steps == 0:
             torch.manual_seed(job["seeds"][step // due_steps])
         observation = preprocess(observed(recording, job, step))
-        with torch.inference_mode():
+        with torch.inference_mode(), mixed_precision(policy):
             action = policy.select_action(observation)
         actions.append(postprocess(action).to("cpu").numpy()[0])
     return np.stack(actions)
@@ -109,7 +115,8 @@ def chunked_actions_of(job: dict) -> np.ndarray:
             batch = preprocess(observed(recording, job, step))
             if rest is not None and len(rest):
                 rest = reanchored(preprocess, queue, rest)
-            chunk = policy.predict_action_chunk(batch, inference_delay=delay, prev_chunk_left_over=rest)
+            with mixed_precision(policy):
+                chunk = policy.predict_action_chunk(batch, inference_delay=delay, prev_chunk_left_over=rest)
             due = (step + delay, chunk[0], postprocess(chunk)[0], delay, queue.get_action_index())
             requests += 1
         action = queue.get()

@@ -153,5 +153,27 @@ def vla_jepa(folder: Path) -> None:
     _save(folder, "vla_jepa", chunk_size=7, n_action_steps=7, **small)
 
 
+def groot(folder: Path) -> None:
+    from lerobot.policies.groot.groot_n1_7 import GR00TN17, GR00TN17Config
+
+    qwen, base = qwen3_vl(_beside(folder, "qwen")), _beside(folder, "gr00t-n1.7")
+    attention = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 16}
+    hand = {"norm_type": "ada_norm", "output_dim": 32, "interleave_self_attention": True, **attention, "num_layers": 2}
+    small = {"model_name": str(qwen), "model_dtype": "float32", "dtype": "float32", "select_layer": 1}
+    small |= {"backbone_embedding_dim": 32, "hidden_size": 32, "input_embedding_dim": 32, "action_horizon": 8}
+    small |= {
+        "diffusion_model_cfg": hand,
+        "vl_self_attention_cfg": attention,
+        "max_state_dim": 16,
+        "max_action_dim": 16,
+    }
+    torch.manual_seed(0)
+    GR00TN17(GR00TN17Config(**small, num_inference_timesteps=2), load_backbone_weights=False).save_pretrained(base)
+    sizes = {"max_state_dim": 16, "max_action_dim": 16, "chunk_size": 8, "n_action_steps": 4, "use_bf16": False}
+    _save(folder, "groot", base_model_path=str(base), **sizes)
+    path = folder / "policy_preprocessor.json"
+    path.write_text(path.read_text().replace("nvidia/Cosmos-Reason2-2B", str(qwen)))
+
+
 def _save(folder: Path, kind: str, **settings) -> None:
     save(folder, kind, IMAGE, WRIST, size_px=SMALL_PX, **settings)

@@ -24,7 +24,7 @@ from ray_eval.sections import (
     QueueRules,
 )
 from ray_eval.serving.actor import PolicyActor
-from ray_eval.types import IMAGE, STATE, EpisodeSpec
+from ray_eval.types import IMAGE, EpisodeSpec
 
 EPISODES = 3
 ACT_STEPS = 30
@@ -106,10 +106,10 @@ def simulator():
 
 def experts(simulator, suite, init_state, folder):
     """(T, 7) the scripted expert's actions of an episode, and the mean of its first image in [0, 1]."""
-    policy = PolicyActor("oracle", OraclePolicy(images=False), ListenSection(f"unix:{folder}/s"), BatchingSection())
+    policy = PolicyActor("oracle", OraclePolicy(), ListenSection(f"unix:{folder}/s"), BatchingSection())
     spec = policy.spec()
-    recipe = ObservationRecipe((IMAGE, *spec.keys), 1, ImageRecipe(render_size_px=360, image_size_px=360))
-    env = RecordingEnv(simulator(suite, TASKS[suite], EnvSettings(recipe)), 1, (IMAGE, STATE))
+    recipe = ObservationRecipe(spec.keys, 1, ImageRecipe(render_size_px=360, image_size_px=360))
+    env = RecordingEnv(simulator(suite, TASKS[suite], EnvSettings(recipe)), 1, (IMAGE,))
     client = PolicyClient(policy.connection)
     episode = EpisodeSpec(suite, TASKS[suite], init_state, env_seed=1000 + init_state, max_steps=SCRIPT_STEPS)
     rules = QueueRules(horizon=spec.replan_steps, chunk_len=spec.chunk_len, action_dim=spec.action_dim)

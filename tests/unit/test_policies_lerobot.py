@@ -323,6 +323,17 @@ def test_lerobot_0_6_is_asked_itself_whether_a_policy_goes_on_from_a_rest(mode, 
         load_policy("lerobot", ["policy.path=c", "policy.rtc.enabled=false", "policy.rtc.execution_horizon=5"])
 
 
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_a_groot_of_relative_actions_which_drops_the_rest_does_not_go_on_from_it(is_relative):
+    class Policy:
+        def supports_rtc(self):
+            return True
+
+    rtc = SimpleNamespace(enabled=True)
+    config = SimpleNamespace(type="groot", use_relative_actions=is_relative, rtc_config=rtc)
+    assert is_rtc(Policy, config) is not is_relative
+
+
 def test_rows_are_alike_where_delay_and_length_of_rest_are():
     def row(length, delay):
         rest = np.zeros((length, 7), np.float32) if length else None

@@ -23,6 +23,8 @@ def offers_rtc(policy_class: Any, config: Any) -> bool:
     """
     if not hasattr(policy_class, "supports_rtc"):
         return config.type in RTC_KINDS
+    if config.type == "groot" and getattr(config, "use_relative_actions", False):
+        return False  # it says that it does, and leaves the rest out of account
     return bool(policy_class.supports_rtc(SimpleNamespace(config=config)))
 
 

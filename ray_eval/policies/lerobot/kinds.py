@@ -9,6 +9,7 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _ONE_ACTION = "it answers one action at a time and has no chunks"
@@ -141,7 +142,8 @@ def hub_names(config: Any) -> list[str]:
     """
     values = config if isinstance(config, Mapping) else vars(config)
     named = {key: values.get(key) for key in _HUB_KEYS}
-    return [f"{key}={value!r}" for key, value in named.items() if isinstance(value, str) and value]
+    named = {key: value for key, value in named.items() if isinstance(value, str) and value}
+    return [f"{key}={value!r}" for key, value in named.items() if not Path(value).is_dir()]
 
 
 def late_files(kind: str) -> tuple[tuple[str, str], ...]:

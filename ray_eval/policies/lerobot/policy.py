@@ -10,13 +10,15 @@ import numpy as np
 
 from ray_eval.errors import ContractError, RayEvalError
 from ray_eval.policies.lerobot.batching import StagedObservation, joined, token_padding
-from ray_eval.policies.lerobot.checkpoint import Checkpoint, Digesting, open_checkpoint
+from ray_eval.policies.lerobot.checkpoint import Checkpoint, Digesting, first_lines, open_checkpoint
 from ray_eval.policies.lerobot.chunking import Reanchor, alike, checked_rest, guidance, is_rtc
 from ray_eval.policies.lerobot.compiling import compiled_as
 from ray_eval.policies.lerobot.ensembling import temporal_ensemble
 from ray_eval.policies.lerobot.features import Feature, full_name, own_names, wire
+from ray_eval.policies.lerobot.kinds import is_of_the_hub
 from ray_eval.policies.lerobot.loading import load
 from ray_eval.policies.lerobot.memory import CarriedMemory, Watch
+from ray_eval.policies.lerobot.missing import lacks, unreachable
 from ray_eval.policies.lerobot.noise import draw_noise, is_deterministic, noise_shape
 from ray_eval.policies.lerobot.ranges import training_ranges
 from ray_eval.policies.lerobot.runtime import versions_used
@@ -242,7 +244,11 @@ class LeRobotPolicy:
             (chunk,) = self.infer_batch([observation])
         except RayEvalError:
             raise
+        except ImportError as error:
+            raise lacks(checkpoint, first_lines(error)) from error
         except Exception as error:
+            if is_of_the_hub(error):  # a step that looks for its tokenizer when it is first called
+                raise unreachable(checkpoint, self._loaded.config, error) from error
             raise checkpoint.fail(
                 "a chunk of actions for a blank observation",
                 f"{type(error).__name__}: {error}".splitlines()[0][:400],
