@@ -141,8 +141,7 @@ def hub_names(config: Any) -> list[str]:
         config: LeRobot's configuration, or what config.json says.
     """
     values = config if isinstance(config, Mapping) else vars(config)
-    named = {key: values.get(key) for key in _HUB_KEYS}
-    named = {key: value for key, value in named.items() if isinstance(value, str) and value}
+    named = {key: value for key in _HUB_KEYS if isinstance(value := values.get(key), str) and value}
     return [f"{key}={value!r}" for key, value in named.items() if not Path(value).is_dir()]
 
 
