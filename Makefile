@@ -66,4 +66,4 @@ format: setup
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(LEROBOT) $(LEROBOT06) build *.egg-info
+	rm -rf $(VENV) $(LEROBOT) $(LEROBOT06) .venv-metaworld .venv-aloha build *.egg-info

@@ -73,3 +73,53 @@ def test_one_worker_and_three_and_a_run_of_killed_processes_give_the_same_bytes(
     assert 4 <= kept < EPISODES[simulator]
     finish("--resume", killed, "workers=2")
     assert (killed / "summary.json").read_bytes() == one
+
+
+SUITES = {
+    "metaworld": ("suite=metaworld_mt10",),
+    "aloha": ("suite=aloha",),
+    "pusht": ("suite=pusht",),
+    "gymnasium": (
+        "suite=gymnasium",
+        "simulator.id=gym_pusht/PushT-v0",
+        "simulator.module=gym_pusht",
+        "simulator.kwargs.obs_type=pixels_agent_pos",
+        "simulator.kwargs.render_mode=rgb_array",
+        "simulator.start_states=4",
+        "simulator.success=info.is_success",
+        "simulator.reward=ignored",
+    ),
+}
+
+
+@pytest.mark.parametrize("simulator", SUITES)
+def test_every_command_takes_the_simulator(simulator, simulator_python, tmp_path):
+    def said(*words: object) -> str:
+        program = [sys.executable, "-m", "ray_eval", *map(str, words)]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=1800, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        return " ".join(done.stdout.split())
+
+    python = None if simulator in ("pusht", "gymnasium") else simulator_python(simulator)
+    suite = (*SUITES[simulator], *([] if python is None else [f"simulator.python={python}"]))
+    run = (*suite, "policy=random", "tasks=[0]", "protocol.max_steps=12", "workers=1", "ray.dashboard=false")
+
+    examined = said("doctor", *suite)
+    assert f"simulator {simulator}: " in examined
+    assert "a policy actor and a worker started" in examined
+    task = f"{suite[0].removeprefix('suite=')}/0"
+    for part in ("step", "reset", "render"):
+        assert said("bench", part, "--task", task, "--repeats", "2", *suite[1:]).count(" ms ") == 1
+
+    latencies = ("execution.mode=async", "execution.latency.steps=0,2")
+    said("sweep", *run, *latencies, "init_states=[0]", "--out", tmp_path / "sweep")
+    assert len(list((tmp_path / "sweep").glob("points/*/summary.json"))) == 2
+    search = ("execution.mode=async", "execution.latency.steps=1", "execution.actions_per_chunk=2,4", "--trials", "2")
+    said("tune", *run, *search, "--tune-states", "1", "episodes_per_task=1", "--out", tmp_path / "tuned")
+    assert len(list((tmp_path / "tuned").glob("points/*/summary.json"))) == 2
+
+    point = next((tmp_path / "sweep").glob("points/*"))
+    video = tmp_path / "look.mp4"
+    assert "trajectory: the recorded one" in said("episode", point, f"{task}/0", "--video", video)
+    assert video.stat().st_size > 1000
