@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from ray_eval import __version__
 from ray_eval.cli.choose import add_list
 from ray_eval.cli.decide import add_compare, add_duel, add_export, add_power
+from ray_eval.cli.init import add_init
 from ray_eval.cli.keys import add_completion, add_keys, complete, complete_words
 from ray_eval.cli.look import add_replay, add_video
 from ray_eval.cli.others import add_bench, add_doctor, add_episode, add_install, add_serve
@@ -15,6 +16,7 @@ from ray_eval.cli.plan import add_plan
 from ray_eval.cli.report import add_dashboard, add_report
 from ray_eval.cli.run import add_run
 from ray_eval.cli.sweep import add_sweep, add_tune
+from ray_eval.cli.watching import add_watch
 from ray_eval.cli.words import (
     EXIT_COMPLETE,
     EXIT_INCOMPLETE,
@@ -83,9 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = Parser(prog="ray-eval", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    add_init(commands)
     add_run(commands)
     add_sweep(commands)
     add_tune(commands)
+    add_watch(commands)
     add_compare(commands)
     add_power(commands)
     add_duel(commands)

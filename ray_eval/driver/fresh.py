@@ -20,7 +20,7 @@ def run_folder(config: EvalConfig) -> Path:
         ConfigError: none can be made.
     """
     suites = config.suite[0] if len(config.suite) == 1 else f"{len(config.suite)}-suites"
-    return _made(f"{config.policy_type}-{suites}")
+    return made_folder(f"{config.policy_type}-{suites}")
 
 
 def sweep_folder(config: EvalConfig, kind: str = "sweep") -> Path:
@@ -29,10 +29,15 @@ def sweep_folder(config: EvalConfig, kind: str = "sweep") -> Path:
     Raises:
         ConfigError: none can be made.
     """
-    return _made(f"{kind}-{config.policy_type}")
+    return made_folder(f"{kind}-{config.policy_type}")
 
 
-def _made(name: str) -> Path:
+def made_folder(name: str) -> Path:
+    """A new folder whose name says when, and this.
+
+    Raises:
+        ConfigError: none can be made.
+    """
     root = user_path(ROOT, "out")
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     try:

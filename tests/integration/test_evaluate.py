@@ -1,6 +1,7 @@
 """`ray_eval.evaluate` from a program: a policy of its own, again and again, from a thread, beside a Ray of its own."""
 
 import dataclasses
+import json
 import os
 import signal
 import threading
@@ -154,7 +155,7 @@ def test_a_policy_that_nothing_identifies_is_not_resumed(evaluated, tmp_path):
 
 @pytest.mark.nightly
 def test_twenty_calls_leave_no_process_and_no_memory(evaluated):
-    policy = FakePolicy(10)
+    policy = FakePolicy(10, images=False)
     own, sizes = psutil.Process(), []
     for _ in range(20):
         evaluated(policy=policy)
@@ -164,3 +165,30 @@ def test_twenty_calls_leave_no_process_and_no_memory(evaluated):
     assert len(set(counts)) == 1
     assert max(descriptors) - min(descriptors) <= 4
     assert memory[-1] - memory[0] < 50e6, "bytes"
+
+
+@pytest.mark.nightly
+def test_checkpoints_of_a_training_are_watched_and_gone_on_with(tmp_path, monkeypatch, capsys):
+    """Two checkpoints, then a third one: the first two are not run again."""
+    monkeypatch.chdir(tmp_path)
+
+    class Still(torch.nn.Module):
+        def forward(self, state):
+            return torch.zeros(state.shape[0], 10, 7)
+
+    module = torch.jit.script(Still())
+    words = [f"policy.{word}" for word in ("keys=[observation.state]", "chunk_len=10", "action_dim=7")]
+    words += [*WORDS[:2], "episodes_per_task=2", "protocol.max_steps=20", *WORDS[4:]]
+    for rounds, steps in ((1, (100, 200)), (2, (300,))):
+        for step in steps:
+            torch.jit.save(module, tmp_path / f"step_{step}.pt")
+            os.utime(tmp_path / f"step_{step}.pt", (0, 0))
+        assert main(["watch", ".", *words, "--out", "watched", "--states", "2", "--once"]) == 0
+        said = capsys.readouterr().out
+        assert [f"step {step}: 0/2" in said for step in (100, 200, 300)] == ([True, True, False], [False, False, True])[
+            rounds - 1
+        ], said
+        assert "on init states 3-4" in said
+    summary = json.loads((tmp_path / "watched" / "summary.json").read_text())
+    assert summary["axes"] == {"step": ["100", "200", "300"]}
+    assert (tmp_path / "watched" / "success.png").is_file()
