@@ -98,7 +98,7 @@ OWNERS = {
 MAY_KNOW_OF_ENVS = {
     "config": {"registry"},
     # `libero.settings` names the state formats that a remedy offers.
-    "driver": {"registry", "gl", "contents", "origins", "libero.settings", "libero.versions"},
+    "driver": {"registry", "gl", "known_gl", "contents", "origins", "libero.settings", "libero.versions"},
 }
 
 

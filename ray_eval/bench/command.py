@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from rich.table import Table
 
+from ray_eval.bench.checkouts import Checkout
 from ray_eval.bench.rows import Row
 from ray_eval.bench.tasks import BenchTask
 from ray_eval.config import check_writable, user_path
@@ -83,10 +84,23 @@ def _render(wanted: argparse.Namespace) -> list[Row]:
 
 
 def _memory(wanted: argparse.Namespace) -> list[Row]:
-    from ray_eval.bench.memory import bench_memory
+    from ray_eval.bench.memory import bench_memory, bench_shared_memory
 
     tasks = _tasks(wanted, *(f"libero_object/{task_id}" for task_id in range(10)))
+    if wanted.against is not None or wanted.beside > 1:
+        return bench_shared_memory(tasks, _checkouts(wanted), wanted.beside, wanted.repeats or 1)
     return bench_memory(tasks, round(wanted.budget_gb * 1e9))
+
+
+def _startup(wanted: argparse.Namespace) -> list[Row]:
+    from ray_eval.bench.startup import bench_startup
+
+    return bench_startup(_checkouts(wanted), wanted.repeats or 5, is_cold=wanted.cold)
+
+
+def _checkouts(wanted: argparse.Namespace) -> list[Checkout]:
+    """This one, and the one that it is to be compared with."""
+    return [Checkout.here(), *([] if wanted.against is None else [Checkout.at(wanted.against)])]
 
 
 def _serve(wanted: argparse.Namespace) -> list[Row]:
@@ -134,7 +148,8 @@ BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]]
     "reset": (_reset, "a reset, against LIBERO's hard reset"),
     "build": (_build, "a task's environment in a new process, with the model cache and without"),
     "render": (_render, "the images of an episode, against robosuite's"),
-    "memory": (_memory, "a worker's resident memory, task after task"),
+    "memory": (_memory, "a worker's resident memory, task after task; PSS of --beside N processes"),
+    "startup": (_startup, "first_light to its first finished episode and to its end"),
     "serve": (_serve, "the server's overhead, and its throughput under many clients"),
     "policy": (_policy, "a network of pi0.5's layer sizes through the server, against its bare loop; needs torch"),
     "pipeline": (_pipeline, "codec, client and queue without a simulator's cost; where an episode's time goes"),
@@ -169,6 +184,14 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, nargs="+", default=[64], help="workers: pipeline --fake (default: 64)")
     parser.add_argument("--step-ms", type=float, default=50.0, help="time of a step: pipeline --fake (default: 50)")
     parser.add_argument("--budget-gb", type=float, default=2.5, help="limits.worker_memory_gb: memory (default: 2.5)")
+    parser.add_argument("--beside", type=int, default=1, metavar="N", help="processes side by side: memory (1)")
+    parser.add_argument("--cold", action="store_true", help="with an empty cache folder each time: startup")
+    parser.add_argument(
+        "--against",
+        type=lambda text: user_path(text, "--against"),
+        metavar="DIR",
+        help="another checkout of ray-eval, run in turn with this one: startup, memory",
+    )
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
     parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")
     parser.add_argument("--forward-ms", type=float, help="serve: only throughput, of forwards that take so long")

@@ -59,7 +59,8 @@ from ray_eval.driver.starting import AUTH_MODE, token_file
 from ray_eval.driver.titles import run_title
 from ray_eval.driver.tracking import Tracking
 from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
-from ray_eval.errors import ConfigError, EpisodeError, PolicyGone, SetupError
+from ray_eval.envs.known_gl import forget_backends, known_backend, remember_backend
+from ray_eval.errors import ConfigError, EpisodeError, PolicyGone, RayEvalError, SetupError
 from ray_eval.foreign import first_line
 from ray_eval.interfaces import Policy
 from ray_eval.report.ledger import Attempt, episode_record
@@ -78,6 +79,7 @@ from ray_eval.rollout.running import RolloutSettings
 from ray_eval.scratch import scratch_folder
 from ray_eval.sections import (
     BatchingSection,
+    GlBackend,
     LatencySection,
     ListenSection,
     LivePolicySection,
@@ -710,14 +712,22 @@ class Session:
             self._environment = gl_environment("osmesa")
             return
         if self._backend is None:
-            choose = ray.remote(num_cpus=0)(choose_backend)
             count = worker_count(self._config, self._waiting_count, self._cluster.worker_cpus)
-            with self._progress.phase("probing the renderer"):
-                probe = choose.remote(self._config.render.gl, count, python=self._config.simulator.python)
-                self._backend = self._cluster.ask("the GL probe", probe)
+            asked = self._config.render.gl, count, self._config.simulator.python
+            # Of other machines nothing is known here.
+            is_here = self._config.ray.address is None
+            self._backend = (known_backend(*asked) if is_here else None) or self._probed(*asked, is_kept=is_here)
             for reason in self._backend.passed_over:
                 self._progress.note(f"warning: {reason}; rendering by {self._backend.backend}")
         self._environment = gl_environment(self._backend.backend)
+
+    def _probed(self, wanted: GlBackend, count: int, python: str | None, *, is_kept: bool) -> GlProbe:
+        choose = ray.remote(num_cpus=0)(choose_backend)
+        with self._progress.phase("probing the renderer"):
+            found: GlProbe = self._cluster.ask("the GL probe", choose.remote(wanted, count, python=python))
+        if is_kept:
+            remember_backend(found, wanted, count, python)
+        return found
 
     def _start_workers(self) -> None:
         warning = simulator_of(self._config).version_warning()
@@ -756,8 +766,12 @@ class Session:
         Raises:
             SetupError: the machines do not compute the same bits, and that is not allowed.
         """
-        with self._phase("comparing what the workers' machines compute", is_told=is_told):
-            self._canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
+        try:
+            with self._phase("comparing what the workers' machines compute", is_told=is_told):
+                self._canaries = self._cluster.canaries(self._workers, has_pixels=needs_images(spec))
+        except RayEvalError:
+            forget_backends()  # it may have been the renderer
+            raise
         self._check_canaries(self._canaries)
         parts = differing_parts(list(self._canaries.values()))
         if parts:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ray_eval import interpreters
 from ray_eval.envs.arithmetic import arithmetic_environment
@@ -37,7 +37,7 @@ APT_COMMANDS: Final[dict[Backend, str]] = {
 """What a bare Debian or Ubuntu lacks; libgl1 and libglib2.0-0 are for OpenCV, which robosuite imports."""
 
 _LIBRARIES: Final[dict[Backend, str]] = {"egl": "EGL", "osmesa": "OSMesa"}
-_OVERRIDES: Final = ("MESA_", "GALLIUM_", "LIBGL_", "EGL_", "__EGL_", "__GLX_")
+OVERRIDES: Final = ("MESA_", "GALLIUM_", "LIBGL_", "EGL_", "__EGL_", "__GLX_")
 """Begin the names of environment variables by which a user has Mesa and GLVND do otherwise than by themselves."""
 
 MOST_PROCESSES: Final = 16
@@ -70,6 +70,8 @@ class GlProbe:
     """Time until the last process had answered."""
     passed_over: tuple[str, ...] = ()
     """Why the backends that would have been preferred do not render."""
+    files: tuple[str, ...] = ()
+    """What the first process had loaded: libraries, drivers and modules."""
 
 
 def gl_environment(backend: Backend, egl_device_id: int = 0, render_threads: int = 0) -> dict[str, str]:
@@ -115,10 +117,11 @@ def probe(
         finally:
             for process in running:
                 _kill(process)
-    if any(answer != answers[0] for answer in answers):
-        raise SetupError(f"GL backend {backend}: expected the same image from {len(answers)} processes, got {answers}")
-    renderer, pixels_sha256 = answers[0]
-    return GlProbe(backend, renderer, pixels_sha256, time.monotonic() - started)
+    drawn = [(answer["renderer"], answer["pixels_sha256"]) for answer in answers]
+    if any(image != drawn[0] for image in drawn):
+        raise SetupError(f"GL backend {backend}: expected the same image from {len(drawn)} processes, got {drawn}")
+    renderer, pixels_sha256 = drawn[0]
+    return GlProbe(backend, renderer, pixels_sha256, time.monotonic() - started, files=tuple(answers[0]["files"]))
 
 
 def choose_backend(
@@ -149,7 +152,7 @@ def choose_backend(
 
 def _remedy(easiest: Backend, tried: Sequence[Backend]) -> str:
     """What makes one of them render: to leave Mesa alone where its libraries are there, else to install them."""
-    overrides = sorted(name for name in os.environ if name.startswith(_OVERRIDES))
+    overrides = sorted(name for name in os.environ if name.startswith(OVERRIDES))
     if overrides and all(ctypes.util.find_library(_LIBRARIES[backend]) for backend in tried):
         return f"unset {' '.join(overrides)}"
     return f"on Debian or Ubuntu: {APT_COMMANDS[easiest]}"
@@ -166,8 +169,8 @@ def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
     )
 
 
-def _answer(process: subprocess.Popen[str], backend: Backend, deadline: float) -> tuple[str, str]:
-    """Renderer string and pixel hash of one process."""
+def _answer(process: subprocess.Popen[str], backend: Backend, deadline: float) -> dict[str, Any]:
+    """Renderer string, pixel hash and loaded files of one process."""
     try:
         out, err = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired as error:
@@ -177,8 +180,8 @@ def _answer(process: subprocess.Popen[str], backend: Backend, deadline: float) -
         words = out.strip() or err.strip()
         reason = words.splitlines()[-1] if words else f"exit code {process.returncode}"
         raise SetupError(f"GL backend {backend}: expected an image, got {reason}")
-    answer = json.loads(out.splitlines()[-1])
-    return answer["renderer"], answer["pixels_sha256"]
+    answer: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return answer
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
@@ -189,8 +192,8 @@ def _kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def _draw() -> dict[str, str]:
-    """The renderer's name and the hash of one image drawn by it."""
+def _draw() -> dict[str, Any]:
+    """The renderer's name, the hash of one image drawn by it, and the files behind both."""
     import mujoco
     from OpenGL import GL  # type: ignore[import-untyped]
 
@@ -204,7 +207,15 @@ def _draw() -> dict[str, str]:
         renderer.update_scene(data, camera="top")
         pixels = renderer.render()
         name = GL.glGetString(GL.GL_RENDERER).decode()
-    return {"renderer": name, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
+        files = _loaded_files()
+    return {"renderer": name, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(), "files": files}
+
+
+def _loaded_files() -> list[str]:
+    """Libraries that this process has mapped, and the files of its modules."""
+    mapped = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
+    modules = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    return sorted(path for path in mapped | modules if path.startswith("/") and Path(path).is_file())
 
 
 def _main() -> None:

@@ -1,10 +1,15 @@
 """The benches that run LIBERO, on the smallest counts: structure and ratios, never a clock."""
 
+from pathlib import Path
+
 import pytest
 
 from ray_eval.bench.build import bench_build
+from ray_eval.bench.checkouts import Checkout
 from ray_eval.bench.e2e import Workload, bench_e2e
+from ray_eval.bench.memory import bench_shared_memory
 from ray_eval.bench.simulator import bench_render, bench_reset, bench_step
+from ray_eval.bench.startup import bench_startup
 from ray_eval.bench.tasks import BenchTask
 
 TASK = BenchTask("libero_object", 0)
@@ -42,3 +47,25 @@ def test_a_build_is_compared_with_one_without_the_cache():
 def test_whole_runs_are_compared_with_loops_over_libero():
     rows = bench_e2e(Workload((TASK,), episodes_per_task=2, step_count=10), [10])
     check(rows, ["2 loops over LIBERO", "2 loops over LIBERO"])
+
+
+@pytest.fixture
+def two():
+    here = Checkout.here()
+    return [here, Checkout("another", here.python, Path(__file__).parents[2])]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("is_cold", [False, True])
+def test_starts_of_two_checkouts_are_compared(two, is_cold):
+    rows = bench_startup(two, repeats=1, is_cold=is_cold)
+    check(rows, ["another", "another"])
+    first, whole = rows
+    assert first.value < whole.value
+
+
+@pytest.mark.nightly
+def test_memory_of_two_checkouts_is_compared(two):
+    (row,) = bench_shared_memory([TASK], two, beside=2, repeats=1)
+    check([row], ["another"])
+    assert 0.3 < row.value < 3
