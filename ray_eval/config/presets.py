@@ -97,11 +97,11 @@ def protocol_names(simulator: str) -> tuple[str, ...]:
 
     LIBERO-Plus has LIBERO's beside its own.
     """
-    own = _own_protocols(simulator)
+    own = own_protocol_names(simulator)
     return own if own and simulator not in LIBEROS else (*own, *preset_names("protocols"))
 
 
-def _own_protocols(simulator: str) -> tuple[str, ...]:
+def own_protocol_names(simulator: str) -> tuple[str, ...]:
     """Names of the protocols in a simulator's own folder; empty where it has none."""
     return preset_names(f"protocols/{simulator}")
 
@@ -112,7 +112,7 @@ def load_protocol(simulator: str, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: the simulator has no such protocol.
     """
-    own = _own_protocols(simulator)
+    own = own_protocol_names(simulator)
     is_shared = not own or (simulator in LIBEROS and name in preset_names("protocols"))
     return load_preset("protocols" if is_shared else f"protocols/{simulator}", name, protocol_names(simulator))
 

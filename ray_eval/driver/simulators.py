@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ray_eval.config import EvalConfig, preset_names, protocol_names, simulator_section
+from ray_eval.config import EvalConfig, own_protocol_names, simulator_section
 from ray_eval.envs.registry import simulator_for, simulator_names
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.interfaces import Simulator
@@ -125,10 +125,9 @@ def defect_of_libero() -> str | None:
 
 
 def own_protocols() -> dict[str, tuple[str, ...]]:
-    """Names of the protocols of each simulator that has a folder of its own for them."""
-    shared = preset_names("protocols")
-    found = {name: protocol_names(name) for name in simulator_names()}
-    return {name: names for name, names in found.items() if names != shared}
+    """Names of the protocols in the folder of each simulator that has one."""
+    found = {name: own_protocol_names(name) for name in simulator_names()}
+    return {name: names for name, names in found.items() if names}
 
 
 def instructions_of(config: EvalConfig) -> Callable[[str], tuple[str, ...]]:
