@@ -15,7 +15,7 @@ from ray_eval.envs.libero.content import content_of, task_content
 from ray_eval.envs.libero.env import LiberoEnv
 from ray_eval.envs.libero_plus import catalogue, package
 from ray_eval.envs.libero_plus.env import LiberoPlusEnv, release_parked
-from ray_eval.envs.libero_plus.names import AXES
+from ray_eval.envs.libero_plus.names import AXES, LEVELS
 from ray_eval.envs.libero_plus.settings import LiberoPlusSettings
 from ray_eval.envs.libero_plus.simulator import LiberoPlusSimulator
 from ray_eval.sections import EnvSettings, ObservationRecipe, SimulatorSection
@@ -87,6 +87,21 @@ def test_one_worker_and_three_and_a_killed_run_give_the_same_bytes(tmp_path):
     assert len(controls) == len(set(controls)) > 0
     assert told["overall"]["n"] == 5
     assert "mean of the axes camera" in resumed.stdout
+
+
+def test_the_axes_have_the_tasks_of_the_wheel_and_levels_part_them():
+    simulator = LiberoPlusSimulator(LiberoPlusSettings())
+    sizes = {suite.removeprefix("libero_plus_"): len(simulator.tasks(suite)) for suite in simulator.suites()}
+    whole = {"camera": 1599, "robot": 1550, "language": 1537, "noise": 1601, "layout": 696}
+    assert {axis: sizes[axis] for axis in AXES} == whole
+    assert {axis: sum(sizes[f"{axis}_level{level}"] for level in LEVELS) for axis in AXES} == whole
+    assert sizes["control"] == 40
+    assert {simulator.start_state_count(f"libero_plus_{axis}", 0) for axis in AXES if axis != "layout"} == {50}
+    assert simulator.start_state_count("libero_plus_layout", 0) == 1
+    entry = simulator.tasks("libero_plus_noise_10")[-1]
+    assert (entry.perturbed.base_suite, entry.perturbed.control[0]) == ("libero_10", "libero_plus_control")
+    assert all(catalogue.posture(each) for each in catalogue.tasks("libero_plus_robot"))
+    assert all(len(catalogue.init_states(each)) == 1 for each in catalogue.tasks("libero_plus_layout"))
 
 
 def test_noise_is_the_same_whatever_ran_before_and_whichever_images_are_looked_at():
