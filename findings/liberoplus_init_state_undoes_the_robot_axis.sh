@@ -24,7 +24,8 @@ import warnings
 warnings.simplefilter("ignore")
 # Only motion blur asks ImageMagick for anything.
 wand = {name: types.ModuleType(name) for name in ("wand", "wand.api", "wand.image")}
-wand["wand.api"].library = types.SimpleNamespace(MagickMotionBlurImage=types.SimpleNamespace())
+magick = types.SimpleNamespace(MagickMotionBlurImage=types.SimpleNamespace())
+setattr(wand["wand.api"], "library", magick)
 wand["wand.image"].Image = object
 sys.modules.update(wand)
 import numpy as np
