@@ -1,12 +1,20 @@
 """What the documents say can be typed, and does what they say."""
 
+import dataclasses
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from ray_eval.report.ledger import Attempt, episode_record
+from ray_eval.report.metrics import summary_text
+from ray_eval.testing import check_policy
+from ray_eval.types import ActionChunk, EpisodeResult, EpisodeSpec, Inside, Observation, Outcome, PolicySpec
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,3 +75,35 @@ def test_the_python_of_the_readme_evaluates_one_task_on_real_libero(tmp_path):
     assert done.stdout.startswith("1.0 (0.025"), done.stdout
     (out,) = (tmp_path / "runs").iterdir()
     assert (out / "summary.json").is_file()
+
+
+def rows_of(document: str) -> set[str]:
+    """Every name in code letters in the first two columns of a document's tables."""
+    lines = [line for line in (ROOT / "docs" / document).read_text().splitlines() if line.startswith("|")]
+    return {name for line in lines for name in re.findall(r"`([\w.]+)`", line)}
+
+
+@pytest.mark.parametrize("value", [PolicySpec, Observation, ActionChunk], ids=lambda value: value.__name__)
+def test_the_contract_names_every_field(value):
+    fields = {item.name for item in dataclasses.fields(value)} - {"version"}
+    assert fields - rows_of("contract.md") == set()
+
+
+def test_the_policy_of_the_contract_keeps_it():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "contract.md").read_text(), flags=re.DOTALL)
+    names = {}
+    exec(code, names)
+    policy = names["Mine"]()
+    policy.net = lambda images, states, tasks: np.zeros((len(tasks), 16, 7), np.float32) + states[:, :1, None]
+    check_policy(policy)
+
+
+def test_what_the_results_say_is_written_down_field_by_field():
+    spec = EpisodeSpec("fake", 0, 0, env_seed=7, max_steps=40)
+    result = EpisodeResult(spec, Outcome.SUCCESS, steps=10, inside=Inside((3, 2)))
+    record = episode_record(result, Attempt(1, "worker-0", "now"), "episode")
+    header = {"schema_version": 1, "identity": {}, "identity_sha256": "0", "is_starved": False}
+    summary = json.loads(summary_text(header, [spec], {spec.episode_id: result}, stopped_by="RULE"))
+    figures = summary["overall"]
+    named = {*record, *summary, *figures, *figures["inside"], *summary["episodes"][0]}
+    assert named - rows_of("results.md") == set()
