@@ -3,7 +3,7 @@
     ray-eval run policy=oracle suite=[libero_object,libero_spatial] episodes_per_task=4 --out runs/good
     ray-eval run policy=oracle suite=libero_goal tasks=[1,4,8] episodes_per_task=15 \\
         task_text="put the wine bottle on top of the cabinet" protocol.max_steps=150 --out runs/wrong
-    python benchmarks/failure_classes.py runs/good --wrong-object runs/wrong --real runs/failing
+    python benchmarks/failure_classes.py runs/good --wrong-object runs/wrong --real runs/failing --rows rows.jsonl
 
 Prints the confusion table, the share of episodes whose class changes with each threshold halved and doubled, and the
 classes of a run's real failures. Needs no policy and draws nothing.
@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -177,18 +179,21 @@ def variants() -> list[tuple[str, Thresholds]]:
     return found
 
 
-def made(stands: Sequence[Stand], per_class: int) -> Iterator[tuple[Stand, FailureClass, Recorded, FloatArray]]:
+def made(
+    stands: Sequence[Stand], per_class: int, ids: Sequence[str] | None = None
+) -> Iterator[tuple[Stand, FailureClass, Recorded, FloatArray]]:
     """Spoiled episodes of every class, of the runs' successes in turn."""
     good = [
         (stand, each)
         for stand in stands
-        for each in stand.recording.recorded(list(stand.recording.records)).values()
+        for each in stand.recording.recorded(ids or list(stand.recording.records)).values()
         if each.result.outcome is Outcome.SUCCESS and _is_one_carry(each.actions.array())
     ]
     for number, (label, spoil) in enumerate(SPOILED.items()):
         for index in range(per_class):
             stand, recorded = good[index % len(good)]
-            generator = np.random.default_rng([number, index])
+            spec = recorded.result.spec
+            generator = np.random.default_rng([number, index, spec.task_id, spec.init_state_id])
             yield stand, label, recorded, spoil(recorded.actions.array(), generator)
 
 
@@ -199,60 +204,74 @@ def _is_one_carry(actions: FloatArray) -> bool:
     return starts == 1 and len(actions) - closing_at(actions) >= LEAST_CARRY
 
 
+def judged_row(seen: Judge, label: FailureClass, episode_id: str) -> dict[str, Any]:
+    """What is kept of an episode: its making, its class, why, and the thresholds that change it."""
+    judgement = seen.judged()
+    result = str(judgement.failure or "success")
+    changed = [name for name, limits in variants() if str(seen.judged(limits).failure or "success") != result]
+    return {"episode": episode_id, "made": label, "judged": result, "why": judgement.why, "changed": changed}
+
+
 def main() -> None:
     """Makes, judges, prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("good", type=Path, nargs="+", help="runs of the oracle with actions")
+    parser.add_argument("good", type=Path, nargs="*", help="runs of the oracle with actions")
+    parser.add_argument("--episodes", nargs="+", help="of those runs, the ones that are spoiled (default: all)")
     parser.add_argument("--wrong-object", type=Path, help="a run in which the oracle was told of another object")
     parser.add_argument("--real", type=Path, help="a run with failures")
     parser.add_argument("--per-class", type=int, default=40)
+    parser.add_argument(
+        "--rows", type=Path, required=True, help="file that rows are added to; the table is of all in it"
+    )
     told = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in gl_environment("osmesa").items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **gl_environment("osmesa")})
-    counts: dict[FailureClass, Counter[str]] = {}
-    changed: Counter[str] = Counter()
-    jobs = list(made([Stand(Recording(path)) for path in told.good], told.per_class))
+    jobs = (
+        list(made([Stand(Recording(path)) for path in told.good], told.per_class, told.episodes)) if told.good else []
+    )
     # A task's episodes one after the other: few simulators are built, and few at a time.
     jobs.sort(key=lambda job: (job[2].result.spec.suite, job[2].result.spec.task_id))
     if told.wrong_object:
-        other = Recording(told.wrong_object)
-        found = other.recorded([key for key, each in other.records.items() if each["outcome"] == Outcome.FAILURE])
-        there = Stand(other)
-        jobs += [(there, FailureClass.WRONG_OBJECT, each, each.actions.array()) for each in found.values()]
-    for where, label, recorded, actions in jobs:
-        seen = where.seen(recorded, actions)
-        judgement = seen.judged()
-        result = judgement.failure or "success"
-        counts.setdefault(label, Counter())[result] += 1
-        changed.update(name for name, limits in variants() if (seen.judged(limits).failure or "success") != result)
-        if result != label:
-            print(
-                f"  {recorded.result.spec.episode_id}: made as {label!r}, judged {result!r}: {judgement.why}",
-                flush=True,
-            )
-    _print(counts, changed)
+        jobs += list(_wrong_objects(Stand(Recording(told.wrong_object))))
+    with told.rows.open("a", encoding="utf-8") as file:
+        for stand, label, recorded, actions in jobs:
+            row = judged_row(stand.seen(recorded, actions), label, recorded.result.spec.episode_id)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+    rows = [json.loads(line) for line in told.rows.read_text(encoding="utf-8").splitlines()]
+    _print(rows)
     if told.real:
         _print_real(told.real)
 
 
-def _print(counts: dict[FailureClass, Counter[str]], changed: Counter[str]) -> None:
-    columns = [*FailureClass, "success"]
+def _wrong_objects(stand: Stand) -> Iterator[tuple[Stand, FailureClass, Recorded, FloatArray]]:
+    records = stand.recording.records
+    failures = [key for key, each in records.items() if each["outcome"] == Outcome.FAILURE]
+    for each in stand.recording.recorded(failures).values():
+        yield stand, FailureClass.WRONG_OBJECT, each, each.actions.array()
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    columns = [*map(str, FailureClass), "success"]
     print("| made as | " + " | ".join(columns) + " |")
-    for label, row in counts.items():
-        print(f"| {label} | " + " | ".join(str(row[column] or "") for column in columns) + " |")
-    total = sum(sum(row.values()) for row in counts.values())
-    print(f"{sum(row[label] for label, row in counts.items())} of {total} as made")
+    for label in dict.fromkeys(row["made"] for row in rows):
+        found = Counter(row["judged"] for row in rows if row["made"] == label)
+        print(f"| {label} | " + " | ".join(str(found[column] or "") for column in columns) + " |")
+    print(f"{sum(row['made'] == row['judged'] for row in rows)} of {len(rows)} as made")
+    changed = Counter(name for row in rows for name in row["changed"])
     for name, _ in variants():
-        print(f"| {name} | {changed[name]} of {total} |")
+        print(f"| {name} | {changed[name]} of {len(rows)} |")
+    for row in rows:
+        if row["made"] != row["judged"]:
+            print(f"  {row['episode']}: made as {row['made']!r}, judged {row['judged']!r}: {row['why']}")
 
 
 def _print_real(path: Path) -> None:
     recording = Recording(path)
     failures = [key for key, each in recording.records.items() if each["outcome"] == Outcome.FAILURE]
     stand = Stand(recording)
-    found = Counter(
-        str(stand.seen(each, each.actions.array()).judged().failure) for each in recording.recorded(failures).values()
-    )
+    judged = [stand.seen(each, each.actions.array()).judged() for each in recording.recorded(failures).values()]
+    found = Counter(str(each.failure) for each in judged)
     print(f"{path}: {len(failures)} failures: " + ", ".join(f"{name} {count}" for name, count in found.most_common()))
 
 
