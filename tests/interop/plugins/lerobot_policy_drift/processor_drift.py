@@ -5,6 +5,7 @@ from lerobot.processor import (
     DeviceProcessorStep,
     NormalizerProcessorStep,
     PolicyProcessorPipeline,
+    RenameObservationsProcessorStep,
     UnnormalizerProcessorStep,
 )
 from lerobot.processor.converters import policy_action_to_transition, transition_to_policy_action
@@ -14,6 +15,7 @@ def make_drift_pre_post_processors(config, dataset_stats=None):
     norms, stats = config.normalization_mapping, dataset_stats
     features = {**config.input_features, **config.output_features}
     before = [
+        RenameObservationsProcessorStep(rename_map={}),  # lerobot-eval refuses pipelines without it
         AddBatchDimensionProcessorStep(),
         DeviceProcessorStep(device=config.device),
         NormalizerProcessorStep(features=features, norm_map=norms, stats=stats),
