@@ -249,6 +249,19 @@ def test_another_size_is_another_image(pair):
         assert room.check(size_px).shape == (size_px, size_px, 3)
 
 
+def test_a_renderer_that_gets_another_model_takes_nothing_from_another_one(pair):
+    one, other = pair(KITCHEN), pair(KITCHEN)
+    for room in (one, other):
+        room.check()
+        room.check()
+    other.ours._current_context()
+    one.ours.rebind(pair(scene(ROOM, MOVING)).sim.model)
+    assert not one.ours._views
+    other.move("hand", dx=0.02)
+    other.check()
+    assert other.kept == STILL
+
+
 MIRROR = '<body name="tray" pos=".4 -.2 .1"><freejoint/><geom type="box" size=".1 .1 .02" material="steel"/></body>'
 ON_HAND = '<body pos="0 0 .6"><freejoint/><geom type="box" size=".1 .1 .1"/>{}</body>'
 ELSEWHERE = {

@@ -51,6 +51,7 @@ class SceneRenderer:
             return
         self._scene = _Scene(model)
         if self._context is not None:
+            self._context.gl_ctx.make_current()
             self._forget_views()
             self._context.sim = self._scene
             self._context.model, self._context.data = self._scene.model, self._scene.data
