@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from ray_eval.cli.words import (
     source_and_words,
     typed,
 )
-from ray_eval.config import EvalConfig, is_file, is_url, load_config, to_yaml
+from ray_eval.config import EvalConfig, is_file, load_config, to_yaml
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.metrics import rate_of
 from ray_eval.report.progress import ProgressView
@@ -77,11 +78,12 @@ def add_run(commands: Commands) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    config = _run_config(parsed)
     from ray_eval.driver.rules import chosen_rule
 
-    requirements = read_requirements(parsed.require, config.suite)
-    rule = chosen_rule(parsed.until, parsed.resume, has_demands=bool(requirements))
+    with _recorded(parsed.resume) as folder:
+        config = _run_config(parsed, folder)
+        requirements = read_requirements(parsed.require, config.suite)
+        rule = chosen_rule(parsed.until, folder, has_demands=bool(requirements))
     if parsed.dry_run:
         return _show_plan(config)
     require_eval_extra()
@@ -105,18 +107,25 @@ def _run(parsed: argparse.Namespace) -> int:
     )
 
 
-def _run_config(parsed: argparse.Namespace) -> EvalConfig:
-    source: str | Path | dict[str, typing.Any] | None
+def _recorded(resume: Path | str | None) -> contextlib.AbstractContextManager[Path | None]:
+    """The folder of the run that is resumed, as far as it was written before the first episode."""
+    if not isinstance(resume, str):
+        return contextlib.nullcontext(resume)
+    require_eval_extra()
+    from ray_eval.driver.anywhere import recorded
+
+    return recorded(resume)
+
+
+def _run_config(parsed: argparse.Namespace, folder: Path | None) -> EvalConfig:
+    source: str | Path | None
     source, words = source_and_words(parsed.words)
     if parsed.out is not None:
         words.append(f"out={parsed.out}")
-    if parsed.resume is not None:
+    if folder is not None:
         if source is not None or any(word.startswith("out=") for word in words):
             raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
-        require_eval_extra()
-        from ray_eval.driver.anywhere import recorded_config
-
-        source = recorded_config(parsed.resume) if is_url(str(parsed.resume)) else _recorded_config(parsed.resume)
+        source = _recorded_config(folder)
     return load_config(source, words)
 
 

@@ -69,7 +69,6 @@ __all__ = [
     "preset_names",
     "preset_words",
     "protocol_names",
-    "read_file",
     "read_json",
     "read_plain",
     "simulator_section",

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ray_eval.config import read_file
 from ray_eval.driver.locks import Held, start_of
+from ray_eval.driver.rules import UNTIL_NAME
 from ray_eval.errors import ConfigError, LedgerError, SetupError
 from ray_eval.report.segments import SUFFIX, ObjectStore, Segments, patiently
 from ray_eval.scratch import scratch_folder
@@ -259,17 +259,22 @@ def remote_folder(url: str, copy: Path, *, is_resume: bool) -> Iterator[RemoteFo
         folder.close()
 
 
-def recorded_config(url: str) -> dict[str, Any]:
-    """The configuration of a run in a store.
+@contextlib.contextmanager
+def recorded(place: Path | str) -> Iterator[Path]:
+    """A folder with what a run wrote down before its first episode: its own, or a copy from the store.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no run in the store.
         LedgerError: the store does not answer.
     """
-    store = FsspecStore(url)
-    if CONFIG_NAME not in patiently(store.names, url):
-        raise ConfigError(f"{url}: expected a run's folder with {CONFIG_NAME} to resume, found none; check the address")
+    if isinstance(place, Path):
+        yield place
+        return
+    store = FsspecStore(place)
+    found = [name for name in (CONFIG_NAME, UNTIL_NAME) if name in patiently(store.names, place)]
+    if CONFIG_NAME not in found:
+        raise ConfigError(f"{place}: expected a run with {CONFIG_NAME} to resume, found none; check the address")
     with scratch_folder() as scratch:
-        path = scratch / CONFIG_NAME
-        path.write_bytes(patiently(lambda: store.get(CONFIG_NAME), url))
-        return read_file(path)
+        for name in found:
+            (scratch / name).write_bytes(patiently(functools.partial(store.get, name), place))
+        yield scratch

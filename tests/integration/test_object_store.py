@@ -1,6 +1,8 @@
 """A run's folder in an S3 bucket of a real server: whatever is lost between its writes, a resume makes it whole."""
 
 import socket
+import subprocess
+import sys
 from typing import ClassVar
 
 import pytest
@@ -193,7 +195,9 @@ def test_a_run_in_a_bucket_is_the_run_of_a_folder(bucket, tmp_path):
     assert CLAIM_NAME not in store.names()
     whole = b"".join(store.get(name) for name in store.names("episodes.jsonl.d/"))
     assert store.get("episodes.jsonl") == whole
-    again = ray_eval.evaluate(None, words, resume=f"{bucket}/there")
-    assert again.is_complete
+    resume = [sys.executable, "-m", "ray_eval", "run", "--resume", f"{bucket}/there"]
+    again = subprocess.run(resume, capture_output=True, text=True, timeout=200, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "every episode is finished already" in again.stdout
     with pytest.raises(ConfigError, match="--resume s3://runs/there"):
         ray_eval.evaluate(None, [*words, f"out={bucket}/there"])
