@@ -15,6 +15,7 @@ from ray_eval.cli.others import add_bench, add_doctor, add_episode, add_install,
 from ray_eval.cli.plan import add_plan
 from ray_eval.cli.report import add_dashboard, add_report
 from ray_eval.cli.run import add_run
+from ray_eval.cli.submit import add_submit
 from ray_eval.cli.sweep import add_sweep, add_tune
 from ray_eval.cli.watching import add_watch
 from ray_eval.cli.words import (
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add_serve(commands)
     add_list(commands)
     add_keys(commands)
+    add_submit(commands)
     add_install(commands)
     add_bench(commands)
     add_doctor(commands)

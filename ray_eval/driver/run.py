@@ -27,6 +27,7 @@ from ray_eval.driver.endings import ANSWER_TIMEOUT_S, lateness, placed_actors, t
 from ray_eval.driver.folder import Entry, RunFolder, make_header, opened_folder, utc_now
 from ray_eval.driver.fresh import run_folder
 from ray_eval.driver.interrupt import StopSignal, signals_interrupt, stop_on_signals
+from ray_eval.driver.jobs import in_a_job
 from ray_eval.driver.latency import ResolvedLatency, resolve_latency
 from ray_eval.driver.live import LiveMetrics, session_name
 from ray_eval.driver.ordered import OrderedScheduler
@@ -261,6 +262,7 @@ def open_session(
     if isinstance(config.policy, LivePolicySection) and live is None:
         raise ConfigError(LivePolicySection.NOT_THERE)
     check_servers(config)
+    config = in_a_job(config)
     run_id = f"ray-eval-{secrets.token_hex(4)}"
     count = worker_count(config, waiting_count, local_workers(policy_cpus(config)))
     with contextlib.ExitStack() as stack:
