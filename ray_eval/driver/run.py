@@ -23,6 +23,7 @@ from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.cluster import ActorsEnded, Cluster, local_workers, ray_session, worker_count
 from ray_eval.driver.contents import OwnContents, check_contents, content_identity, redirection, where_from
+from ray_eval.driver.elastic import Nodes, newcomers_wanted
 from ray_eval.driver.endings import ANSWER_TIMEOUT_S, lateness, placed_actors, told_end
 from ray_eval.driver.folder import Entry, RunFolder, make_header, opened_folder, utc_now
 from ray_eval.driver.fresh import run_folder
@@ -403,6 +404,7 @@ class Session:
         self._workers_born = 0
         self._told_late: set[str] = set()
         self._parts_begun = 0
+        self._nodes = Nodes() if config.ray.address is not None else None
         self._live: LiveMetrics
         self._counted_before: Mapping[str, Any] = {}
 
@@ -819,6 +821,8 @@ class Session:
                 self._lease_all()
             self._take_all(self._next_answers())
             self._tell_written()
+            if not stop.is_set:
+                self._grow()
             self._look_out_for_newcomers()
             self._announce(stop)
             self._view.policy = self._policies.metrics()
@@ -864,13 +868,29 @@ class Session:
             self._progress.note(f"stopping: {running}; once more, and it ends at once")
 
     def _lease_all(self) -> None:
-        busy = {held.lease.worker for held in self._held.values()}
-        for name in [name for name in self._workers if name not in busy]:
+        for name in [name for name in self._idle() if not self._is_leaving(name)]:
             lease = self._scheduler.lease(name)
             if lease is not None:
                 settings = self._parts[lease.part].settings
                 answer = self._workers[name].run.remote(lease.spec, lease.attempt, settings)
                 self._held[answer] = _Held(lease, utc_now(), time.monotonic())
+
+    def _idle(self) -> list[str]:
+        busy = {held.lease.worker for held in self._held.values()}
+        return [name for name in self._workers if name not in busy]
+
+    def _is_leaving(self, name: str) -> bool:
+        """Whether the worker's node is about to go: nothing begins there any more."""
+        return self._nodes is not None and self._described[name].get("node") in self._nodes.leaving
+
+    def _grow(self) -> None:
+        """Sends for workers where a joined cluster has CPUs that it had not, unless the user said how many."""
+        if self._nodes is None or self._config.workers != "auto":
+            return
+        staying = [name for name in self._idle() if not self._is_leaving(name)]
+        waiting = self._scheduler.waiting_count
+        for _ in range(newcomers_wanted(self._nodes.room, waiting, len(staying), len(self._newcomers))):
+            self._send_for_worker()
 
     def _next_answers(self) -> list[ray.ObjectRef[Any]]:
         asked = [*self._held, *self._newcomers]

@@ -8,6 +8,8 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ray
+
 from ray_eval.envs.contents import look
 from ray_eval.errors import SetupError
 from ray_eval.rollout.hosted import HostedRollout
@@ -35,7 +37,8 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """Where this worker runs, and with which versions."""
-        return {"pid": os.getpid(), "host": platform.node(), "versions": self._rollout.versions()}
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
+        return {"pid": os.getpid(), "host": platform.node(), "node": node, "versions": self._rollout.versions()}
 
     def look(self, episodes: Sequence[EpisodeSpec]) -> Contents:
         """What this worker would make these episodes of.

@@ -1,5 +1,6 @@
 """A cluster of two nodes, in a network namespace of its own: joined, placed across, asked over TLS."""
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -7,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+from ray_eval.driver.elastic import LOOK_S
 
 PROGRAM = """
 import sys
@@ -81,3 +84,88 @@ def test_a_node_that_is_lost_takes_its_episodes_attempts_and_nothing_else(tmp_pa
     attempts = [line for line in lines if line["kind"] == "attempt"]
     assert attempts
     assert len(attempts) == len({line["episode_id"] for line in attempts})
+
+
+GROWING = """
+import json, pathlib, subprocess, sys, threading, time
+import ray
+from ray.cluster_utils import Cluster
+
+import ray_eval
+
+out = pathlib.Path(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+seen = {}
+
+
+def episodes():
+    path = out / "episodes.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if '"kind": "episode"' in line]
+
+
+def wait_for(count, **of):
+    while len([each for each in episodes() if all(each[key] in values for key, values in of.items())]) < count:
+        time.sleep(0.2)
+
+
+def change():
+    wait_for(2)
+    first = {each["worker"] for each in episodes()}
+    before = {each["NodeID"] for each in ray.nodes()}
+    program = pathlib.Path(sys.executable).with_name("ray")
+    start = [program, "start", f"--address={cluster.address}", "--num-cpus=2", "--disable-usage-stats"]
+    subprocess.run(start, check=True, capture_output=True)
+    seen["added"] = time.time()
+    (node,) = {each["NodeID"] for each in ray.nodes()} - before
+    while not {each["worker"] for each in episodes()} - first:
+        time.sleep(0.2)
+    seen["worked"] = time.time()
+    seen["newcomers"] = sorted({each["worker"] for each in episodes()} - first)
+    drain = ["--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "taken back"]
+    command = [program, "drain-node", "--address", cluster.address, *drain, "--deadline-remaining-seconds", "3600"]
+    subprocess.run(command, check=True, capture_output=True)
+    seen["drained"] = time.time()
+
+
+def told():
+    try:
+        change()
+    except BaseException as error:
+        seen["error"] = repr(error)
+
+
+thread = threading.Thread(target=told, daemon=True)
+thread.start()
+words = ["policy=random", "suite=fake", "repeats=6", "workers=auto", f"ray.address={cluster.address}"]
+slowly = ["serving.slowdown_ms=[25,25]", "protocol.max_steps=200", "limits.episode_timeout_s=600"]
+evaluation = ray_eval.evaluate(None, [*words, *slowly, f"out={out}"])
+assert evaluation.is_complete, evaluation.rate
+assert not thread.is_alive() and "error" not in seen, seen
+seen["episodes"] = episodes()
+(out.parent / "seen.json").write_text(json.dumps(seen))
+cluster.shutdown()
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="network namespaces need root")
+def test_a_node_that_is_added_gets_work_and_one_that_is_drained_gets_none(tmp_path):
+    # With processes of its own, so that the node that was started goes with them.
+    inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", GROWING, tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        timeout=290,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    newcomers = [each for each in seen["episodes"] if each["worker"] in seen["newcomers"]]
+    assert newcomers
+    # Begun before the driver's next look; after that, none.
+    begun = [dt.datetime.fromisoformat(each["started_at"]).timestamp() for each in newcomers]
+    assert max(begun) <= seen["drained"] + 2 * LOOK_S
+    assert len(seen["episodes"]) == 90
+    print(f"added to worked: {seen['worked'] - seen['added']:.1f} s")
