@@ -50,7 +50,7 @@ CAMERAS = {"act_mapped": {"image": "front", "image2": "wrist"}}
 ONE_CAMERA = ("drift", "diffusion_ddim", "diffusion_compiled", "vqbet")
 WORDS = {"diffusion_compiled": ["policy.compile=false"], "pi0_compiled": ["policy.compile=false"]}
 RTC = {"execution_horizon": 8, "max_guidance_weight": 5.0, "prefix_attention_schedule": "EXP"}
-GUIDED, GUIDED_NIGHTLY = ("pi0_relative",), ("pi0", "evo1")
+GUIDED, GUIDED_NIGHTLY = ("pi0_relative",), ("pi0",)
 """Compared under real-time chunking and latency as well."""
 THRESHOLD = 0.5
 LATENCY = ReplayedLatency([steps * 1000 / CONTROL_HZ for steps in (3, 1, 2, 4)], CONTROL_HZ)
