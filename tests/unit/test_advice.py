@@ -35,16 +35,24 @@ from ray_eval.policies.lerobot.checkpoint import Checkpoint, open_checkpoint
 from ray_eval.policies.remote import answers, tensors
 from ray_eval.policies.remote.lerobot_server import LeRobotServerPolicy
 from ray_eval.published import published_row
+from ray_eval.report.looking import chosen
 from ray_eval.report.requirements import read_requirements
 from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.sections import LeRobotServerPolicySection, RtcSection, StepsLatency
+from ray_eval.track import check_trackers
 from ray_eval.types import IMAGE, STATE, Observation, PolicySpec
+from ray_eval.watch.video import VideoWriter
 from ray_eval.wire import codec
 from ray_eval.wire import open_inference_pb2 as pb
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ray_eval"
 ADVICE = re.compile(r"(?<!to )(?<!can )(?<!you )(?<!else to )\bwrite\b(?! there)")
-HELP = ("write rows, versions", "write what the agentview", "write a row per", "write the result as", "write runs in")
+HELP = (
+    *("write rows, versions", "write what the agentview", "write a row per", "write the result as", "write runs in"),
+    *("write a first configuration", "write what the cameras see", "write what Prometheus"),
+    # of files that could not be written: do the same again
+    *("write it again", "write the report again"),
+)
 FAKE = ("policy=noop", "suite=fake", "protocol.max_steps=40")
 SPEC = PolicySpec("p", (STATE,), 10, 7)
 
@@ -525,6 +533,22 @@ def _():
     return message
 
 
+@case("report/looking", "write ray-eval video RUN OTHER --which flipped")
+def _():
+    records = {"fake/0/0": {"outcome": "success"}}
+    message = said_by(chosen, records, ["flipped"])
+    *_, which = shlex.split(message.rpartition("write ")[2])
+    assert chosen(records, [which], {"fake/0/0": {"outcome": "failure"}}) == ["fake/0/0"]
+    return message
+
+
+@case("watch/video", "write {}.mp4")
+def _():
+    message = said_by(VideoWriter, Path("look.gif"), 20)
+    VideoWriter(Path(message.rpartition("write ")[2]), 20)
+    return message
+
+
 # --- what is provoked elsewhere, and followed here ---
 
 ELSEWHERE = {
@@ -539,7 +563,7 @@ ELSEWHERE = {
         "unit/test_policies_experts.py",
         ("policy=noop", "suite=metaworld_mt10", "simulator.goal=observable"),
     ),
-    ("policies/lerobot/loading", "write the path of a folder with those fil"): ("interop/test_lerobot_policies.py", ()),
+    ("policies/lerobot/missing", "write the path of a folder with those fil"): ("interop/test_lerobot_policies.py", ()),
     ("policies/lerobot/features", "write {} (image: agentview, image2: wrist"): (
         "unit/test_policies_lerobot.py",
         ("policy=lerobot", "policy.path=/x", "policy.rename.image=top", "policy.absent=[top2]"),
@@ -621,6 +645,15 @@ def _exported(to):
             raise
 
 
+def _tracked(name):
+    """A tracker that is known may still not be installed."""
+    try:
+        check_trackers([name])
+    except RayEvalError as error:
+        if str(error).startswith("track: expected some of"):
+            raise
+
+
 METAWORLD = simulator_type("metaworld")
 
 
@@ -654,6 +687,8 @@ HINTS = {
     ("published/__init__", "did_you_mean(name, rows)"): by_hint(
         lambda name: published_row(f"published:{name}"), _same, "PI0_LIBERO"
     ),
+    ("report/looking", "did_you_mean(each, known)"): by_hint(lambda word: chosen({}, [word], {}), _same, "Failures"),
+    ("track/__init__", "did_you_mean(name, PLACES)"): by_hint(_tracked, _same, "WandB"),
     ("report/requirements", "did_you_mean(suite, suites)"): by_hint(
         lambda suite: read_requirements([f"{suite}.success>=0.9"], ["libero_goal"]), _same, "LIBERO_goal"
     ),
@@ -668,10 +703,10 @@ HINTS = {
     ),
 }
 HINTS_ELSEWHERE = {
+    ("driver/recording", "did_you_mean(each, self.records)"): "integration/test_replays.py",
     ("envs/libero_plus/names", "did_you_mean(suite, known)"): "unit/test_env_libero_plus.py",
-    ("config/simulators", "write execution.fps=N"): ("unit/test_pacing.py", ("policy=noop", "suite=fake")),
     ("envs/gymnasium/observing", "did_you_mean(path, known)"): "unit/test_env_gymnasium.py",
-    ("policies/lerobot/loading", "did_you_mean(checkpoint.type, known)"): "interop/test_lerobot_policies.py",
+    ("policies/lerobot/missing", "did_you_mean(checkpoint.type, known)"): "interop/test_lerobot_policies.py",
     ("envs/gym", "did_you_mean(name, [_INIT_STATE])"): "unit/test_gym_arguments.py",
 }
 
