@@ -36,6 +36,8 @@ if importlib.util.find_spec("ray"):
 def _no_ray_for_the_next_module():
     """Ray is one for a process, and which module had it before depends on how files are dealt out."""
     yield
+    if "ray_eval.driver.kept" in sys.modules:
+        sys.modules["ray_eval.driver.kept"].release()
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
 

@@ -77,6 +77,11 @@ def object_store_bytes(shm_free_bytes: int) -> int:
     return min(OBJECT_STORE_BYTES, usable)
 
 
+def ray_session_name() -> str | None:
+    """Ray's name of the session that this process is in; None without one."""
+    return ray.get_runtime_context().get_session_name() if ray.is_initialized() else None
+
+
 class ActorsEnded(SetupError):
     """Processes of actors ended before they answered; others in their place may do better."""
 
@@ -106,6 +111,8 @@ class Cluster:
     """Every actor that is alive as far as the driver knows."""
     processes: RayProcesses | None = None
     """Those of a Ray that this run started."""
+    session_name: str | None = field(default_factory=ray_session_name)
+    """Ray's name of the session; the program may have ended it, and begun another."""
 
     def check_alive(self) -> None:
         """Passes while the Ray that this run started lives; always where it started none.
@@ -214,6 +221,8 @@ class Cluster:
 
     def close(self) -> None:
         """Ends every actor of this run; asks them to close first, where anything is left to be asked."""
+        if ray_session_name() != self.session_name:
+            return
         try:
             self.check_alive()
         except RayEnded:
@@ -254,11 +263,17 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
             if processes is not None:
                 stack.callback(processes.end)
             url = _initialise(config, run_id, worker_cpus + actor_cpus, processes)
-            stack.callback(ray.shutdown)
+            stack.callback(_shut_down, ray_session_name())
             fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
             cluster = Cluster(config, run_id, fitting, dashboard_url=url, processes=processes)
             stack.callback(cluster.close)
             yield cluster
+
+
+def _shut_down(name: str | None) -> None:
+    """Ends the Ray of that session, if it is still the one that this process is in."""
+    if ray_session_name() == name:
+        ray.shutdown()
 
 
 def check_room(actor_cpus: int) -> None:

@@ -51,6 +51,9 @@ def session_for(live: Policy | None, *, is_kept: bool) -> OpenSession:
     def opened(config: EvalConfig, waiting_count: int, progress: ProgressView) -> Iterator[Session]:
         with contextlib.ExitStack() as turn:
             turn.enter_context(_turn)
+            if _kept is not None and not _kept.session.is_there:
+                # The program has shut Ray down itself, and may have started one of its own.
+                release()
             if ray.is_initialized() and _kept is None:
                 # The caller's own Ray takes several runs at a time.
                 turn.close()

@@ -21,7 +21,14 @@ from ray_eval.config import AUTO_ADDRESS, EvalConfig, is_url, simulator_section
 from ray_eval.driver.callers_policy import LivePolicy
 from ray_eval.driver.canaries import canary_identity, differing_parts, unlike
 from ray_eval.driver.checks import check_execution
-from ray_eval.driver.cluster import ActorsEnded, Cluster, local_workers, ray_session, worker_count
+from ray_eval.driver.cluster import (
+    ActorsEnded,
+    Cluster,
+    local_workers,
+    ray_session,
+    ray_session_name,
+    worker_count,
+)
 from ray_eval.driver.contents import OwnContents, check_contents, content_identity, redirection, where_from
 from ray_eval.driver.elastic import Nodes, newcomers_wanted
 from ray_eval.driver.endings import ANSWER_TIMEOUT_S, lateness, placed_actors, told_end
@@ -425,6 +432,11 @@ class Session:
     def fitting(self) -> int:
         """Workers that its Ray has CPUs for."""
         return self._cluster.worker_cpus
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the Ray that it was opened in is still this process's."""
+        return ray_session_name() == self._cluster.session_name
 
     @property
     def is_idle(self) -> bool:

@@ -86,6 +86,20 @@ def test_a_programs_own_policy_is_asked_where_it_is_again_and_again(evaluated):
     assert not ray.is_initialized(), "what broke is not kept"
 
 
+@pytest.mark.nightly
+def test_a_program_that_ends_the_kept_ray_itself_and_starts_its_own_keeps_that(evaluated):
+    first = evaluated(policy=FakePolicy(10))
+    ray.shutdown()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        mine = ray.get_runtime_context().get_session_name()
+        assert hashes(evaluated(policy=FakePolicy(10))) == hashes(first)
+        ray_eval.release()
+        assert ray.get_runtime_context().get_session_name() == mine
+    finally:
+        ray.shutdown()
+
+
 @pytest.fixture
 def callers_ray():
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)

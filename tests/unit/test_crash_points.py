@@ -14,7 +14,7 @@ import pytest
 from exiting import files_of, run_in_child
 
 from ray_eval.config import load_config
-from ray_eval.driver.folder import RunFolder, make_header
+from ray_eval.driver.folder import Entry, RunFolder, make_header
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.sweep import MANIFEST_NAME, Point, SweepPlan, create_sweep, read_sweep
 from ray_eval.envs.digests import FileDigests
@@ -42,7 +42,7 @@ def run_it(out: Path, committed: Committed, config=CONFIG) -> None:
     for spec in plan:
         if spec.episode_id not in folder.finished:
             found = result(spec)
-            folder.append(episode_record(found, ATTEMPT, has_actions=True), found.actions)
+            folder.append(Entry(episode_record(found, ATTEMPT, has_actions=True), found.actions))
             committed(f"{out}:{spec.episode_id}")
     folder.write_summary(folder.recorded_header or header, plan)
     folder.close()

@@ -57,5 +57,5 @@ def test_a_sweep_that_is_only_shown_makes_no_folder(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     words = ["sweep", "policy=noop", "suite=fake", "execution.mode=async", "execution.latency.steps=0,1", "--dry-run"]
     assert main(words) == EXIT_COMPLETE
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert len(capsys.readouterr().out.splitlines()) == 3  # how many, and a line each
     assert not list(tmp_path.iterdir())
