@@ -127,7 +127,11 @@ class RemoteFolder:
                 "choose another"
             )
         self._claim = Claim(self._store, self.url, self._sleep)
-        self.fetch(is_writer=True)
+        try:
+            self.fetch(is_writer=True)
+        except BaseException:
+            self._claim.release()
+            raise
 
     def fetch(self, *, is_writer: bool = False) -> None:
         """Fills the copy.

@@ -9,6 +9,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import ray_eval
+from ray_eval.driver import anywhere
 from ray_eval.driver.anywhere import CLAIM_NAME, FsspecStore, RemoteFolder
 from ray_eval.driver.folder import Entry, RunFolder, make_header
 from ray_eval.driver.plan import plan_of
@@ -17,6 +18,14 @@ from ray_eval.report.ledger import Attempt, episode_record, read_ledger
 from ray_eval.types import EpisodeResult, Outcome, RecordedActions
 
 WORDS = ["policy=noop", "suite=fake", "episodes_per_task=1", "tasks=[0,1]"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_beats_after_a_death():
+    """A writer that dies here leaves its thread behind, which is to beat in nobody's later test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(anywhere, "BEAT_S", 1e6)
+        yield
 
 
 @pytest.fixture(scope="module")

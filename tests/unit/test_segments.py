@@ -4,10 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_eval.driver import anywhere
 from ray_eval.driver.anywhere import CLAIM_NAME, Claim, RemoteFolder
 from ray_eval.driver.locks import Held
 from ray_eval.errors import ConfigError, LedgerError
 from ray_eval.report.segments import PAUSES_S, Segments
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_beats_after_a_death():
+    """A writer that dies here leaves its thread behind, which is to beat in nobody's later test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(anywhere, "BEAT_S", 1e6)
+        yield
 
 
 class Store:
