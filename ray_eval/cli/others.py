@@ -14,15 +14,6 @@ from ray_eval.report.terminal import output_console
 SERVE_ADDRESS = "127.0.0.1:8000"
 """Where `ray-eval serve` listens unless told."""
 
-_RUN_EPILOG = """\
-examples:
-  ray-eval run first_light
-  ray-eval run policy=oracle suite=libero_spatial episodes_per_task=10 workers=4
-  ray-eval run policy=oracle suite=[libero_goal,libero_10] tasks=[0,3] protocol=lerobot
-  ray-eval run latency execution.latency.steps=8 --out runs/latency-8
-  ray-eval run --resume runs/latency-8
-"""
-
 
 def add_episode(commands: Commands) -> None:
     """The parser of `episode`."""
