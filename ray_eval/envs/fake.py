@@ -13,7 +13,7 @@ from ray_eval.envs.history import FrameHistory
 from ray_eval.envs.libero.settings import IMAGE_SIZE_PX, LiberoSettings, own_settings
 from ray_eval.envs.libero.simulator import LiberoSimulator, osc_spec
 from ray_eval.envs.start_states import FEWER, check_start_state
-from ray_eval.errors import ConfigError
+from ray_eval.envs.task_ids import check_task_id
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings
 from ray_eval.types import (
@@ -249,6 +249,5 @@ def _finger(moment: _Moment) -> float:
 
 
 def _task(suite: str, task_id: int) -> TaskEntry:
-    if not 0 <= task_id < FAKE_TASK_COUNT:
-        raise ConfigError(f"tasks: expected 0 to {FAKE_TASK_COUNT - 1} in {suite}, got {task_id}")
+    check_task_id(suite, task_id, FAKE_TASK_COUNT)
     return TaskEntry(suite, task_id, f"reach_goal_{task_id}", f"reach goal {task_id}")

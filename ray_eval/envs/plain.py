@@ -16,6 +16,7 @@ from ray_eval.envs.history import FrameHistory
 from ray_eval.envs.libero.preprocessing import image_steps, preprocess
 from ray_eval.envs.origins import origins
 from ray_eval.envs.start_states import check_start_state
+from ray_eval.envs.task_ids import check_task_id
 from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
@@ -192,9 +193,7 @@ class PlainSimulator:
         Raises:
             ConfigError: the suite or the task is unknown.
         """
-        count = len(self.tasks(suite))
-        if not 0 <= task_id < count:
-            raise ConfigError(f"tasks: expected 0 to {count - 1} in {suite}, got {task_id}")
+        check_task_id(suite, task_id, len(self.tasks(suite)))
         return self.start_states
 
     def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- there are no files

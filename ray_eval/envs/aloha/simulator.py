@@ -13,6 +13,7 @@ from ray_eval.envs.canary import canary_of_env
 from ray_eval.envs.digests import FileDigests, memory_file
 from ray_eval.envs.installed import check_importable, check_installed, version_differences
 from ray_eval.envs.origins import origins
+from ray_eval.envs.task_ids import check_task_id
 from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ObservationRecipe
@@ -165,6 +166,5 @@ class AlohaSimulator:
 
     def _task(self, suite: str, task_id: int) -> str:
         known = self.tasks(suite)
-        if not 0 <= task_id < len(known):
-            raise ConfigError(f"tasks: expected 0 to {len(known) - 1} in {suite}, got {task_id}")
+        check_task_id(suite, task_id, len(known))
         return known[task_id].name

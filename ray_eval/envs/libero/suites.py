@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ray_eval.envs.task_ids import check_task_id
 from ray_eval.errors import ConfigError, SetupError, did_you_mean
 from ray_eval.foreign import text_of
 from ray_eval.sections import Instruction
@@ -76,8 +77,7 @@ def task(suite: str, task_id: int) -> Task:
         ConfigError: the suite or the task is unknown.
     """
     known = tasks(suite)
-    if not 0 <= task_id < len(known):
-        raise ConfigError(f"tasks: expected 0 to {len(known) - 1} in {suite}, got {task_id}")
+    check_task_id(suite, task_id, len(known))
     return known[task_id]
 
 

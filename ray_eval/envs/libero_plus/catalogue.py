@@ -22,6 +22,7 @@ from ray_eval.envs.libero_plus.names import (
     selection,
 )
 from ray_eval.envs.libero_plus.settings import Prompt
+from ray_eval.envs.task_ids import check_task_id
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.sections import Instruction
 from ray_eval.types import FloatArray
@@ -87,8 +88,7 @@ def task(suite: str, task_id: int) -> PlusTask:
         ConfigError: the suite or the task is unknown.
     """
     known = tasks(suite)
-    if not 0 <= task_id < len(known):
-        raise ConfigError(f"tasks: expected 0 to {len(known) - 1} in {suite}, got {task_id}")
+    check_task_id(suite, task_id, len(known))
     return known[task_id]
 
 

@@ -12,6 +12,7 @@ from ray_eval.envs.installed import check_importable, check_installed, version_d
 from ray_eval.envs.metaworld import tasks as catalogue
 from ray_eval.envs.metaworld.settings import MetaworldSettings
 from ray_eval.envs.origins import origins
+from ray_eval.envs.task_ids import check_task_id
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings, ImageRecipe, ObservationRecipe
@@ -184,8 +185,7 @@ class MetaworldSimulator:
 
     def _task(self, suite: str, task_id: int) -> str:
         known = self.tasks(suite)
-        if not 0 <= task_id < len(known):
-            raise ConfigError(f"tasks: expected 0 to {len(known) - 1} in {suite}, got {task_id}")
+        check_task_id(suite, task_id, len(known))
         return known[task_id].name
 
     def _orientation(self, camera: str) -> str:
