@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from ray_eval.types import Array
+from ray_eval.envs.gym_loop import SeededTask
 
 _IDS: Final = ("gym_aloha/AlohaTransferCube-v0", "gym_aloha/AlohaInsertion-v0")
 
 
-class PlainTask:
-    """One task of the package, with LeRobot's observations.
+class PlainTask(SeededTask):
+    """One task of the package.
 
     Args:
         suite: `aloha`.
@@ -20,19 +20,5 @@ class PlainTask:
 
     def __init__(self, suite: str, task_id: int, env_seed: int) -> None:  # noqa: ARG002 -- there is one suite
         import gym_aloha  # noqa: F401 -- it registers the tasks
-        import gymnasium
 
-        self._env: Any = gymnasium.make(_IDS[task_id], obs_type="pixels_agent_pos", max_episode_steps=1000)
-        self._env_seed = env_seed
-
-    def reset(self, start_state: int) -> None:
-        """Resets with the start state's seed."""
-        self._env.reset(seed=self._env_seed + start_state)
-
-    def step(self, action: Array) -> bool:
-        """Steps; whether that was a success."""
-        return bool(self._env.step(action)[-1]["is_success"])
-
-    def close(self) -> None:
-        """Frees the environment."""
-        self._env.close()
+        super().__init__(_IDS[task_id], env_seed)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ray_eval.types import Array
+from ray_eval.envs.gym_loop import SeededTask
 
 
-class PlainTask:
-    """The package's task, with LeRobot's observations.
+class PlainTask(SeededTask):
+    """The package's task.
 
     Args:
         suite: `pusht`.
@@ -18,19 +16,5 @@ class PlainTask:
 
     def __init__(self, suite: str, task_id: int, env_seed: int) -> None:  # noqa: ARG002 -- there is one task
         import gym_pusht  # noqa: F401 -- it registers the task
-        import gymnasium
 
-        self._env: Any = gymnasium.make("gym_pusht/PushT-v0", obs_type="pixels_agent_pos", max_episode_steps=1000)
-        self._env_seed = env_seed
-
-    def reset(self, start_state: int) -> None:
-        """Resets with the start state's seed."""
-        self._env.reset(seed=self._env_seed + start_state)
-
-    def step(self, action: Array) -> bool:
-        """Steps; whether that was a success."""
-        return bool(self._env.step(action)[-1]["is_success"])
-
-    def close(self) -> None:
-        """Frees the environment."""
-        self._env.close()
+        super().__init__("gym_pusht/PushT-v0", env_seed)
