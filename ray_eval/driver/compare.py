@@ -17,7 +17,7 @@ from ray_eval.errors import ConfigError, LedgerError, SetupError
 from ray_eval.messages import quoted
 from ray_eval.report.comparison import PairComparison, adjusted_pairs, compare_pair, compare_several
 from ray_eval.report.comparison_output import Report
-from ray_eval.report.evidence import on_shared, once
+from ray_eval.report.evidence import about, on_shared, once
 from ray_eval.report.ledger import LEDGER_NAME, has_header, read_ledger, result_of
 from ray_eval.report.metrics import machine_dependence
 from ray_eval.report.question import Arm, Difference, Question, question_of
@@ -258,6 +258,7 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
 
 def _evidence(arms: Sequence[Arm], *, is_shared: bool) -> tuple[list[Arm], list[str]]:
     """The episodes that count, and remarks about those that do not."""
+    arms = [about(arm) for arm in arms]
     if is_shared:
         found, said = once(on_shared(arms))
         return found, [said] if said else []

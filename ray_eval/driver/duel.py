@@ -17,7 +17,7 @@ from ray_eval.driver.compare import SIDES
 from ray_eval.driver.folder import RunFolder, check_identity
 from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
-from ray_eval.driver.plan import plan_of
+from ray_eval.driver.plan import asked_plan_of
 from ray_eval.driver.rules import UNTIL_NAME
 from ray_eval.driver.run import Part, Session, open_session
 from ray_eval.driver.until import until_text
@@ -84,7 +84,7 @@ def plan_duel(configs: tuple[EvalConfig, EvalConfig], names: tuple[str, str], al
     Raises:
         ConfigError: they have no episodes in common, or are one.
     """
-    one, other = (plan_of(config) for config in configs)
+    one, other = (asked_plan_of(config) for config in configs)
     if one != other:
         raise ConfigError(
             "duel: expected two configurations with the same episodes, got others; give both the same ones"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ray_eval.errors import ConfigError
-from ray_eval.report.evidence import on_shared, once
+from ray_eval.report.evidence import about, on_shared, once
 from ray_eval.report.metrics import rate_of
 from ray_eval.report.paired import paired_counts
 from ray_eval.report.question import Arm, question_of, states
@@ -49,7 +49,7 @@ def _of_two(first: Arm, second: Arm, discordant: float | None) -> Pilot:
             f"power: expected two pilots that can be compared, got {first.name} and {second.name}, which differ "
             f"({told[:200]}); take others, or one of them alone"
         )
-    shared, _ = once(on_shared((first, second)))
+    shared, _ = once(on_shared((about(first), about(second))))
     counts = paired_counts(shared[0].results, shared[1].results)
     if not counts.n:
         raise ConfigError(
@@ -65,7 +65,7 @@ def _of_one(arm: Arm) -> tuple[float, int, str]:
     """Rate, episodes and name of one pilot."""
     if any(difference.key == "starved" for difference in states(arm)):
         raise ConfigError(f"power: expected a pilot whose policy acted, got {arm.name}, starved; take another one")
-    (counted,), _ = once([arm])
+    (counted,), _ = once([about(arm)])
     found = rate_of(counted.results.values())
     if found.value is None:
         raise ConfigError(

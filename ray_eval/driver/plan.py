@@ -79,7 +79,17 @@ def _episode(config: EvalConfig, place: tuple[str, int, int, int], max_steps: in
 
 
 def plan_of(config: EvalConfig) -> tuple[EpisodeSpec, ...]:
-    """The episodes of a configuration, from what its simulator lists.
+    """The episodes of a configuration, from what its simulator lists, and the controls of those that are perturbed.
+
+    Raises:
+        ConfigError: a suite, task or start state does not exist.
+        SetupError: the simulator is not installed.
+    """
+    return with_controls(asked_plan_of(config), simulator_of(config).tasks)
+
+
+def asked_plan_of(config: EvalConfig) -> tuple[EpisodeSpec, ...]:
+    """The episodes that a configuration names, without controls: what decides a duel, a search, where a run stops.
 
     Raises:
         ConfigError: a suite, task or start state does not exist.
@@ -87,13 +97,12 @@ def plan_of(config: EvalConfig) -> tuple[EpisodeSpec, ...]:
     """
     _check_budgets(config)
     simulator = simulator_of(config)
-    plan = make_plan(
+    return make_plan(
         config,
         lambda suite: len(simulator.tasks(suite)),
         simulator.start_state_count,
         lambda suite, task_id: budget_of(config, simulator, suite, task_id),
     )
-    return with_controls(plan, simulator.tasks)
 
 
 def with_controls(plan: Sequence[EpisodeSpec], tasks: Callable[[str], Sequence[TaskEntry]]) -> tuple[EpisodeSpec, ...]:

@@ -248,7 +248,8 @@ def tracked(part: Part, progress: ProgressView) -> Iterator[None]:
         yield
     finally:
         evaluation = part.evaluation(is_interrupted=False)
-        part.tracking.close(evaluation.results, part.identity_sha256, is_complete=evaluation.is_complete)
+        about = without_controls(evaluation.results, evaluation.perturbed)
+        part.tracking.close(about, part.identity_sha256, is_complete=evaluation.is_complete)
 
 
 @contextlib.contextmanager
@@ -336,6 +337,12 @@ class Part:
         """Short name of everything that decides its results; empty before that is known."""
         return "" if self._header is None else str(self._header["identity_sha256"])
 
+    @property
+    def perturbed(self) -> Told:
+        """What of its tasks is perturbed; nothing before there is a header."""
+        told: Told = (self._header or {"identity": {}})["identity"].get(PERTURBED_KEY, {})
+        return told
+
     def open(self, settings: RolloutSettings, header: Mapping[str, Any]) -> None:
         """Takes what workers are to be given, and writes or checks the ledger's header.
 
@@ -362,7 +369,6 @@ class Part:
         ordered = tuple(results[spec.episode_id] for spec in self.plan if spec.episode_id in results)
         header = self._header or {"identity": {}}
         is_starved, depends = bool(header.get("is_starved")), machine_dependence(header["identity"])
-        told = header["identity"].get(PERTURBED_KEY, {})
         return Evaluation(
             self.folder.place,
             self.plan,
@@ -371,7 +377,7 @@ class Part:
             is_starved,
             depends,
             self.config.interval,
-            perturbed=told,
+            perturbed=self.perturbed,
             config=self.config,
         )
 
@@ -843,7 +849,7 @@ class Session:
             for part in self._parts:
                 # Of several parts each is told of at its end.
                 if part.tracking is not None:
-                    part.tracking.tick(self._view.done)
+                    part.tracking.tick(self._view.done, part.perturbed)
 
     def _keep_counts(self) -> None:
         """What the policy actors counted goes into the ledgers: how large batches were, and how long a device idled."""

@@ -25,7 +25,6 @@ from ray_eval.errors import ConfigError
 from ray_eval.messages import quoted
 from ray_eval.report.figures import draw_queue_lengths, draw_success
 from ray_eval.report.ledger import write_atomically
-from ray_eval.report.metrics import machine_dependence
 from ray_eval.report.progress import ProgressView
 from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text
 
@@ -73,7 +72,7 @@ class SweepResult:
     @property
     def is_complete(self) -> bool:
         """Whether every planned episode of every point is a success or a failure."""
-        return all(point.rate.n == point.planned for point in self.points)
+        return all(point.is_complete for point in self.points)
 
 
 def split_axes(words: Iterable[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
@@ -324,12 +323,13 @@ def _by_policy(parts: Sequence[Part]) -> Iterator[list[Part]]:
 
 def swept(point: Point, part: Part) -> SweptPoint:
     """The point with what its part has found so far."""
-    header = part.header
+    header, found = part.header, part.evaluation(is_interrupted=False)
     return SweptPoint(
         values=point.values,
         planned=len(part.plan),
-        results=part.evaluation(is_interrupted=False).results,
+        results=found.results,
         identity_sha256=None if header is None else header["identity_sha256"],
-        machine_dependence=None if header is None else machine_dependence(header["identity"]),
+        machine_dependence=found.machine_dependence,
         interval=point.config.interval,
+        perturbed=found.perturbed,
     )

@@ -16,6 +16,7 @@ from ray_eval.config.schema import flattened
 from ray_eval.errors import LedgerError
 from ray_eval.messages import one_line
 from ray_eval.report.ledger import write_atomically
+from ray_eval.report.metrics import Told, without_controls
 from ray_eval.report.tracked import tracked_figures
 from ray_eval.track import TrackedRun, Tracker, make_tracker
 from ray_eval.types import EpisodeResult
@@ -62,12 +63,12 @@ class Tracking:
             self._thread = threading.Thread(target=self._work, args=(known,), name="trackers", daemon=True)
             self._thread.start()
 
-    def tick(self, results: Mapping[str, EpisodeResult]) -> None:
-        """Has the figures so far sent, where it is time to, and says what went wrong since."""
+    def tick(self, results: Mapping[str, EpisodeResult], told: Told) -> None:
+        """Has the figures so far sent but for controls, where it is time to, and says what went wrong since."""
         if self._thread is None or time.monotonic() < self._next_log:
             return
         self._next_log = time.monotonic() + LOG_S
-        self._log(list(results.values()))
+        self._log(without_controls(results.values(), told))
         self._say_troubles()
 
     def close(self, results: Sequence[EpisodeResult], identity_sha256: str, *, is_complete: bool) -> None:

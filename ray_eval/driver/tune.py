@@ -22,7 +22,7 @@ from rich.console import Console
 from ray_eval.config import EvalConfig, load_config
 from ray_eval.driver.checks import check_execution
 from ray_eval.driver.fresh import sweep_folder
-from ray_eval.driver.plan import plan_of
+from ray_eval.driver.plan import asked_plan_of, plan_of
 from ray_eval.driver.resolve import env_settings, queue_rules
 from ray_eval.driver.run import Session, open_session
 from ray_eval.driver.simulators import env_spec_of, simulator_of
@@ -82,7 +82,7 @@ def tuning_plan(config: EvalConfig, states_per_task: int) -> tuple[tuple[Episode
     Raises:
         ConfigError: too few init states are left.
     """
-    reported = {(spec.suite, spec.task_id, spec.init_state_id) for spec in plan_of(config)}
+    reported = {(spec.suite, spec.task_id, spec.init_state_id) for spec in asked_plan_of(config)}
     tasks = dict.fromkeys((suite, task_id) for suite, task_id, _ in reported)
     rungs: list[list[EpisodeSpec]] = [[] for _ in range(states_per_task)]
     for suite, task_id in tasks:
@@ -97,7 +97,7 @@ def tuning_plan(config: EvalConfig, states_per_task: int) -> tuple[tuple[Episode
             alone = dataclasses.replace(
                 config, suite=(suite,), tasks=(task_id,), init_states=(index,), episodes_per_task=None, repeats=1
             )
-            rung.extend(plan_of(alone))
+            rung.extend(asked_plan_of(alone))
     return tuple(tuple(sorted(rung, key=lambda spec: (spec.suite, spec.task_id))) for rung in rungs)
 
 
@@ -156,7 +156,7 @@ def tune(
         if is_interrupted:
             return TuneResult(out, {}, (), (swept(given, part),), is_interrupted=True)
         drawn = drawn_settings(space, trial_count, base.seed)
-        progress.note(apart(rungs, plan_of(base)))
+        progress.note(apart(rungs, asked_plan_of(base)))
         progress.note(f"{len(drawn)} trials of up to {sum(len(rung) for rung in rungs)} episodes:")
         with tune_in_silence():
             trials = _search(session, base, drawn, part.settings, rungs, out=out, progress=progress)

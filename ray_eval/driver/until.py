@@ -13,7 +13,7 @@ from ray_eval.config import EvalConfig
 from ray_eval.driver.folder import opened_folder
 from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
-from ray_eval.driver.plan import plan_of
+from ray_eval.driver.plan import asked_plan_of
 from ray_eval.driver.rules import UNTIL_NAME, read_rule
 from ray_eval.driver.run import Evaluation, Part, open_session, place_of, tracked, with_report
 from ray_eval.report.progress import ProgressView
@@ -48,7 +48,7 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | str | None, conso
         SetupError: the machine cannot run it.
         LedgerError: the folder cannot be read or written.
     """
-    half_width, plan = read_rule(rule), shuffled(plan_of(config), config.seed)
+    half_width, plan = read_rule(rule), shuffled(asked_plan_of(config), config.seed)
     order = [spec.episode_id for spec in plan]
     progress = ProgressView(console or Console(quiet=True))
     place = resume or place_of(config)

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ray_eval.report.metrics import PERTURBED_KEY, without_controls
 from ray_eval.report.question import Arm
 from ray_eval.types import EpisodeResult
+
+
+def about(arm: Arm) -> Arm:
+    """The run without its controls: its perturbed episodes are held against them, and no test is about them."""
+    kept = without_controls(arm.results.values(), arm.identity.get(PERTURBED_KEY, {}))
+    return _only(arm, [result.spec.episode_id for result in kept])
 
 
 def on_shared(arms: Sequence[Arm]) -> list[Arm]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_eval.errors import ContractError
+from ray_eval.report.evidence import about
 from ray_eval.report.metrics import by_suite, by_task, rate_of
 from ray_eval.report.question import Arm
 from ray_eval.stats.intervals import interval_of
@@ -158,7 +159,7 @@ def eval_info(run: ExportedRun) -> dict[str, Any]:
     return {
         "per_task": [_task_info(key, group, seeds) for key, group in by_task(ended).items()],
         "per_group": {suite: _aggregate(group) for suite, group in by_suite(ended).items()},
-        "overall": {**_aggregate(ended), **seconds, "n_errors": run.error_count},
+        "overall": {**_aggregate(list(about(run.arm).ended.values())), **seconds, "n_errors": run.error_count},
     }
 
 

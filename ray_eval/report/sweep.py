@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from ray_eval.report.metrics import Rate, group_values, rate_of, rounded
+from ray_eval.report.metrics import Rate, Told, group_values, rate_of, rounded, without_controls
 from ray_eval.report.paired import paired_counts, paired_interval
 from ray_eval.report.progress import percent
 from ray_eval.stats.intervals import DEFAULT_METHOD, IntervalMethod
@@ -44,6 +44,18 @@ class SweptPoint:
     """What its figures owe to the machine; None for the same figures on every machine."""
     interval: IntervalMethod = DEFAULT_METHOD
     """How its intervals are made."""
+    perturbed: Told = field(default_factory=dict)
+    """What of its tasks is perturbed; the controls beside them are in `results`, and in no figure of the point."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned episode, controls included, is a success or a failure."""
+        return rate_of(self.results).n == self.planned
+
+    @property
+    def about(self) -> list[EpisodeResult]:
+        """Results that the point is about: all but controls."""
+        return without_controls(self.results, self.perturbed)
 
     @property
     def is_starved(self) -> bool:
@@ -54,12 +66,12 @@ class SweptPoint:
     @property
     def rate(self) -> Rate:
         """Success rate."""
-        return rate_of(self.results, self.interval)
+        return rate_of(self.about, self.interval)
 
     @property
     def by_id(self) -> dict[str, EpisodeResult]:
-        """Results by episode id."""
-        return {result.spec.episode_id: result for result in self.results}
+        """Results that it is about, by episode id."""
+        return {result.spec.episode_id: result for result in self.about}
 
 
 def differences(points: Sequence[SweptPoint]) -> list[PairedCounts]:
@@ -73,7 +85,7 @@ def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[Swept
     summary = {
         "schema_version": SCHEMA_VERSION,
         "axes": {key: list(values) for key, values in axes.items()},
-        "is_complete": all(point.rate.n == point.planned for point in points),
+        "is_complete": all(point.is_complete for point in points),
         "interval": points[0].interval,
         "points": [
             {
@@ -82,7 +94,7 @@ def sweep_summary_text(axes: Mapping[str, Sequence[str]], points: Sequence[Swept
                 "planned": point.planned,
                 "is_starved": point.is_starved,
                 "machine_dependence": point.machine_dependence,
-                **group_values(point.results, point.interval),
+                **group_values(point.about, point.interval),
                 "difference_to_first": _difference_values(difference, point.interval),
             }
             for point, difference in _compared(points)
@@ -116,7 +128,7 @@ def sweep_csv_text(points: Sequence[SweptPoint]) -> str:
 
 
 def _csv_row(point: SweptPoint, difference: PairedCounts) -> dict[str, Any]:
-    values = group_values(point.results, point.interval)
+    values = group_values(point.about, point.interval)
     inside = values.pop("inside") or {}
     return {
         **point.values,
@@ -168,7 +180,7 @@ def _compared(points: Sequence[SweptPoint]) -> Iterator[tuple[SweptPoint, Paired
 
 
 def _cells(point: SweptPoint, difference: PairedCounts, *, is_first: bool) -> tuple[str, ...]:
-    rate, values = point.rate, group_values(point.results)
+    rate, values = point.rate, group_values(point.about)
     inside = values["inside"] or {}
     replan, jump_m, jump_rad = (inside.get(f"{key}") for key in _INSIDE)
     return (

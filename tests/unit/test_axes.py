@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -5,14 +6,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ray_eval.driver.compare import Asked, compare
 from ray_eval.driver.run import Evaluation
 from ray_eval.report.axes import axes_values, axis_rows, mean_of_axes
+from ray_eval.report.evidence import about
+from ray_eval.report.export import ExportedRun, eval_info
 from ray_eval.report.html.run_page import task_rows
 from ray_eval.report.html.shown import ShownRun
 from ray_eval.report.metrics import summary_text
 from ray_eval.report.progress import axes_table, result_table
 from ray_eval.report.question import Arm
 from ray_eval.report.requirements import Requirement, answers
+from ray_eval.report.sweep import SweptPoint, sweep_summary_text
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 TOLD = {
@@ -78,6 +83,28 @@ def test_controls_are_in_no_overall_rate():
     plain = json.loads(summary_text({**header, "identity": {}}, plan, by_id))
     assert plain["overall"]["n"] == 7
     assert not {"axes", "mean"} & plain.keys()
+
+
+def test_controls_are_in_no_rate_and_no_difference_of_a_sweep():
+    won = tuple(dataclasses.replace(each, outcome=Outcome.SUCCESS) for each in RESULTS)
+    points = [SweptPoint({"a": str(i)}, len(RESULTS), each, perturbed=TOLD) for i, each in enumerate((RESULTS, won))]
+    first, second = json.loads(sweep_summary_text({"a": ("0", "1")}, points))["points"]
+    assert [(each["successes"], each["n"], each["errors"]) for each in (first, second)] == [(2, 4, 1), (5, 5, 0)]
+    assert (second["difference_to_first"]["n"], second["difference_to_first"]["only_this"]) == (4, 2)
+    assert [point.is_complete for point in points] == [False, True]
+    lost_control = (dataclasses.replace(won[0], outcome=Outcome.ERROR), *won[1:])
+    assert not SweptPoint({}, len(RESULTS), lost_control, perturbed=TOLD).is_complete
+
+
+def test_controls_are_no_evidence_of_a_comparison_nor_in_an_export():
+    arm = Arm("run", {"environment.perturbed": TOLD}, {each.spec.episode_id: each for each in RESULTS})
+    assert list(about(arm).results) == [each.spec.episode_id for each in RESULTS[3:]]
+    assert about(dataclasses.replace(arm, identity={})).results == arm.results
+    one, other = (dataclasses.replace(arm, name=name, results=arm.ended) for name in ("one", "other"))
+    (pair,) = compare([one, other], Asked()).pairs
+    assert (pair.overall.first_successes, pair.overall.first_n) == (2, 4)
+    info = eval_info(ExportedRun(arm, {}, 1.0))
+    assert (info["overall"]["n_success"], info["overall"]["n_episodes"]) == (2, 4)
 
 
 def test_the_table_names_the_axes_their_levels_and_their_mean():

@@ -54,7 +54,7 @@ def told(folder, results, trackers, *, names=("wandb", "mlflow"), is_complete=Tr
     config = load_config(None, ["policy=random", "suite=fake", f"track=[{','.join(names)}]"])
     found = Tracking(config, folder, said.append, dict(zip(names, trackers, strict=False)).__getitem__)
     found.open()
-    found.tick({str(index): result for index, result in enumerate(results[:2])})
+    found.tick({str(index): result for index, result in enumerate(results[:2])}, {})
     found.close(results, "ab12", is_complete=is_complete)
     return said
 
