@@ -251,7 +251,8 @@ def _check_repeatability(env: Env, episode: EpisodeSpec) -> None:
     _expect(np.array_equal(watched, after), "reset", how, "another one", f"{_SEEDED}, and put everything back")
     unwatched, last = _trial(env, episode, is_watched=False)
     is_same = np.array_equal(watched, unwatched)
-    _expect(is_same, "observe", "the same trajectory whether it is looked at or not", "another one", _SEEDED)
+    how = "the same trajectory whether it is looked at or not"
+    _expect(is_same, "observe", how, "another one", "compute what it shows in a copy, and draw no number there")
     _expect_same(seen, last, "the last observation of a repeated episode")
     env.reset(episode)
     _expect(env.render_count == 0, "render_count", "0 after reset", env.render_count)
