@@ -137,10 +137,13 @@ def _pipeline(wanted: argparse.Namespace) -> list[Row]:
 
 
 def _e2e(wanted: argparse.Namespace) -> list[Row]:
-    from ray_eval.bench.e2e import Workload, bench_e2e
+    from ray_eval.bench.e2e import Workload, bench_e2e, bench_e2e_against
 
     tasks = _tasks(wanted, "libero_object/0", "libero_object/1")
-    return bench_e2e(Workload(tuple(tasks), wanted.episodes, wanted.steps, tuple(wanted.words)), wanted.replan)
+    workload = Workload(tuple(tasks), wanted.episodes, wanted.steps, tuple(wanted.words))
+    if wanted.against is not None:
+        return bench_e2e_against(workload, wanted.replan, _checkouts(wanted), wanted.repeats or 3)
+    return bench_e2e(workload, wanted.replan)
 
 
 BENCHES: Final[dict[str, tuple[Callable[[argparse.Namespace], list[Row]], str]]] = {
@@ -190,7 +193,7 @@ def bench_parser() -> argparse.ArgumentParser:
         "--against",
         type=lambda text: user_path(text, "--against"),
         metavar="DIR",
-        help="another checkout of ray-eval, run in turn with this one: startup, memory",
+        help="another checkout of ray-eval, run in turn with this one: startup, memory, e2e",
     )
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], help="clients: serve (default: 1 16 64)")
     parser.add_argument("--requests", type=int, default=50, help="requests of a client: serve (default: 50)")

@@ -1,5 +1,7 @@
 """`bench e2e`: the same episodes and actions by `ray-eval run` and by loops like other evaluators', side by side.
 
+With another checkout, its `ray-eval run` takes the loops' place, and the two run in turn.
+
 Both are programs that start from nothing: imports, Ray, environments and the first episodes are in the figures.
 """
 
@@ -8,17 +10,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from ray_eval.bench.checkouts import Checkout
 from ray_eval.bench.others import section_of
 from ray_eval.bench.plain_loop import SIMULATORS
 from ray_eval.bench.rows import Row
@@ -111,7 +115,7 @@ class Finished:
     @property
     def steady_per_hour(self) -> float:
         """Episodes per hour from the first one's end to the last one's: without the start."""
-        return (len(self.times_s) - 1) / (self.times_s[-1] - self.times_s[0]) * 3600
+        return (len(self.times_s) - 1) / max(self.times_s[-1] - self.times_s[0], POLL_S) * 3600
 
 
 def bench_e2e(workload: Workload, replan_steps: Sequence[int]) -> list[Row]:
@@ -122,9 +126,39 @@ def bench_e2e(workload: Workload, replan_steps: Sequence[int]) -> list[Row]:
         reference = _reference(workload, actions, Path(scratch))
         rows = []
         for steps in replan_steps:
-            ours = _ours(workload, actions, steps, Path(scratch) / f"run-{steps}")
+            ours = _ours(workload, actions, steps, Path(scratch) / f"run-{steps}", Checkout.here())
             rows += _rows(workload, steps, ours, reference)
         return rows
+
+
+def bench_e2e_against(
+    workload: Workload, replan_steps: Sequence[int], checkouts: Sequence[Checkout], repeats: int
+) -> list[Row]:
+    """Medians of two checkouts, run in turn so many times at each number of replanned steps."""
+    rows: list[Row] = []
+    with scratch_folder() as scratch:
+        actions = Path(scratch) / "actions"
+        workload.record(actions)
+        for steps in replan_steps:
+            found: list[list[Finished]] = [[] for _ in checkouts]
+            for turn in range(repeats):
+                for side, (runs, checkout) in enumerate(zip(found, checkouts, strict=True)):
+                    out = Path(scratch) / f"run-{steps}-{turn}-{side}"
+                    runs.append(_ours(workload, actions, steps, out, checkout))
+            rows += _rows_of_turns(f"{workload}, replan {steps}", checkouts[1].name, *found)
+    return rows
+
+
+def _rows_of_turns(subject: str, other: str, ours: Sequence[Finished], others: Sequence[Finished]) -> Iterator[Row]:
+    figures: dict[tuple[str, str], Callable[[Finished], float]] = {
+        ("episodes per hour", "1/h"): lambda run: run.per_hour,
+        ("first episode done", "s"): lambda run: run.times_s[0],
+    }
+    if len(ours[0].times_s) > WORKERS:
+        figures["after the first", "1/h"] = lambda run: run.steady_per_hour
+    for (what, unit), figure in figures.items():
+        one, beside = (statistics.median(map(figure, runs)) for runs in (ours, others))
+        yield Row(subject, what, one, unit, len(ours), other, beside)
 
 
 def _rows(workload: Workload, replan: int, ours: Finished, reference: Finished) -> list[Row]:
@@ -185,7 +219,7 @@ def _index(workload: Workload, name: str) -> int:
     return next(i for i, task in enumerate(workload.tasks) if name.startswith(f"{task.suite}/{task.task_id}/"))
 
 
-def _ours(workload: Workload, actions: Path, replan_steps: int, out: Path) -> Finished:
+def _ours(workload: Workload, actions: Path, replan_steps: int, out: Path, checkout: Checkout) -> Finished:
     first = workload.tasks[0]
     # Each at the size of the images in its loop; the packages draw Aloha's and PushT's in one size only.
     sizes = ("protocol.images.render_size_px=224", "protocol.images.image_size_px=224")
@@ -201,9 +235,8 @@ def _ours(workload: Workload, actions: Path, replan_steps: int, out: Path) -> Fi
     started = time.perf_counter()
     times: list[float] = []
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ray_eval", "run", *words, "--out", str(out)], stdout=output, stderr=output
-        )
+        command, variables = checkout.command("run", *words, "--out", str(out)), checkout.environment()
+        process = subprocess.Popen(command, env=variables, cwd=checkout.folder, stdout=output, stderr=output)
         try:
             while len(times) < len(workload.names):
                 is_over = process.poll() is not None
