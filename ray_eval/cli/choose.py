@@ -9,7 +9,7 @@ import textwrap
 
 from rich.table import Table
 
-from ray_eval.cli.decide import list_published
+from ray_eval.cli.decide import told_published
 from ray_eval.cli.words import EXIT_COMPLETE, Commands
 from ray_eval.config import load_config, preset_names, preset_words
 from ray_eval.errors import ConfigError
@@ -44,9 +44,6 @@ def _list(parsed: argparse.Namespace) -> int:
         raise ConfigError(f"list {parsed.what}: expected nothing behind it, got {parsed.suite!r}")
     if parsed.what == "tasks":
         return _list_tasks(parsed.suite)
-    if parsed.what == "published":
-        list_published()
-        return EXIT_COMPLETE
     entries = _entries(parsed.what)
     if parsed.json:
         print(json.dumps(entries, indent=2, ensure_ascii=False))
@@ -85,12 +82,12 @@ def _entries(what: str) -> dict[str, str]:
             for name in names
         }
         return shared | owned
-    if what == "aggregations":
-        return dict(AGGREGATIONS)
     if what == "formats":
         from ray_eval.driver.exporting import FORMATS
 
         return dict.fromkeys(FORMATS, "ray-eval export RUN --to it")
+    if what in ("published", "aggregations"):
+        return told_published() if what == "published" else dict(AGGREGATIONS)
     kind = {"evaluations": "."}.get(what, what)
     return {name: preset_words(kind, name) for name in preset_names(kind)}
 

@@ -177,11 +177,13 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
     return EXIT_CANNOT_TELL if Verdict.CANNOT_TELL in verdicts else EXIT_AS_GOOD
 
 
-def list_published() -> None:
-    """Prints the published rows."""
+def told_published() -> dict[str, str]:
+    """The published rows by name, with their rates and where they are from."""
+    told = {}
     for row in published_rows().values():
         rates = ", ".join(f"{suite.removeprefix('libero_')} {rate:g}" for suite, rate in row.rates.items())
-        print(f"{row.name}: {row.model}, {rates} % of {row.n}; {row.protocol or 'protocol not known'}; {row.source}")
+        told[row.name] = f"{row.model}, {rates} % of {row.n}; {row.protocol or 'protocol not known'}; {row.source}"
+    return told
 
 
 # --- gates ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +21,15 @@ from ray_eval.cli.words import (
     place_option,
     show_errors,
     source_and_words,
+    summary_in,
     typed,
+    words_on_stderr,
 )
 from ray_eval.config import EvalConfig, is_file, load_config, to_yaml
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.metrics import rate_of
 from ray_eval.report.progress import ProgressView
-from ray_eval.report.requirements import read_requirements
+from ray_eval.report.requirements import Requirement, read_requirements
 from ray_eval.report.terminal import output_console
 from ray_eval.types import EpisodeResult
 
@@ -74,6 +77,7 @@ def add_run(commands: Commands) -> None:
         "--dry-run", action="store_true", help="print the resolved configuration and the plan; run nothing"
     )
     run.add_argument("--quiet", action="store_true", help="print the result alone, no progress")
+    run.add_argument("--json", action="store_true", help="print summary.json alone; the words go to standard error")
     run.set_defaults(command=_run, parser=run, keeps_results=True)
 
 
@@ -85,8 +89,20 @@ def _run(parsed: argparse.Namespace) -> int:
         requirements = read_requirements(parsed.require, config.suite)
         rule = chosen_rule(parsed.until, folder, has_demands=bool(requirements))
     if parsed.dry_run:
-        return _show_plan(config)
+        return _plan_as_json(config) if parsed.json else _show_plan(config)
     require_eval_extra()
+    with words_on_stderr(is_wanted=parsed.json) as output:
+        code, evaluation = _evaluated(parsed, config, requirements, rule)
+        if parsed.json and evaluation.results:
+            with _recorded(evaluation.out) as kept:
+                output.write(summary_in(kept))
+    return code
+
+
+def _evaluated(
+    parsed: argparse.Namespace, config: EvalConfig, requirements: Sequence[Requirement], rule: str | None
+) -> tuple[int, Evaluation]:
+    """Runs it and shows what came of it."""
     from ray_eval.driver.interrupt import signals_interrupt
 
     console = output_console()
@@ -97,14 +113,12 @@ def _run(parsed: argparse.Namespace) -> int:
             from ray_eval.driver.until import run_until
         if rule is not None:
             found = run_until(config, rule, resume=parsed.resume, console=watching)
-            return max(_show_result(console, config, found.evaluation), show_until(found, rule))
+            return max(_show_result(console, config, found.evaluation), show_until(found, rule)), found.evaluation
         evaluation = run(config, resume=parsed.resume, console=watching)
     code = _show_result(console, config, evaluation)
-    return (
-        judge(requirements, evaluation.results, evaluation.perturbed)
-        if requirements and code == EXIT_COMPLETE
-        else code
-    )
+    if requirements and code == EXIT_COMPLETE:
+        code = judge(requirements, evaluation.results, evaluation.perturbed)
+    return code, evaluation
 
 
 def _recorded(resume: Path | str | None) -> contextlib.AbstractContextManager[Path | None]:
@@ -145,9 +159,20 @@ def _recorded_config(folder: Path) -> Path:
     raise ConfigError(f"{folder}: expected a run's folder with config.yaml to resume, found none; check the path")
 
 
+def _plan_as_json(config: EvalConfig) -> int:
+    from ray_eval.driver.checks import check_execution
+    from ray_eval.driver.plan import plan_of
+
+    plan = plan_of(config)
+    check_execution(config)
+    print(json.dumps({"episodes": [spec.episode_id for spec in plan], "config": config.resolved()}, indent=2))
+    return EXIT_COMPLETE
+
+
 def _show_plan(config: EvalConfig) -> int:
     from ray_eval.driver.checks import check_execution
     from ray_eval.driver.plan import plan_of
+    from ray_eval.driver.titles import unread_words
     from ray_eval.report.wording import plan_lines
 
     plan = plan_of(config)
@@ -157,6 +182,8 @@ def _show_plan(config: EvalConfig) -> int:
         print(f"#   {spec.episode_id}  env_seed {spec.env_seed}  max_steps {spec.max_steps}")
     for line in plan_lines(len(plan)):
         print(f"# {line}")
+    if said := unread_words(config.policy):
+        print(f"# {said}")
     print(to_yaml(config.resolved()), end="")
     return EXIT_COMPLETE
 

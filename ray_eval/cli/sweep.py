@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+import typing
+from pathlib import Path
 
 from ray_eval.cli.words import (
     EXIT_COMPLETE,
@@ -15,11 +18,16 @@ from ray_eval.cli.words import (
     show_report,
     source_and_words,
     sources_and_words,
+    summary_in,
     typed,
+    words_on_stderr,
 )
 from ray_eval.config import load_config
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.terminal import output_console
+
+if typing.TYPE_CHECKING:
+    from ray_eval.driver.sweep import SweepPlan
 
 _SWEEP_EPILOG = """\
 A key with several values, separated by commas, is swept; every combination is a run of its own. So are several
@@ -60,6 +68,7 @@ def add_sweep(commands: Commands) -> None:
         "--resume", metavar="DIR", type=path_option, help="go on with the sweep in DIR, or draw it again"
     )
     sweep.add_argument("--dry-run", action="store_true", help="print the points; run nothing")
+    sweep.add_argument("--json", action="store_true", help="print summary.json alone; the words go to standard error")
     sweep.set_defaults(command=_sweep, parser=sweep, keeps_results=True)
 
 
@@ -83,9 +92,7 @@ def add_tune(commands: Commands) -> None:
 def _sweep(parsed: argparse.Namespace) -> int:
     require_eval_extra()
     from ray_eval.driver.fresh import sweep_folder
-    from ray_eval.driver.plan import plan_of
-    from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep, title_of
-    from ray_eval.report.sweep import sweep_table
+    from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep
 
     sources, words = sources_and_words(parsed.words)
     if any(word.startswith("out=") for word in words):
@@ -98,13 +105,36 @@ def _sweep(parsed: argparse.Namespace) -> int:
         plan = plan_sweep(sources or None, words, parsed.arm)
         out = parsed.out
     if parsed.dry_run:
-        print(f"# {len(plan.points)} runs, {sum(len(plan_of(point.config)) for point in plan.points)} episodes in all:")
-        for point in plan.points:
-            print(f"{point.folder}  {' '.join(f'{key}={value}' for key, value in point.values.items())}")
-        return EXIT_COMPLETE
+        return _show_points(plan, as_json=parsed.json)
     if parsed.resume is None:
         out = out or sweep_folder(plan.points[0].config)
         create_sweep(plan, out)
+    with words_on_stderr(is_wanted=parsed.json) as output:
+        code = _swept(plan, out)
+        if parsed.json:
+            output.write(summary_in(out))
+    return code
+
+
+def _show_points(plan: SweepPlan, *, as_json: bool) -> int:
+    from ray_eval.driver.plan import plan_of
+
+    count = sum(len(plan_of(point.config)) for point in plan.points)
+    if as_json:
+        points = [{"folder": str(point.folder), "values": dict(point.values)} for point in plan.points]
+        print(json.dumps({"episodes": count, "points": points}, indent=2))
+        return EXIT_COMPLETE
+    print(f"# {len(plan.points)} runs, {count} episodes in all:")
+    for point in plan.points:
+        print(f"{point.folder}  {' '.join(f'{key}={value}' for key, value in point.values.items())}")
+    return EXIT_COMPLETE
+
+
+def _swept(plan: SweepPlan, out: Path) -> int:
+    """Runs a sweep and shows what came of it."""
+    from ray_eval.driver.sweep import run_sweep, title_of
+    from ray_eval.report.sweep import sweep_table
+
     console = output_console()
     result = run_sweep(plan, out, console)
     console.print(sweep_table(title_of(plan), result.points, console.width))

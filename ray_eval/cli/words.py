@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -65,6 +66,20 @@ def complain(text: str, code: int) -> int:
     """Says it on standard error, and gives the code back."""
     print(text, file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def words_on_stderr(*, is_wanted: bool) -> Iterator[typing.TextIO]:
+    """Within, what is printed goes to standard error if that is wanted; yields standard output, for the result."""
+    output = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr) if is_wanted else contextlib.nullcontext():
+        yield output
+
+
+def summary_in(folder: Path | None) -> str:
+    """The summary of a finished run or sweep; empty where it was ended before it had one."""
+    path = folder / "summary.json" if folder is not None else None
+    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
 
 
 def source_and_words(words: Sequence[str]) -> tuple[str | None, list[str]]:

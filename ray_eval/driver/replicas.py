@@ -45,6 +45,16 @@ def policy_cpus(config: EvalConfig) -> int:
     return 0 if is_light else config.serving.replicas * config.serving.threads
 
 
+def fewer_words(config: EvalConfig, count: int, waiting_count: int, fitting: int) -> str:
+    """Why a run starts fewer workers than `ray-eval doctor` says fit; empty where it does not, or was told how many."""
+    if count >= fitting or config.workers != "auto" or config.ray.address is not None:
+        return ""
+    if count == waiting_count:
+        return "as no more episodes wait"
+    kept = policy_cpus(config)
+    return f"as the policy takes {kept} CPU{'s'[: kept > 1]}" if kept else ""
+
+
 def actor_cpus(config: EvalConfig) -> int:
     """CPUs that Ray must have for the policy actors to be placed; none for a policy of the calling program."""
     if isinstance(config.policy, LivePolicySection):

@@ -51,7 +51,7 @@ from ray_eval.driver.provenance import (
 from ray_eval.driver.readiness import folders, memory_warning
 from ray_eval.driver.recorder import Recorder
 from ray_eval.driver.replay import Fleet
-from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus, since
+from ray_eval.driver.replicas import Replicas, actor_cpus, fewer_words, policy_cpus, since
 from ray_eval.driver.resolve import (
     differences,
     env_settings,
@@ -65,7 +65,7 @@ from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.driver.servers import check_servers
 from ray_eval.driver.simulators import env_spec_of, instructions_of, simulator_of, spec_identity
 from ray_eval.driver.starting import AUTH_MODE, token_file
-from ray_eval.driver.titles import run_title
+from ray_eval.driver.titles import run_title, spec_words
 from ray_eval.driver.tracking import Tracking
 from ray_eval.envs.gl import GlProbe, choose_backend, gl_environment
 from ray_eval.envs.known_gl import forget_backends, known_backend, remember_backend
@@ -548,6 +548,8 @@ class Session:
             spec = self._policies.spec()
             about_policy = self._policies.describe()
         self.policy_spec = spec
+        if is_new:
+            self._progress.note(spec_words(spec))
         latencies = [self._latency_of(part) for part in self._parts]
         settings = [
             self._settings_of(part, spec, latency.section) for part, latency in zip(self._parts, latencies, strict=True)
@@ -762,6 +764,8 @@ class Session:
         shortage = memory_warning(count) if self._backend is not None and self._config.ray.address is None else None
         if shortage:
             self._progress.note(f"WARNING: {shortage}")
+        if why := fewer_words(self._config, count, self._waiting_count, local_workers(0)):
+            self._progress.note(f"workers: {count}, {why}")
         for _ in range(count):
             name, worker = self._start_worker()
             self._workers[name] = worker

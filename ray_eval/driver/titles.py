@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ray_eval.config import EvalConfig, ExecutionConfig, LatencyConfig
-from ray_eval.sections import LivePolicySection, PolicySection, RemoteSection
+from ray_eval.sections import LivePolicySection, PolicySection, RemoteSection, TorchPolicySection
+from ray_eval.types import PolicySpec, is_image
 
 LONGEST_PATH = 40
 """Characters of a checkpoint's path that are shown, its last ones."""
@@ -53,3 +54,28 @@ def latency_words(latency: LatencyConfig) -> str:
     if latency.calibrated:
         return "calibrated latency"
     return f"latency {latency.steps or 0} step{'s'[: latency.steps != 1]}"
+
+
+def spec_words(spec: PolicySpec) -> str:
+    """What a policy says of itself: its chunks, and what it reads."""
+    size = (
+        f"; images of {spec.image_size_px} px"
+        if spec.image_size_px is not None and any(map(is_image, spec.keys))
+        else ""
+    )
+    frames = f", {spec.n_obs_steps} observations at a time" if spec.n_obs_steps > 1 else ""
+    keys = ", ".join(key.removeprefix("observation.") for key in spec.keys) or "nothing"
+    chunks = f"chunks of {spec.chunk_len} actions of {spec.action_dim} numbers"
+    return f"policy {spec.name}: {chunks}; reads {keys}{frames}{size}"
+
+
+def unread_words(section: PolicySection) -> str:
+    """Which keys of a configuration are no policy's word before it is loaded; empty where all are."""
+    if isinstance(section, TorchPolicySection) and section.entrypoint:
+        return (
+            f"{section.entrypoint} itself says keys, chunk_len, action_dim, image_size_px and n_obs_steps when it is "
+            "loaded; below they are those of a file without code"
+        )
+    if isinstance(section, RemoteSection):
+        return "the server is asked when the run begins; what it says of itself takes the place of what is below"
+    return ""

@@ -64,10 +64,14 @@ def episode_lines(out: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> bytes:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = ray_eval("run", *LONG, "workers=2", "--out", out)
+    done = ray_eval("run", *LONG, "workers=2", "--out", out, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"0/{EPISODES}" in done.stdout
-    return (out / "summary.json").read_bytes()
+    assert f"0/{EPISODES}" in done.stderr
+    assert "policy random: chunks of 10 actions of 7 numbers; reads " in done.stderr
+    summary = (out / "summary.json").read_bytes()
+    # With --json standard output is the summary and nothing else.
+    assert done.stdout.encode() == summary
+    return summary
 
 
 def test_killed_then_interrupted_then_resumed_ends_in_the_same_bytes(undisturbed, tmp_path):

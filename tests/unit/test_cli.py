@@ -81,3 +81,24 @@ def test_a_dead_server_is_known_before_a_ray_is_started(tmp_path, monkeypatch, c
     words = ("policy=openpi", "policy.addresses=[127.0.0.1:9]", "suite=fake")
     assert main(("run", *words)) == 2
     assert "got nobody at 127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_the_plan_as_json_is_an_object_and_nothing_else(capsys):
+    assert main([*ORACLE, "tasks=[3]", "episodes_per_task=2", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["episodes"] == ["libero_object/3/0", "libero_object/3/1"]
+    assert plan["config"]["policy"]["type"] == "oracle"
+
+
+def test_the_points_of_a_sweep_as_json(capsys):
+    assert main(["sweep", *ORACLE[1:], "tasks=[3]", "episodes_per_task=2", "seed=1,2", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["episodes"] == 4
+    assert [point["values"] for point in plan["points"]] == [{"seed": "1"}, {"seed": "2"}]
+
+
+def test_a_dry_run_says_whose_word_the_policys_keys_are(capsys):
+    assert main(["run", "policy=torch", "policy.entrypoint=mine:Mine", "suite=libero_object", "--dry-run"]) == 0
+    assert "# mine:Mine itself says keys, chunk_len" in capsys.readouterr().out
+    assert main([*ORACLE]) == 0
+    assert "itself says" not in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """How many workers a machine carries, and what is said where Ray cannot start."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from ray_eval.config import load_config
 from ray_eval.driver.cluster import auto_workers, local_workers, object_store_bytes, worker_count
 from ray_eval.driver.interrupt import StopSignal, hangups_wait, signals_interrupt, stop_on_signals
 from ray_eval.driver.joining import prepare_to_join
+from ray_eval.driver.replicas import fewer_words
 from ray_eval.driver.starting import ray_folder
 from ray_eval.errors import ConfigError, SetupError
-from ray_eval.sections import BatchingSection, ListenSection, ReplayPolicy
+from ray_eval.sections import BatchingSection, ListenSection, LivePolicySection, ReplayPolicy
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.listening import is_every_interface, is_local
 
@@ -148,3 +150,12 @@ def test_an_address_of_ray_client_is_refused_at_once_with_what_to_write():
 )
 def test_a_ray_of_our_own_has_a_folder_that_its_sockets_fit_into(environment, folder):
     assert ray_folder(environment) == Path(folder)
+
+
+def test_fewer_workers_than_doctor_says_come_with_a_reason():
+    light, heavy = (load_config(None, [f"policy={policy}", "suite=fake"]) for policy in ("noop", "random"))
+    heavy = dataclasses.replace(heavy, policy=LivePolicySection("mine"))
+    assert fewer_words(light, 4, waiting_count=9, fitting=4) == ""
+    assert fewer_words(light, 3, waiting_count=3, fitting=4) == "as no more episodes wait"
+    assert fewer_words(heavy, 3, waiting_count=9, fitting=4) == "as the policy takes 1 CPU"
+    assert fewer_words(dataclasses.replace(light, workers=1), 1, waiting_count=9, fitting=4) == ""
