@@ -1,9 +1,11 @@
-"""How values and other people's texts are put into a message: arrays by their shape, in one line; pure."""
+"""How other people's texts are read, and put into a message: arrays by their shape, in one line; pure."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 MOST_CHARACTERS = 500
@@ -28,6 +30,22 @@ def one_line(text: str, most_characters: int = MOST_CHARACTERS) -> str:
         return line
     kept = most_characters - len(_CUT)
     return f"{line[: kept - kept // 2].rstrip()}{_CUT}{line[len(line) - kept // 2 :].lstrip()}"
+
+
+def parsed_json(text: str | bytes, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """The value of a text of JSON that anybody may have written.
+
+    Args:
+        text: it.
+        parse_constant: makes the value of NaN and the infinities.
+
+    Raises:
+        ValueError: it is none, or nested deeper than can be read.
+    """
+    try:
+        return json.loads(text, parse_constant=parse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def quoted(path: object) -> str:

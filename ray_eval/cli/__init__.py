@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from ray_eval import __version__
+from ray_eval.cli.chaos import add_chaos
 from ray_eval.cli.choose import add_list
 from ray_eval.cli.decide import add_compare, add_duel, add_export, add_power
 from ray_eval.cli.init import add_init
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add_submit(commands)
     add_install(commands)
     add_bench(commands)
+    add_chaos(commands)
     add_doctor(commands)
     add_completion(commands)
     _complete_words(parser, commands)

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from ray_eval import places
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.driver import turns
 from ray_eval.driver.endings import (
@@ -29,10 +30,11 @@ from ray_eval.driver.imports import added_by_ray, driver_path, keep_order
 from ray_eval.driver.interrupt import hangups_wait
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
-from ray_eval.driver.processes import RayEnded, RayProcesses
+from ray_eval.driver.processes import TMPDIR, RayEnded, RayProcesses
 from ray_eval.driver.starting import ray_folder, settle_token
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
+from ray_eval.orders import passed_on
 from ray_eval.rollout.actor import Worker
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection, SimulatorSection
 from ray_eval.serving.actor import PolicyActor
@@ -134,7 +136,7 @@ class Cluster:
             "num_gpus": gpus,
             "max_restarts": -1,
             "max_concurrency": 8,
-            "runtime_env": {"env_vars": dict(thread_variables(batching.threads))},
+            "runtime_env": {"env_vars": {**thread_variables(batching.threads), **self._variables()}},
         }
         actor = ray.remote(PolicyActor).options(**options).remote(name, policy, listen, batching)
         self.actors.append(actor)
@@ -148,11 +150,16 @@ class Cluster:
             "name": name,
             "namespace": self.run_id,
             "num_cpus": 1,
-            "runtime_env": {"env_vars": dict(environment)},
+            "runtime_env": {"env_vars": {**environment, **self._variables()}},
         }
         actor = ray.remote(Worker).options(**options).remote(name, connect, simulator)
         self.actors.append(actor)
         return actor
+
+    def _variables(self) -> dict[str, str]:
+        """What an actor's environment has besides; Ray's own processes have another temporary folder."""
+        folder = {} if self.processes is None else {TMPDIR: str(places.temporary_folder())}
+        return {**folder, **passed_on()}
 
     def ask(self, name: str, question: Any, timeout_s: float | None = None) -> Any:
         """The answer to one question, within `timeout_s` or the time that a placement may take.
@@ -300,7 +307,10 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int, processes: RayPr
     """Starts or joins Ray, whose processes are noted if they are its own; the dashboard's address."""
     shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        context = _start_local(config, cpu_count, shared) if config.address is None else _join(config.address, shared)
+        if processes is not None:
+            context = _start_local(config, cpu_count, shared, processes)
+        else:
+            context = _join(str(config.address), shared)
     except RayEvalError:
         raise
     except (KeyboardInterrupt, SystemExit) as error:
@@ -317,10 +327,10 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int, processes: RayPr
     return context.dashboard_url or None
 
 
-def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> Any:
+def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any], processes: RayProcesses) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settle_token()
-    with turns.start(), hangups_wait():
+    with turns.start(), hangups_wait(), processes.own_temporary_folder():
         return _started(config, cpu_count, shared)
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import psutil
 import ray
 
+from ray_eval import places
 from ray_eval.errors import SetupError
+from ray_eval.scratch import SOCKET_ROOM_BYTES, Scratch
 
 ESSENTIAL = ("gcs_server", "raylet")
 """Without one of these a Ray does nothing more, and says so after a minute only, or ends the driver."""
+TMPDIR = "TMPDIR"
+"""Environment variable that names the temporary folder."""
 _NAMES = (*ESSENTIAL, "ray::", "ray-")
 _ARGUMENT = "/ray/"
 
@@ -26,6 +31,23 @@ class RayProcesses:
     def __init__(self) -> None:
         self._others = set(_descendants())
         self._found: set[psutil.Process] = set()
+        self._scratch = Scratch(places.short_folder(SOCKET_ROOM_BYTES))
+
+    @contextlib.contextmanager
+    def own_temporary_folder(self) -> Iterator[None]:
+        """What is started within puts its temporary files where they are removed: Ray's dashboard leaves its own.
+
+        Workers and policies have the usual folder all the same, by `Cluster`.
+        """
+        before = os.environ.get(TMPDIR)
+        os.environ[TMPDIR] = str(self._scratch.path)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[TMPDIR]
+            else:
+                os.environ[TMPDIR] = before
 
     def note(self) -> None:
         """Remembers those that are there now: once the one that started them is gone, nothing tells whose they were."""
@@ -54,6 +76,7 @@ class RayProcesses:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(self._found, timeout=_LONGEST_WAIT_S)
+        self._scratch.close()
 
 
 _LONGEST_WAIT_S = 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ray_eval.envs.registry import simulator_for
 from ray_eval.interfaces import Env
+from ray_eval.orders import obeying
 from ray_eval.sections import EnvSettings
 
 
@@ -13,4 +14,4 @@ def make_env(suite: str, task_id: int, settings: EnvSettings) -> Env:
     Raises:
         ConfigError: the suite or the task is unknown.
     """
-    return simulator_for(settings.simulator, suite).make_env(suite, task_id, settings)
+    return obeying(simulator_for(settings.simulator, suite).make_env(suite, task_id, settings))

@@ -7,12 +7,12 @@ that was written just before a crash, and its like from after the resume, do no 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ray_eval.errors import LedgerError
+from ray_eval.messages import parsed_json
 from ray_eval.report.ledger import LedgerWriter, Mirror
 from ray_eval.types import RecordedActions
 
@@ -70,7 +70,7 @@ def read_actions(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> dict
     for number, line in enumerate(whole_lines(folder / ACTIONS_NAME), 1):
         where = f"{folder / ACTIONS_NAME}, line {number}"
         try:
-            values = json.loads(line)
+            values = parsed_json(line)
             record = records.get(values["episode_id"])
             if record is None or values["actions_sha256"] != record["actions_sha256"]:
                 continue

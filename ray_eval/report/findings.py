@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ray_eval.errors import LedgerError
+from ray_eval.messages import parsed_json
 from ray_eval.report.actions import whole_bytes, whole_lines
 from ray_eval.report.ledger import LedgerWriter
 
@@ -79,7 +79,7 @@ def read_findings(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> dic
     found: dict[str, Finding] = {}
     for number, line in enumerate(whole_lines(folder / FINDINGS_NAME), 1):
         try:
-            values = json.loads(line)
+            values = parsed_json(line)
             record = records.get(values["episode_id"])
             if record is not None and record["trajectory_sha256"] == values["trajectory_sha256"]:
                 found[values["episode_id"]] = _finding(values)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_eval.errors import LedgerError
+from ray_eval.messages import parsed_json
 from ray_eval.types import Disturbed, EpisodeResult, EpisodeSpec, Inside, Outcome, Pacing, Timing
 
 SCHEMA_VERSION = 1
@@ -197,7 +198,7 @@ def read_ledger(folder: Path) -> LedgerContent:
 
 def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(line, parse_constant=_no_number)
+        record = parsed_json(line, parse_constant=_no_number)
     except ValueError as error:
         raise LedgerError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r} ({error})") from error
     if not isinstance(record, dict):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ray_eval.errors import ContractError
+from ray_eval.messages import parsed_json
 from ray_eval.policies.oracle.arm import Hand
 from ray_eval.policies.oracle.stages import Stage
 from ray_eval.types import FloatArray
@@ -70,7 +71,7 @@ class Memory:
         if not data:
             return cls()
         try:
-            values: dict[str, Any] = json.loads(data)
+            values: dict[str, Any] = parsed_json(data)
             stages = tuple(Stage.from_json(s) for s in values.pop("stages"))
             motion = values.pop("motion")
             return cls(stages=stages, motion=None if motion is None else np.array(motion), **values)

@@ -17,11 +17,12 @@ server's modality configuration names them; the gripper is in [0, 1], which the 
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from ray_eval.errors import ConfigError, EpisodeError
+from ray_eval.messages import parsed_json
 from ray_eval.policies.remote.answers import failure_in, joined
 from ray_eval.policies.remote.packing import Style, pack, unpack
 from ray_eval.policies.remote.policy import (
@@ -216,7 +217,9 @@ def modality_of(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {}
     inner = next((value[key] for key in ("as_json", "as_dict") if key in value), value)
-    inner = json.loads(inner) if isinstance(inner, str) else inner
+    if isinstance(inner, str):
+        with contextlib.suppress(ValueError):
+            inner = parsed_json(inner)
     return dict(inner) if isinstance(inner, Mapping) else {}
 
 

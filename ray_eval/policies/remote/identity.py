@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ray_eval.messages import parsed_json
+
 _OF_A_PROCESS = frozenset(
     (
         *("time", "timestamp", "now", "date", "started", "start", "boot", "launched", "uptime", "since", "elapsed"),
@@ -72,8 +74,8 @@ def difference(expected: str, got: str) -> str:
 
 def _loaded(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parsed_json(text)
+    except ValueError:
         return text
 
 

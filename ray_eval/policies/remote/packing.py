@@ -15,6 +15,7 @@ import base64
 import io
 import json
 import math
+import tokenize
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -123,7 +124,10 @@ def _of_npy(data: bytes) -> Array:
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
         raise ValueError(f"expected a .npy file of version 1 or 2, got {version}")
-    shape, is_column_major, dtype = read(file)
+    try:
+        shape, is_column_major, dtype = read(file)
+    except (tokenize.TokenError, SyntaxError) as error:  # which NumPy lets through
+        raise ValueError(f"expected a .npy file's header, got {error}") from error
     array: Array = _array(data[file.tell() :], dtype.str, shape[::-1] if is_column_major else shape)
     return array.T if is_column_major else array
 

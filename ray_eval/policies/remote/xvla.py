@@ -17,13 +17,13 @@ travels as the chunk's `policy_state`. Commands and pose fit the protocol `xvla`
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 import numpy as np
 
 from ray_eval.errors import EpisodeError
+from ray_eval.messages import parsed_json
 from ray_eval.policies.remote.answers import actions_in, actions_of, failure_in
 from ray_eval.policies.remote.endpoint import KEEP_ALIVE_OPTIONS, connect_tcp, import_from_extra, speaks_first
 from ray_eval.policies.remote.packing import MESSAGE_LIMIT_BYTES, json_text
@@ -111,7 +111,7 @@ class XvlaLink:
         if status in _NOT_FOUND:
             raise self._wrong(f"HTTP status {status}")
         try:
-            answer = json.loads(body)
+            answer = parsed_json(body)
         except ValueError as error:
             if status in _NOT_UP_YET:
                 raise LinkBrokenError(f"HTTP status {status}") from error
