@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from ray_eval.config import load_config
-from ray_eval.driver.run import Session, open_session
+from ray_eval.driver.session import Session, open_session
 from ray_eval.driver.sweep import Point, SweepPlan, create_sweep, open_part
 from ray_eval.envs.libero.simulator import CONTROL_HZ
 from ray_eval.report.ledger import read_ledger

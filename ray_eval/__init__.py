@@ -29,7 +29,7 @@ from ray_eval.types import ActionChunk, EpisodeResult, EpisodeSpec, Observation,
 
 if typing.TYPE_CHECKING:
     from ray_eval.config import EvalConfig, load_config
-    from ray_eval.driver.run import Evaluation
+    from ray_eval.driver.evaluation import Evaluation
 
 try:
     # Gymnasium looks for no plugins: an environment is there once its package has been imported.
@@ -68,7 +68,7 @@ def __getattr__(name: str) -> Any:
     if name in ("EvalConfig", "load_config"):
         return getattr(importlib.import_module("ray_eval.config"), name)
     if name == "Evaluation":
-        return importlib.import_module("ray_eval.driver.run").Evaluation
+        return importlib.import_module("ray_eval.driver.evaluation").Evaluation
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -29,7 +29,7 @@ from ray_eval.errors import ConfigError, SetupError
 from ray_eval.sections import POLICY_TYPES, ScriptedPolicy
 
 if typing.TYPE_CHECKING:
-    from ray_eval.driver.run import Evaluation
+    from ray_eval.driver.evaluation import Evaluation
 
 SERVED_BY_US = frozenset(
     name for name, section in POLICY_TYPES.items() if issubclass(section, ScriptedPolicy) or name == "torch"

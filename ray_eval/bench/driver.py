@@ -19,9 +19,10 @@ from ray_eval.bench.rows import Row
 from ray_eval.config import EvalConfig, load_config
 from ray_eval.driver.cluster import ray_session
 from ray_eval.driver.folder import RunFolder
+from ray_eval.driver.part import Part
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.replicas import actor_cpus
-from ray_eval.driver.run import Part, Session
+from ray_eval.driver.session import Session
 from ray_eval.errors import SetupError
 from ray_eval.report.progress import ProgressView
 from ray_eval.scratch import scratch_folder

@@ -34,7 +34,7 @@ from ray_eval.report.terminal import output_console
 from ray_eval.types import EpisodeResult
 
 if typing.TYPE_CHECKING:
-    from ray_eval.driver.run import Evaluation
+    from ray_eval.driver.evaluation import Evaluation
 
 _RUN_EPILOG = """\
 examples:
@@ -189,7 +189,7 @@ def _show_plan(config: EvalConfig) -> int:
 
 
 def _show_result(console: Console, config: EvalConfig, evaluation: Evaluation) -> int:
-    from ray_eval.driver.run import show_table
+    from ray_eval.driver.evaluation import show_table
 
     if evaluation.results:
         show_table(console, evaluation)

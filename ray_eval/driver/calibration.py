@@ -18,9 +18,10 @@ from ray_eval.capacity.figures import EpisodeFigures, Figures, median_or, own_ti
 from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import WORKER_MEMORY_BYTES, local_workers, worker_count
 from ray_eval.driver.folder import RunFolder
+from ray_eval.driver.part import Part
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.replicas import policy_cpus
-from ray_eval.driver.run import Part, Session, open_session
+from ray_eval.driver.session import Session, open_session
 from ray_eval.errors import SetupError
 from ray_eval.report.ledger import read_ledger
 from ray_eval.report.progress import ProgressView, RunView

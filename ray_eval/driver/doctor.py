@@ -232,8 +232,9 @@ def _show_rehearsal(console: Console, config: EvalConfig, before: list[Finding])
 
 def _rehearsal(config: EvalConfig) -> Iterator[Finding]:
     from ray_eval.driver.folder import RunFolder
+    from ray_eval.driver.part import Part
     from ray_eval.driver.plan import plan_of
-    from ray_eval.driver.run import Part, open_session
+    from ray_eval.driver.session import open_session
 
     with scratch_folder() as scratch, contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(RunFolder(scratch / "run", is_resume=False)))

@@ -17,9 +17,10 @@ from ray_eval.driver.compare import SIDES
 from ray_eval.driver.folder import RunFolder, check_identity
 from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
+from ray_eval.driver.part import Part
 from ray_eval.driver.plan import asked_plan_of
 from ray_eval.driver.rules import UNTIL_NAME
-from ray_eval.driver.run import Part, Session, open_session
+from ray_eval.driver.session import Session, open_session
 from ray_eval.driver.until import until_text
 from ray_eval.errors import ConfigError
 from ray_eval.messages import quoted

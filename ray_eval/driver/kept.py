@@ -19,7 +19,7 @@ from ray_eval.config import EvalConfig, simulator_section
 from ray_eval.driver import turns
 from ray_eval.driver.cluster import worker_count
 from ray_eval.driver.replicas import actor_cpus
-from ray_eval.driver.run import OpenSession, Session, open_session
+from ray_eval.driver.session import OpenSession, Session, open_session
 from ray_eval.interfaces import Policy
 from ray_eval.report.progress import ProgressView
 

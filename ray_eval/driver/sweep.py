@@ -18,9 +18,10 @@ from ray_eval.config import EvalConfig, load_config, simulator_section, to_yaml
 from ray_eval.driver.anywhere import CONFIG_NAME
 from ray_eval.driver.checks import TRUSTED_KEYS, check_execution
 from ray_eval.driver.folder import RunFolder, check_identity
+from ray_eval.driver.part import Part, tracked
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.replicas import actor_cpus
-from ray_eval.driver.run import Part, Session, open_session, tracked
+from ray_eval.driver.session import Session, open_session
 from ray_eval.errors import ConfigError
 from ray_eval.messages import quoted
 from ray_eval.report.figures import draw_queue_lengths, draw_success

@@ -24,7 +24,7 @@ from ray_eval.driver.checks import check_execution
 from ray_eval.driver.fresh import sweep_folder
 from ray_eval.driver.plan import asked_plan_of, plan_of
 from ray_eval.driver.resolve import env_settings, queue_rules
-from ray_eval.driver.run import Session, open_session
+from ray_eval.driver.session import Session, open_session
 from ray_eval.driver.simulators import env_spec_of, simulator_of
 from ray_eval.driver.sweep import Point, SweepPlan, create_sweep, open_part, swept, write_sweep
 from ray_eval.errors import ConfigError, EpisodeError, PolicyChanged

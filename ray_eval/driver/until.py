@@ -10,12 +10,15 @@ from pathlib import Path
 from rich.console import Console
 
 from ray_eval.config import EvalConfig
+from ray_eval.driver.evaluation import Evaluation
 from ray_eval.driver.folder import opened_folder
 from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.ordered import CompletePrefix, shuffled
+from ray_eval.driver.part import Part, tracked
 from ray_eval.driver.plan import asked_plan_of
 from ray_eval.driver.rules import UNTIL_NAME, read_rule
-from ray_eval.driver.run import Evaluation, Part, open_session, place_of, tracked, with_report
+from ray_eval.driver.run import place_of, with_report
+from ray_eval.driver.session import open_session
 from ray_eval.report.progress import ProgressView
 from ray_eval.stats.sequential import rate_sequence
 

@@ -101,8 +101,16 @@ class ProgressView:
         self._bar: Progress | None = None
 
     @contextlib.contextmanager
-    def phase(self, text: str) -> Iterator[None]:
-        """Shows what is being waited for: a spinner, then how long it took, or one plain line at its beginning."""
+    def phase(self, text: str, *, is_told: bool = True) -> Iterator[None]:
+        """Shows what is being waited for: a spinner, then how long it took, or one plain line at its beginning.
+
+        Args:
+            text: what it is.
+            is_told: False where it was done before, and is there at once.
+        """
+        if not is_told:
+            yield
+            return
         if not self._console.is_terminal:
             self.note(text)
             yield

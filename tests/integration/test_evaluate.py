@@ -49,7 +49,7 @@ def hashes(evaluation):
 
 
 def worker_pids():
-    return sorted(description["pid"] for description in kept._kept.session._described.values())
+    return sorted(description["pid"] for description in kept._kept.session.described.values())
 
 
 class Noting(FakePolicy):

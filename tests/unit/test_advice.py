@@ -593,7 +593,7 @@ ELSEWHERE = {
         "unit/test_batcher.py",
         (*FAKE, "serving.determinism=throughput"),
     ),
-    ("driver/run", "write the policy node's own address or 0."): (
+    ("driver/served", "write the policy node's own address or 0."): (
         "integration/test_two_nodes.py",
         (*FAKE, "serving.address=0.0.0.0:8000"),
     ),

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ray_eval.driver.compare import Asked, compare
-from ray_eval.driver.run import Evaluation
+from ray_eval.driver.evaluation import Evaluation
 from ray_eval.report.axes import axes_values, axis_rows, mean_of_axes
 from ray_eval.report.evidence import about
 from ray_eval.report.export import ExportedRun, eval_info

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ray_eval.config import load_config
 from ray_eval.driver.folder import Entry, RunFolder, make_header
+from ray_eval.driver.part import Part
 from ray_eval.driver.plan import make_plan, plan_of
-from ray_eval.driver.run import Part
 from ray_eval.errors import ConfigError, EpisodeError, LedgerError
 from ray_eval.report.ledger import (
     LEDGER_NAME,
