@@ -17,6 +17,7 @@ from ray.actor import ActorHandle
 from ray_eval import places
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.driver import turns
+from ray_eval.driver.elastic import steady_labels
 from ray_eval.driver.endings import (
     ANSWER_TIMEOUT_S,
     MOST_KILLS,
@@ -128,12 +129,16 @@ class Cluster:
     def start_policy(
         self, name: str, policy: PolicySection, listen: ListenSection, batching: BatchingSection, gpus: float = 0.0
     ) -> ActorHandle[Any]:
-        """A policy actor; restarted by Ray when it dies, at the same address where that is fixed."""
+        """A policy actor; restarted by Ray when it dies, at the same address where that is fixed.
+
+        It stays off nodes that may be taken back, where there are others for it.
+        """
         options = {
             "name": name,
             "namespace": self.run_id,
             "num_cpus": batching.threads,
             "num_gpus": gpus,
+            "label_selector": steady_labels(ray.nodes(), batching.threads, gpus),
             "max_restarts": -1,
             "max_concurrency": 8,
             "runtime_env": {"env_vars": {**thread_variables(batching.threads), **self._variables()}},

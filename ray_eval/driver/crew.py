@@ -216,6 +216,15 @@ class Crew:
         for _ in range(newcomers_wanted(self._nodes.room, waiting_count, len(self.idle(busy)), len(self.newcomers))):
             self._send_for_worker()
 
+    def shrink(self, busy: Collection[str]) -> None:
+        """Ends those that have nothing to do any more, on a cluster that others have a use for."""
+        if self._nodes is None or self._context.config.workers != "auto":
+            return
+        for name in [name for name in self.workers if name not in busy]:
+            self._context.cluster.end(self.workers.pop(name))
+        for answer in list(self.newcomers):
+            self._context.cluster.end(self.newcomers.pop(answer).worker)
+
     def replace(self, name: str) -> None:
         """Ends a worker, and sends for another one."""
         self._context.cluster.end(self.workers.pop(name))

@@ -1,9 +1,10 @@
-"""A joined cluster that changes while a run goes on: where CPUs appear, which nodes are about to go; in the driver."""
+"""A joined cluster that changes while a run goes on: where CPUs appear, which nodes may go; in the driver."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import ray
 
@@ -33,6 +34,24 @@ def newcomers_wanted(room: int, waiting: int, idle: int, coming: int) -> int:
         coming: workers on their way.
     """
     return 0 if coming else max(0, min(room, waiting - idle, MOST_AT_ONCE))
+
+
+MARKET = "ray.io/market-type"
+"""Ray's own label of a node that says whether it may be taken back: `spot`, or something else, or absent."""
+
+
+def steady_labels(nodes: Sequence[Mapping[str, Any]], cpus: float, gpus: float) -> dict[str, str]:
+    """The label selector that keeps a policy off nodes that may be taken back; empty where no other would hold it.
+
+    Args:
+        nodes: as `ray.nodes()` has them.
+        cpus: CPUs that the policy takes.
+        gpus: GPUs that it takes.
+    """
+    steady = [node["Resources"] for node in nodes if node["Alive"] and node["Labels"].get(MARKET) != "spot"]
+    fits = any(has.get("CPU", 0.0) >= cpus and has.get("GPU", 0.0) >= gpus for has in steady)
+    is_mixed = any(node["Labels"].get(MARKET) == "spot" for node in nodes if node["Alive"])
+    return {MARKET: "!spot"} if fits and is_mixed else {}
 
 
 class Nodes:

@@ -44,6 +44,7 @@ class Execution:
         policies: What they ask.
         order: Episode ids in the order in which they are to be run; None: in any.
         is_enough: Asked after every result; what still runs when it says so is let go.
+        is_last: Whether nobody needs the workers afterwards.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Execution:
         *,
         order: Sequence[str] | None,
         is_enough: Callable[[], bool],
+        is_last: bool,
     ) -> None:
         most = context.config.limits.max_attempts
         self._context = context
@@ -62,6 +64,7 @@ class Execution:
         self._crew = crew
         self._policies = policies
         self._is_enough = is_enough
+        self._is_last = is_last
         self._scheduler = Scheduler(max_attempts=most) if order is None else OrderedScheduler(order, most)
         self._held: dict[ray.ObjectRef[Any], _Held] = {}
         self._outage = Outage()
@@ -114,7 +117,7 @@ class Execution:
             self._take_all(self._next_answers())
             self._tell_written()
             if not stop.is_set:
-                self._crew.grow(self._busy(), self._scheduler.waiting_count)
+                self._resize()
             self._crew.look_out()
             self._announce(stop)
             self._view.policy = self._policies.metrics()
@@ -168,6 +171,14 @@ class Execution:
                 settings = self._parts[lease.part].settings
                 answer = self._crew.workers[name].run.remote(lease.spec, lease.attempt, settings)
                 self._held[answer] = _Held(lease, utc_now(), time.monotonic())
+
+    def _resize(self) -> None:
+        """More workers while episodes wait, fewer at the tail; one that has none left might get a broken one again."""
+        waiting_count = self._scheduler.waiting_count
+        if waiting_count or not self._is_last:
+            self._crew.grow(self._busy(), waiting_count)
+        elif self._held:
+            self._crew.shrink(self._busy())
 
     def _busy(self) -> set[str]:
         return {held.lease.worker for held in self._held.values()}

@@ -62,7 +62,7 @@ def _run(config: EvalConfig, resume: Path | str | None, console: Console | None,
             return with_report(config, part.evaluation(is_interrupted=False), folder, progress)
         with opened(config, part.waiting_count, progress) as session:
             with tracked(part, progress):
-                is_interrupted = session.execute([part])
+                is_interrupted = session.execute([part], is_last=config.video is None)
             session.film(is_interrupted=is_interrupted)
         evaluation = part.evaluation(is_interrupted=is_interrupted)
         if config.execution.mode != "sync":

@@ -178,6 +178,7 @@ class Session:
         *,
         order: Sequence[str] | None = None,
         is_enough: Callable[[], bool] = lambda: False,
+        is_last: bool = False,
     ) -> bool:
         """Runs parts that have one policy to their summaries; whether it was interrupted.
 
@@ -187,11 +188,14 @@ class Session:
             parts: the parts.
             order: episode ids in the order in which they are to be run, as far as simulators allow; None: in any.
             is_enough: asked after every result; what still runs when it says so is let go, and the session is to end.
+            is_last: whether nobody needs the workers afterwards, so that those without an episode may go.
         """
         self._parts = parts
         self._set_up()
         policies = self._served.policies
-        self._execution = Execution(self._context, parts, self._crew, policies, order=order, is_enough=is_enough)
+        self._execution = Execution(
+            self._context, parts, self._crew, policies, order=order, is_enough=is_enough, is_last=is_last
+        )
         return self._execution.run()
 
     def film(self, *, is_interrupted: bool = False) -> None:

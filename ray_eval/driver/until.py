@@ -63,7 +63,9 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | str | None, conso
         is_interrupted = False
         if not part.is_finished and not (prefix.is_enough() and prefix.broken is None):
             with open_session(config, part.waiting_count, progress) as session, tracked(part, progress):
-                is_interrupted = session.execute([part], order=order, is_enough=prefix.is_enough)
+                is_interrupted = session.execute(
+                    [part], order=order, is_enough=prefix.is_enough, is_last=config.video is None
+                )
                 session.film(is_interrupted=is_interrupted)
         found = _settled(part, prefix, rule, half_width, is_interrupted=is_interrupted)
         return replace(found, evaluation=with_report(config, found.evaluation, folder, progress))
