@@ -72,6 +72,16 @@ class RowwisePolicy(Policy, Protocol):
 
 
 @runtime_checkable
+class ServedPolicy(Policy, Protocol):
+    """A policy on a server that may have proved it already."""
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether its server tried it out before it served it, as is done with every policy here."""
+        ...
+
+
+@runtime_checkable
 class Env(Protocol):
     """One simulated task, owned by one thread; observations are made only when asked for."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray_eval.errors import ContractError, RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
-from ray_eval.interfaces import Policy, RowwisePolicy, StagedPolicy
+from ray_eval.interfaces import Policy, RowwisePolicy, ServedPolicy, StagedPolicy
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import check_answers, check_spec, continued, trial_observation
 from ray_eval.sections import BatchingSection, PolicySection, ScriptedPolicy
@@ -79,11 +79,13 @@ def load_policy(
 
 
 def tried(policy: Policy, batching: BatchingSection, clock: Callable[[], float] = time.perf_counter) -> BatchingSection:
-    """The sizes in which a policy is served, once it was tried out.
+    """The sizes in which a policy is served, once it was tried out, here or by the server that it is asked of.
 
     Raises:
         SetupError: the policy breaks its contract, or its bytes depend on more than the request.
     """
+    if isinstance(policy, ServedPolicy) and policy.is_proved:
+        return batching
     if batching.determinism == "reproducible" or policy.spec.batch_invariant:
         prove(policy, batching)
     if policy.spec.batch_invariant and policy.spec.is_reproducible and not isinstance(policy, RowwisePolicy):

@@ -9,9 +9,10 @@ from types import MappingProxyType
 
 from ray_eval.install.recipes import POLICY_SIDE
 from ray_eval.interpreters import Interpreter, ask, check_needs, found
-from ray_eval.policies.lerobot.checkpoint import local_checkpoint
+from ray_eval.policies.lerobot.checkpoint import Checkpoint, local_checkpoint
 from ray_eval.policies.lerobot.kinds import all_modules, needs_of
 from ray_eval.policies.lerobot.loading import refuse_kind
+from ray_eval.policies.lerobot.missing import check_saved_by
 from ray_eval.sections import LeRobotPolicySection, PolicySection, TorchPolicySection
 
 _MODULES = ("grpc", "grpc_health", "numpy", "omegaconf", "google.protobuf", "rich")
@@ -37,7 +38,7 @@ def check_interpreter(section: PolicySection) -> str:
     """
     path = found(str(Path(interpreter_of(section) or sys.executable).expanduser()), KEY)
     if isinstance(section, LeRobotPolicySection):
-        _check_lerobot(path, _kind_of(section))
+        _check_lerobot(path, _checkpoint_of(section))
     elif isinstance(section, TorchPolicySection) and section.python is not None:
         asked = ask(path, KEY, (*_MODULES, "torch"))
         check_needs(asked, _SIDE)
@@ -46,25 +47,25 @@ def check_interpreter(section: PolicySection) -> str:
     return path
 
 
-def _kind_of(section: LeRobotPolicySection) -> str | None:
-    """The type of a checkpoint of this machine; None where the hub has it."""
+def _checkpoint_of(section: LeRobotPolicySection) -> Checkpoint | None:
+    """A checkpoint of this machine; None where the hub has it."""
     checkpoint = local_checkpoint(section.path, section.revision)
-    if checkpoint is None:
-        return None
-    refuse_kind(checkpoint)
-    return checkpoint.type
+    if checkpoint is not None:
+        refuse_kind(checkpoint)
+    return checkpoint
 
 
-def _check_lerobot(path: str, kind: str | None) -> None:
-    install = f"ray-eval install lerobot {kind or ''}".rstrip()
+def _check_lerobot(path: str, checkpoint: Checkpoint | None) -> None:
+    install = f"ray-eval install lerobot {checkpoint.type if checkpoint else ''}".rstrip()
     remedy = f"type: {install}, and write the path that it says at the end"
     asked = ask(path, KEY, (*_MODULES, "lerobot", *all_modules()), ("lerobot",))
     check_needs(asked, _SIDE, f"LeRobot 0.6 wants 3.12; {remedy}")
     version = asked.versions.get("lerobot")
     if version is None or "lerobot" not in asked.modules:
         raise asked.fail("LeRobot there", "none", remedy)
-    if kind is not None:
-        _check_kind(asked, kind, version)
+    if checkpoint is not None:
+        check_saved_by(checkpoint, version)
+        _check_kind(asked, checkpoint.type, version)
 
 
 def _check_kind(asked: Interpreter, kind: str, version: str) -> None:

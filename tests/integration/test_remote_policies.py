@@ -35,9 +35,11 @@ from ray_eval.sections import (
     ListenSection,
     Names,
     OpenpiPolicySection,
+    OraclePolicy,
+    ReplayPolicy,
     VlaEvalPolicySection,
 )
-from ray_eval.serving.determinism import prove
+from ray_eval.serving.determinism import load_policy, prove
 from ray_eval.serving.server import serve_in_thread
 from ray_eval.testing import check_policy
 from ray_eval.types import IMAGE, STATE, WRIST_IMAGE, Observation, PolicySpec
@@ -49,6 +51,7 @@ from ray_eval.wire.open_inference_pb2_grpc import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 QUICK_S = 5.0
+RUN_WARNINGS = ("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 def observation(seed=0, step=0, keys=(IMAGE, WRIST_IMAGE, STATE), **changes):
@@ -542,6 +545,32 @@ def test_token_and_tls_reach_a_server_of_ours(tmp_path):
             kserve(server.address, **words)
 
 
+@pytest.mark.parametrize("is_replay", [False, True], ids=["oracle", "replay"])
+def test_a_policy_that_knows_its_own_episodes_alone_is_taken_from_a_server_of_ours_as_it_was_proved_there(
+    is_replay, tmp_path
+):
+    section = ReplayPolicy(path=str(tmp_path)) if is_replay else OraclePolicy()
+    with serve_in_thread(make_policy(section), ListenSection("127.0.0.1:0"), BatchingSection()) as server:
+        remote = KservePolicySection(addresses=(server.address,), timeout_s=QUICK_S)
+        policy, sizes = load_policy(remote, BatchingSection())
+        assert (policy.spec, sizes) == (make_policy(section).spec, BatchingSection())
+        with pytest.raises(SetupError, match="an answer to a made-up observation"):
+            prove(policy, BatchingSection())
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings(*RUN_WARNINGS)
+def test_the_expert_behind_a_server_of_ours_runs_the_episodes_of_the_expert_itself(tmp_path):
+    words = ["suite=libero_object", "tasks=[0]", "episodes_per_task=1", "workers=1"]
+    with serve_in_thread(make_policy(OraclePolicy()), ListenSection("127.0.0.1:0"), BatchingSection()) as server:
+        asked = ["policy=kserve", f"policy.addresses=[{server.address}]", f"out={tmp_path / 'asked'}"]
+        (theirs,) = ray_eval.evaluate(None, [*words, *asked]).results
+    (own,) = ray_eval.evaluate(None, [*words, "policy=oracle", f"out={tmp_path / 'own'}"]).results
+    assert str(own.outcome) == "success"
+    assert (theirs.steps, theirs.trajectory_sha256) == (own.steps, own.trajectory_sha256)
+
+
 class Triton(GRPCInferenceServiceServicer):
     """A model that is not ours: its own names, FP32 images, no word about seeds."""
 
@@ -650,7 +679,6 @@ def test_the_observation_of_a_poor_client_is_still_a_contract_error():
 
 # --- whole runs ---
 
-RUN_WARNINGS = ("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 REAL = pytest.param("libero_object", marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])
 
 

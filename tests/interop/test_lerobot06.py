@@ -284,6 +284,28 @@ def kinds(lerobot06_python, tmp_path_factory):
     return json.loads((folder / "kinds.json").read_text())
 
 
+OF_04_TOO = ("act", "diffusion_ddim", "multi_task_dit", "pi0", "smolvla", "vqbet", "xvla")
+
+
+@pytest.fixture(scope="module")
+def under_04(lerobot_python, lerobot06_python, tmp_path_factory):
+    """What LeRobot 0.4 makes of checkpoints that 0.6 saved."""
+    made, folder = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("under")
+    run_in_lerobot("make_checkpoints06.py", made, *OF_04_TOO, python=lerobot06_python)
+    run_in_lerobot("kinds.py", made, folder, *OF_04_TOO, path=str(ROOT), python=lerobot_python)
+    return json.loads((folder / "kinds.json").read_text())
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", OF_04_TOO)
+def test_what_lerobot_06_saved_is_refused_under_04_with_the_line_to_type(name, under_04):
+    """LeRobot 0.4 itself does not parse it: `pretrained_revision` is no field of its configurations."""
+    kind = name.removesuffix("_ddim")
+    assert "expected a checkpoint that LeRobot 0.4.4 reads, got one that 0.6 or later saved" in under_04[name]
+    assert f"type: ray-eval install lerobot {kind}," in under_04[name]
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_these_are_all_the_types_that_lerobot_knows(kinds):

@@ -1,5 +1,6 @@
 """The interpreter of a policy is asked before anything is started, and what it lacks is said with the line to type."""
 
+import contextlib
 import json
 import sys
 
@@ -23,9 +24,9 @@ def interpreter(folder, python=(3, 12, 1), found=(*SIDE, "torch", "lerobot"), le
     return str(path)
 
 
-def checkpoint(folder, kind):
+def checkpoint(folder, kind, **said):
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"type": kind}))
+    (folder / "config.json").write_text(json.dumps({"type": kind, **said}))
     (folder / "model.safetensors").touch()
     return str(folder)
 
@@ -99,6 +100,15 @@ def test_what_an_interpreter_lacks_for_a_checkpoint_is_said_with_the_line_to_typ
         check_interpreter(section)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) <= 500
+
+
+@pytest.mark.parametrize(("lerobot", "is_read"), [("0.4.4", False), ("0.6.1", True)])
+def test_a_checkpoint_that_a_later_lerobot_saved_is_refused_before_anything_starts(lerobot, is_read, tmp_path):
+    path = checkpoint(tmp_path / "c", "act", pretrained_revision=None)
+    section = LeRobotPolicySection(path, python=interpreter(tmp_path, lerobot=lerobot))
+    said = r"reads, got one that 0\.6 or later saved; type: ray-eval install lerobot act, which says"
+    with contextlib.nullcontext() if is_read else pytest.raises(SetupError, match=said):
+        check_interpreter(section)
 
 
 def test_one_that_has_all_of_it_passes(tmp_path):

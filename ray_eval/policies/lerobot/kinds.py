@@ -103,6 +103,8 @@ _HUB_KEYS = (
 _LATE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "fastwam": (("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "vae/config.json"),),
 }
+_WRITTEN_SINCE_06 = "pretrained_revision"
+"""A field of every config.json that LeRobot 0.6 writes; no class of 0.4 takes it, not even as null."""
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -110,6 +112,11 @@ def is_04(version: str) -> bool:
     """Whether a version of LeRobot is 0.4 or older."""
     found = _VERSION.match(version)
     return found is not None and (int(found[1]), int(found[2])) < (0, 5)
+
+
+def is_too_new(config: Mapping[str, Any], version: str) -> bool:
+    """Whether LeRobot 0.6 or later saved what config.json says, which the version given does not read."""
+    return _WRITTEN_SINCE_06 in config and is_04(version)
 
 
 def is_known(kind: str) -> bool:

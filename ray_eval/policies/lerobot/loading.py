@@ -20,7 +20,7 @@ from ray_eval.policies.lerobot.checkpoint import (
 from ray_eval.policies.lerobot.chunking import set_rtc
 from ray_eval.policies.lerobot.compiling import compile_made, set_compile
 from ray_eval.policies.lerobot.kinds import REFUSED, is_of_the_hub, missing_modules, needs_of
-from ray_eval.policies.lerobot.missing import check_late_files, lacks, unknown_type, unreachable
+from ray_eval.policies.lerobot.missing import check_late_files, check_saved_by, lacks, unknown_type, unreachable
 from ray_eval.policies.lerobot.pipelines import missing_statistics, pipelines_of, statistics_of
 from ray_eval.policies.lerobot.plugins import known_types
 from ray_eval.policies.lerobot.runtime import lerobot_version
@@ -68,6 +68,7 @@ def load(checkpoint: Checkpoint, section: LeRobotPolicySection, *, may_autotune:
     """
     refuse_kind(checkpoint)
     _require_lerobot()
+    check_saved_by(checkpoint, lerobot_version())
     with _quiet():
         policy_class = _policy_class(checkpoint)
         config, remarks = _config(checkpoint, policy_class, section, may_autotune=may_autotune)

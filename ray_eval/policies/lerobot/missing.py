@@ -8,7 +8,7 @@ from typing import Any
 
 from ray_eval.errors import SetupError, did_you_mean
 from ray_eval.policies.lerobot.checkpoint import Checkpoint, first_lines
-from ray_eval.policies.lerobot.kinds import hub_names, is_of_the_hub, late_files, needs_of
+from ray_eval.policies.lerobot.kinds import hub_names, is_of_the_hub, is_too_new, late_files, needs_of
 from ray_eval.policies.lerobot.plugins import PREFIX, broken_plugins
 from ray_eval.policies.lerobot.runtime import lerobot_version
 
@@ -23,6 +23,20 @@ def unknown_type(checkpoint: Checkpoint, known: Sequence[str]) -> SetupError:
         or f"install the plug-in that brings it ({PREFIX}...) there, or name the LeRobot that saved it by "
         f"policy.python.{did_you_mean(checkpoint.type, known)}",
     )
+
+
+def check_saved_by(checkpoint: Checkpoint, version: str) -> None:
+    """Passes for a checkpoint that a version of LeRobot may read, as far as config.json tells.
+
+    Raises:
+        SetupError: a later one saved it.
+    """
+    if is_too_new(checkpoint.config, version):
+        raise checkpoint.fail(
+            f"a checkpoint that LeRobot {version} reads",
+            "one that 0.6 or later saved",
+            f"type: ray-eval install lerobot {checkpoint.type}, which says at its end which policy.python to take",
+        )
 
 
 def lacks(checkpoint: Checkpoint, got: str) -> SetupError:

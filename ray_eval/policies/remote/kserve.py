@@ -123,6 +123,11 @@ class KservePolicy(RemotePolicy):
             self._model = _ForeignModel(section, metadata)
             self._spec = spec_by_asking(self, self._model.spec(), section)
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether every server is one of ours: its policy may know its own episodes alone, and made-up ones not."""
+        return self._theirs is not None
+
     def _opened(self, address: str, timeout_s: float) -> KserveLink:
         """A connection to a server that says of its model what was said at the start.
 

@@ -35,6 +35,11 @@ class RemotePolicy:
         return self._spec
 
     @property
+    def is_proved(self) -> bool:
+        """Whether the server is one of ours, which serves nothing that it has not tried out."""
+        return False
+
+    @property
     def lanes(self) -> int:
         """As many requests as there may be connections."""
         return self._section.connections * len(self._section.addresses)
