@@ -12,11 +12,16 @@ import site
 import sys
 from pathlib import Path
 
-site.addsitedir(sys.argv[1])
-
-import lerobot.envs.libero as libero
 import numpy as np
-from lerobot.scripts.lerobot_eval import main
+
+ours = list(sys.path)
+site.addsitedir(sys.argv[1])
+sys.path.sort(key=ours.__contains__)
+import av  # noqa: E402, F401 - LeRobot's: 0.6 names parts of it that the evaluator's later one has not
+
+sys.path.sort(key=ours.__contains__, reverse=True)
+import lerobot.envs.libero as libero  # noqa: E402
+from lerobot.scripts.lerobot_eval import main  # noqa: E402
 
 NOTES = []
 reset, step = libero.LiberoEnv.reset, libero.LiberoEnv.step
