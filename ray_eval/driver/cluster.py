@@ -32,7 +32,7 @@ from ray_eval.driver.interrupt import hangups_wait
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.processes import TMPDIR, RayEnded, RayProcesses
-from ray_eval.driver.starting import ray_folder, settle_token
+from ray_eval.driver.starting import ray_folder, settle_token, slowness
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
 from ray_eval.orders import passed_on
@@ -326,7 +326,9 @@ def _initialise(config: RayConfig, run_id: str, cpu_count: int, processes: RayPr
         raise KeyboardInterrupt from error
     except Exception as error:
         where = f"ray.address={config.address}" if config.address else "ray"
-        raise SetupError(f"{where}: expected Ray to start or to be joined, got {error}; see ray-eval doctor") from error
+        raise SetupError(
+            f"{where}: expected Ray to start or to be joined, got {error}{slowness(error)}; see ray-eval doctor"
+        ) from error
     if processes is not None:
         processes.note()
     return context.dashboard_url or None

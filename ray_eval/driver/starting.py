@@ -5,6 +5,7 @@ Imports no Ray: what is settled here has to be settled before that is imported.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import sys
@@ -21,6 +22,8 @@ TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """Environment variables that give Ray a token, or the path of its file."""
 RAY_TMPDIR = "RAY_TMPDIR"
 """Environment variable that gives Ray another temporary folder than TMPDIR's."""
+_TIMED_OUT = "timed out during startup"
+"""Words of Ray 2.60 about a node that is not there in time."""
 _SOCKET_ROOM_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_/sockets/plasma_store.1")
 """What Ray puts behind the temporary folder at most, without its process id: measured, 61 bytes and the id's digits."""
 
@@ -34,6 +37,22 @@ def keep_this_interpreter() -> None:
     constants = sys.modules.get("ray._private.ray_constants")
     if constants is not None and os.environ[UV_HOOK].lower() not in ("1", "true"):
         constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # type: ignore[attr-defined]
+
+
+def slowness(error: Exception) -> str:
+    """What makes Ray's helpers miss the time that Ray gives them to start, where that is what became of them.
+
+    Each is an interpreter of its own. Without compiled files it takes three times the work, each time anew: an
+    installer left them out, and PYTHONDONTWRITEBYTECODE keeps them out.
+    """
+    if _TIMED_OUT not in str(error):
+        return ""
+    busy = f"; this machine's load is {os.getloadavg()[0]:.0f}, on {os.cpu_count()} CPUs"
+    spec = importlib.util.find_spec("ray")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
+    if folder is None or any(folder.glob("_private/__pycache__/*.pyc")):
+        return busy
+    return f"{busy}, and Ray's files are not compiled: type {sys.executable} -m compileall -q {folder.parent}"
 
 
 def ray_folder(environment: Mapping[str, str] = os.environ) -> Path:

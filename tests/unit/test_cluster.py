@@ -1,6 +1,9 @@
 """How many workers a machine carries, and what is said where Ray cannot start."""
 
 import dataclasses
+import importlib.machinery
+import importlib.util
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +16,7 @@ from ray_eval.driver.cluster import auto_workers, local_workers, object_store_by
 from ray_eval.driver.interrupt import StopSignal, hangups_wait, signals_interrupt, stop_on_signals
 from ray_eval.driver.joining import prepare_to_join
 from ray_eval.driver.replicas import fewer_words
-from ray_eval.driver.starting import ray_folder
+from ray_eval.driver.starting import ray_folder, slowness
 from ray_eval.errors import ConfigError, SetupError
 from ray_eval.sections import BatchingSection, ListenSection, LivePolicySection, ReplayPolicy
 from ray_eval.serving.actor import PolicyActor
@@ -159,3 +162,20 @@ def test_fewer_workers_than_doctor_says_come_with_a_reason():
     assert fewer_words(light, 3, waiting_count=3, fitting=4) == "as no more episodes wait"
     assert fewer_words(heavy, 3, waiting_count=9, fitting=4) == "as the policy takes 1 CPU"
     assert fewer_words(dataclasses.replace(light, workers=1), 1, waiting_count=9, fitting=4) == ""
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_a_ray_that_did_not_start_in_time_says_the_load_and_whether_its_files_are_compiled(
+    is_compiled, tmp_path, monkeypatch
+):
+    cache = tmp_path / "ray" / "_private" / "__pycache__"
+    cache.mkdir(parents=True)
+    (tmp_path / "ray" / "__init__.py").touch()
+    if is_compiled:
+        (cache / "node.cpython-311.pyc").touch()
+    found = importlib.machinery.ModuleSpec("ray", None, origin=str(tmp_path / "ray" / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: found)
+    said = slowness(RuntimeError("The current node timed out during startup. This could happen because ..."))
+    assert re.match(r"; this machine's load is \d+, on \d+ CPUs", said)
+    assert (f"{sys.executable} -m compileall -q {tmp_path}" in said) is not is_compiled
+    assert slowness(RuntimeError("no such address")) == ""
