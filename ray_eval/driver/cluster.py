@@ -277,7 +277,7 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
             url = _initialise(config, run_id, worker_cpus + actor_cpus, processes)
             stack.callback(_shut_down, ray_session_name())
             fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
-            cluster = Cluster(config, run_id, fitting, dashboard_url=url, processes=processes)
+            cluster = Cluster(config, run_id, fitting, config.address is None, url, processes=processes)
             stack.callback(cluster.close)
             yield cluster
 

@@ -181,14 +181,17 @@ def _run(plan: DuelPlan, out: Path, progress: ProgressView) -> bool:
             with _opened(plan, out, window) as (parts, prefix):
                 waiting = [part for part in parts if part.waiting_count]
                 if prefix.is_enough() and prefix.broken is None:
-                    return False
+                    break
                 if not waiting:
                     continue
                 session = session or stack.enter_context(open_session(plan.configs[0], 2 * len(first), progress))
                 if _executed(session, plan, waiting, prefix):
                     return True
                 if prefix.is_enough():
-                    return False
+                    break
+        if session is not None:
+            with _opened(plan, out, plan.order) as (parts, _):
+                session.film(parts)
     return False
 
 

@@ -87,6 +87,7 @@ class Execution:
             with stop_on_signals(self._context.config.limits.grace_s) as stop, contextlib.suppress(KeyboardInterrupt):
                 self._run_episodes(stop)
                 self._recorder.close()
+                self._tell_written()
                 self._keep_counts()
         finally:
             self._context.progress.stop()
@@ -110,6 +111,7 @@ class Execution:
     def _run_episodes(self, stop: StopSignal) -> None:
         self._context.progress.start(self._view)
         self._counted_before = self._policies.counted()
+        self._live.count_from(self._counted_before)
         while not self._is_over(stop):
             self._context.cluster.check_alive()
             if not (stop.is_set or self._policies.is_away()):
@@ -121,20 +123,24 @@ class Execution:
             self._crew.look_out()
             self._announce(stop)
             self._view.policy = self._policies.metrics()
-            self._live.tick(
-                self._view, busy=len(self._held), workers=len(self._crew.workers), starting=len(self._crew.newcomers)
-            )
+            self._tick_metrics()
             self._context.progress.tick()
             for part in self._parts:
                 # Of several parts each is told of at its end.
                 if part.tracking is not None:
                     part.tracking.tick(self._view.done, part.perturbed)
 
+    def _tick_metrics(self, *, is_last: bool = False) -> None:
+        busy, workers, starting = len(self._held), len(self._crew.workers), len(self._crew.newcomers)
+        self._live.tick(self._view, busy=busy, workers=workers, starting=starting, is_last=is_last)
+
     def _keep_counts(self) -> None:
         """What the policy actors counted goes into the ledgers: how large batches were, and how long a device idled."""
+        self._view.policy = self._policies.counted()
+        self._tick_metrics(is_last=True)
         record = {
             "kind": "served",
-            "policy": since(self._counted_before, self._policies.counted()),
+            "policy": since(self._counted_before, self._view.policy),
             "replicas": self._context.config.serving.replicas,
             "seconds": round(self._view.elapsed_s, 3),
             "parts": len(self._parts),

@@ -46,6 +46,10 @@ class LiveMetrics:
         for result in results:
             self._ended.setdefault((run, result.spec.suite), Counter())[result.outcome] += 1
 
+    def count_from(self, policy: Mapping[str, Any]) -> None:
+        """What the policy did before, for the preflight or another run of the session, is not counted."""
+        self._policy = policy
+
     def ended(self, run: str, result: EpisodeResult) -> None:
         """An episode has its final result."""
         suite = result.spec.suite
@@ -65,10 +69,10 @@ class LiveMetrics:
         """An attempt broke, and there will be another one."""
         self._add(live.RETRIES, 1, {"run": run, "suite": result.spec.suite})
 
-    def tick(self, view: RunView, *, busy: int, workers: int, starting: int) -> None:
-        """Sets the gauges anew and counts what the policy did, where it is time to."""
+    def tick(self, view: RunView, *, busy: int, workers: int, starting: int, is_last: bool = False) -> None:
+        """Sets the gauges anew and counts what the policy did, where it is time to; at the end in any case."""
         now = time.monotonic()
-        if now < self._next_tick:
+        if now < self._next_tick and not is_last:
             return
         self._next_tick = now + TICK_S
         self._set(live.PLANNED, len(view.plan), self._session)

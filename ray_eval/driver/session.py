@@ -198,9 +198,9 @@ class Session:
         )
         return self._execution.run()
 
-    def film(self, *, is_interrupted: bool = False) -> None:
-        """Films of the parts that were executed what their configurations ask for, by the same workers."""
-        for part in self._parts:
+    def film(self, parts: Sequence[Part] | None = None, *, is_interrupted: bool = False) -> None:
+        """Films of parts, by default those executed last, what their configurations ask for, by the same workers."""
+        for part in self._parts if parts is None else parts:
             if part.config.video is not None and not is_interrupted:
                 # Only here: what draws and encodes is loaded where it is wanted.
                 from ray_eval.driver.filming import film_part

@@ -153,6 +153,7 @@ def tune(
         part = open_part(stack, out, given)
         session = stack.enter_context(open_session(base, len(plan_of(base)), progress))
         is_interrupted = session.execute([part])
+        session.film(is_interrupted=is_interrupted)
         if is_interrupted:
             return TuneResult(out, {}, (), (swept(given, part),), is_interrupted=True)
         drawn = drawn_settings(space, trial_count, base.seed)
@@ -172,6 +173,7 @@ def tune(
         create_sweep(plan, out, exist_ok=True)
         best_part = open_part(stack, out, best)
         is_interrupted = session.execute([best_part])
+        session.film(is_interrupted=is_interrupted)
         points = (swept(given, part), swept(best, best_part))
     write_sweep(plan, points, out)
     return TuneResult(out, chosen, tuple(trials), points, is_interrupted)

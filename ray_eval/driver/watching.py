@@ -119,6 +119,7 @@ def _evaluate(points: Sequence[Point], point: Point, out: Path, progress: Progre
             opened = kept.session_for(None, is_kept=True)
             with opened(point.config, part.waiting_count, progress) as session:
                 is_interrupted = session.execute([part])
+                session.film(is_interrupted=is_interrupted)
         progress.note(line_of(swept(point, part)))
     with contextlib.ExitStack() as stack:
         write_sweep(plan, [swept(each, open_part(stack, out, each)) for each in points], out)

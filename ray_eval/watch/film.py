@@ -26,7 +26,7 @@ class FilmMaker:
     """Films an episode that is run again.
 
     Args:
-        caption: What stands below the cameras.
+        caption: What stands above the cameras.
         control_hz: Control steps per second: a film runs as fast as the world did.
         every: Steps between two frames; 0 films nothing and takes the stills alone.
     """

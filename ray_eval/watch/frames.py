@@ -1,4 +1,4 @@
-"""A frame as a person sees it: cameras side by side, and what is to be read below them; pure, by Pillow."""
+"""A frame as a person sees it: cameras side by side, and what is to be read above them; pure, by Pillow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ TEXT_PX: Final = 15
 LINE_PX: Final = 20
 """Distance of two lines."""
 MARGIN_PX: Final = 6
-"""Free edge around the text."""
+"""Free edge around the text, and around the stills of a contact sheet."""
+MOST_LINES: Final = 2
+"""Lines of an instruction; what is longer is cut."""
 JPEG_QUALITY: Final = 85
 
 _GROUND, _INK, _QUIET = (18, 18, 22), (240, 240, 240), (165, 165, 175)
@@ -32,7 +34,7 @@ _COLOURS: Final[Mapping[str, tuple[int, int, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What stands below the cameras of an episode."""
+    """What stands above the cameras of an episode: a player's controls cover what is below."""
 
     title: str
     """The run and the episode."""
@@ -65,23 +67,23 @@ class Caption:
 
 
 def frame(pictures: Mapping[str, Array], caption: Caption, step: int, action: Array | None) -> Array:
-    """(H, W, 3) uint8: the cameras side by side, and below them the caption's lines."""
+    """(H, W, 3) uint8: the cameras side by side, and above them the caption's lines."""
     cameras = beside(list(pictures.values()))
     width = cameras.shape[1]
-    band = Image.new("RGB", (width, 3 * LINE_PX + 2 * MARGIN_PX), _GROUND)
-    draw, font = ImageDraw.Draw(band), _font()
+    room = width - 2 * MARGIN_PX
     instruction, figures, title = caption.lines(step, action)
+    said = wrapped(instruction, room)
+    band = Image.new("RGB", (width, (len(said) + 2) * LINE_PX + 2 * MARGIN_PX), _GROUND)
+    draw, font = ImageDraw.Draw(band), _font()
     is_last = step == caption.steps
     outcome = f"{caption.outcome} after {caption.steps} steps" if is_last else caption.outcome
-    room = width - 2 * MARGIN_PX
-    ends = draw.textlength(outcome, font=font)
-    for row, (text, colour, limit) in enumerate(
-        [(instruction, _INK, room), (figures, _INK, room), (title, _QUIET, room - ends - 2 * MARGIN_PX)]
-    ):
-        draw.text((MARGIN_PX, MARGIN_PX + row * LINE_PX), fitted(text, draw, limit), fill=colour, font=font)
-    place = (width - MARGIN_PX - ends, MARGIN_PX + 2 * LINE_PX)
+    ends = font.getlength(outcome)
+    lines = [(line, _INK) for line in said] + [(figures, _INK), (fitted(title, room - ends - 2 * MARGIN_PX), _QUIET)]
+    for row, (text, colour) in enumerate(lines):
+        draw.text((MARGIN_PX, MARGIN_PX + row * LINE_PX), fitted(text, room), fill=colour, font=font)
+    place = (width - MARGIN_PX - ends, MARGIN_PX + (len(lines) - 1) * LINE_PX)
     draw.text(place, outcome, fill=_COLOURS.get(caption.outcome, _INK), font=font)
-    return np.concatenate([cameras, np.asarray(band)], axis=0)
+    return np.concatenate([np.asarray(band), cameras], axis=0)
 
 
 def beside(images: Sequence[Array]) -> Array:
@@ -100,12 +102,24 @@ def _as_wide(image: Array, width: int) -> Array:
     return np.asarray(Image.fromarray(image).resize((width, height), way))
 
 
-def fitted(text: str, draw: Any, limit: float) -> str:
+def wrapped(text: str, limit: float) -> list[str]:
+    """The text in lines of at most so many pixels, broken between words, the last one cut where there are too many."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if _font().getlength(longer) <= limit or not lines[-1] or len(lines) == MOST_LINES:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [fitted(line, limit) for line in lines]
+
+
+def fitted(text: str, limit: float) -> str:
     """The text, cut where it is longer than so many pixels."""
     font = _font()
-    if draw.textlength(text, font=font) <= limit:
+    if font.getlength(text) <= limit:
         return text
-    while text and draw.textlength(f"{text}...", font=font) > limit:
+    while text and font.getlength(f"{text}...") > limit:
         text = text[:-1]
     return f"{text}..."
 
@@ -130,6 +144,12 @@ def contact_sheet(rows: Sequence[Sequence[bytes]]) -> bytes:
         rows: of each episode, its stills as JPEG.
     """
     stills = [[_as_wide(np.asarray(Image.open(io.BytesIO(each))), 512) for each in row] for row in rows]
-    height = max(len(each) for row in stills for each in row)
-    padded = [[np.pad(each, ((0, height - len(each)), (0, 0), (0, 0))) for each in row] for row in stills]
+    height = max(len(each) for row in stills for each in row) + MARGIN_PX
+    padded = [[_framed(each, height) for each in row] for row in stills]
     return as_jpeg(np.concatenate([np.concatenate(row, axis=1) for row in padded], axis=0))
+
+
+def _framed(image: Array, height: int) -> Array:
+    """The image with a light edge at its right and below, so that it ends where the next one begins."""
+    edge = ((0, height - len(image)), (0, MARGIN_PX), (0, 0))
+    return np.pad(image, edge, constant_values=255)

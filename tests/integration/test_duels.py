@@ -42,7 +42,7 @@ def sources(tmp_path_factory):
 def first(address, sources, tmp_path_factory):
     """A duel that one worker fought."""
     out = tmp_path_factory.mktemp("duels") / "first"
-    assert main(("duel", *sources, address, "workers=1", "--out", str(out))) == 0
+    assert main(("duel", *sources, address, "workers=1", "video=first:1", "--out", str(out))) == 0
     return out
 
 
@@ -56,6 +56,11 @@ def test_a_duel_stops_at_the_pair_that_decides_and_says_so(first, capsys):
     assert result["episodes"] == json.loads((first / "duel.json").read_text())["order"][:9]
     assert main(("duel", "--resume", str(first))) == 0
     assert "able is better than lost: 9 of 15 pairs" in capsys.readouterr().out
+
+
+def test_both_sides_of_a_duel_are_filmed_at_its_end(first):
+    for side in "ab":
+        assert len(list(first.glob(f"{side}/videos/fake/*/*.mp4"))) == 3
 
 
 def test_more_workers_give_the_same_bytes(address, sources, first, tmp_path):
@@ -77,7 +82,7 @@ def test_a_duel_that_was_killed_goes_on_to_the_same_bytes(address, first, tmp_pa
         (out / side / "until.json").write_text(
             (out / side / "until.json").read_text().replace('"counted": 9', '"counted": null')
         )
-    assert main(("duel", "--resume", str(out), address, "workers=2")) == 0
+    assert main(("duel", "--resume", str(out), address, "workers=2", "video=null")) == 0
     assert contents(out) == contents(first)
 
 

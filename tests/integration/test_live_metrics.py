@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -60,35 +61,76 @@ def short():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.timeout(900)
-def test_a_run_of_twenty_episodes_is_seen_by_prometheus(short):
+@contextlib.contextmanager
+def ray_that_goes_on(folder: Path, environment: dict[str, str]):
+    """The word that joins a Ray of its own, which passes on what a driver told it after the driver has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ray = Path(sys.executable).parent / "ray"
+    words = ("--head", "--block", f"--port={port}", "--num-cpus=4", "--node-ip-address=127.0.0.1", "--dashboard-port=0")
+    command = [ray, "start", *words, f"--temp-dir={folder / 'ray'}"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+        try:
+            until = time.monotonic() + 120
+            while not (folder / "ray" / "prom_metrics_service_discovery.json").exists() and time.monotonic() < until:
+                time.sleep(0.5)
+            yield f"ray.address=127.0.0.1:{port}"
+        finally:
+            head.terminate()
+
+
+def scraped(short: Path, *, goes_on: bool) -> dict[str, list[dict]]:
+    """Every metric of a run of twenty episodes, by name, as Prometheus has it."""
     discovery = short / "ray" / "prom_metrics_service_discovery.json"
     discovery.parent.mkdir()
     write_dashboard(short / "d", discovery)
     subprocess.run(["promtool", "check", "config", short / "d" / "prometheus.yml"], check=True, capture_output=True)
-    words = ("run", *RUN, "execution.latency.steps=2", "serving.slowdown_ms=[30,50]", f"out={short / 'x'}")
-    with prometheus(short / "d") as address:
-        environment = {**os.environ, "RAY_TMPDIR": str(short)}
+    environment = {**os.environ, "RAY_TMPDIR": str(short)}
+    words = ["run", *RUN, "execution.latency.steps=2", "serving.slowdown_ms=[30,50]", f"out={short / 'x'}"]
+    with prometheus(short / "d") as address, contextlib.ExitStack() as stack:
+        if goes_on:
+            words.append(stack.enter_context(ray_that_goes_on(short, environment)))
         subprocess.run([sys.executable, "-m", "ray_eval", *words], env=environment, check=True, capture_output=True)
-        time.sleep(2)
-        found = {
+        # Ray passes metrics on every 10 s, and Prometheus asks once a second.
+        time.sleep(25 if goes_on else 2)
+        return {
             metric.exported: asked(address, f'max_over_time({metric.exported}{{run="x"}}[1h])')
             for metric in LIVE_METRICS
         }
+
+
+def summed(series: list[dict]) -> float:
+    return sum(float(each["value"][1]) for each in series)
+
+
+@pytest.mark.timeout(900)
+def test_a_run_of_twenty_episodes_is_seen_by_prometheus(short):
+    found = scraped(short, goes_on=False)
     # Nothing broke, so nothing was counted there.
     assert {name for name, series in found.items() if not series} == {RETRIES.exported}
-
-    def of(name: str) -> float:
-        return sum(float(series["value"][1]) for series in found[name])
-
-    # Ray passes them on every 10 s, so that the last ones of a run may be missing; what is there is right.
-    assert of("ray_eval_planned_episodes") == EPISODES
-    assert 1 <= of("ray_eval_episodes_total") <= EPISODES
-    assert of("ray_eval_resets_total") == of("ray_eval_episodes_total")
-    assert of("ray_eval_steps_total") >= of("ray_eval_episodes_total")
-    assert of("ray_eval_success_rate_low") <= of("ray_eval_success_rate") <= of("ray_eval_success_rate_high")
-    assert of("ray_eval_forward_seconds_total") / of("ray_eval_forwards_total") >= 0.03
+    of = {name: summed(series) for name, series in found.items()}
+    # The last ones of a run that started its own Ray may be missing; what is there is right.
+    assert of["ray_eval_planned_episodes"] == EPISODES
+    assert 1 <= of["ray_eval_episodes_total"] <= EPISODES
+    assert of["ray_eval_resets_total"] == of["ray_eval_episodes_total"]
+    assert of["ray_eval_steps_total"] >= of["ray_eval_episodes_total"]
+    assert of["ray_eval_success_rate_low"] <= of["ray_eval_success_rate"] <= of["ray_eval_success_rate_high"]
+    assert of["ray_eval_forward_seconds_total"] / of["ray_eval_forwards_total"] >= 0.03
     assert {series["metric"]["state"] for series in found["ray_eval_workers"]} == {"busy", "idle", "starting"}
+
+
+@pytest.mark.timeout(900)
+def test_on_a_ray_that_goes_on_every_count_is_that_of_the_results(short):
+    found = scraped(short, goes_on=True)
+    records = [json.loads(line) for line in (short / "x" / "episodes.jsonl").read_text().splitlines()]
+    episodes = [record for record in records if record["kind"] == "episode"]
+    (served,) = [record for record in records if record["kind"] == "served"]
+    outcomes = {series["metric"]["outcome"]: float(series["value"][1]) for series in found["ray_eval_episodes_total"]}
+    assert outcomes == Counter(episode["outcome"] for episode in episodes)
+    assert summed(found["ray_eval_steps_total"]) == sum(episode["steps"] for episode in episodes)
+    assert summed(found["ray_eval_resets_total"]) == summed(found["ray_eval_done_episodes"]) == len(episodes)
+    assert summed(found["ray_eval_forwards_total"]) == served["policy"]["batches"]
+    assert summed(found["ray_eval_forward_requests_total"]) == served["policy"]["requests"]
 
 
 def test_every_query_of_the_dashboard_is_promql(tmp_path):

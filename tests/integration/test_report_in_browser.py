@@ -1,16 +1,19 @@
 """Reports in a real Chromium: quiet on the console, no dead link, no finding of axe-core, on screen, phone, paper."""
 
+import json
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from made_runs import made_run
 
 from ray_eval.driver.reporting import report
+from ray_eval.watch.video import VideoBytes
 
 pytestmark = pytest.mark.nightly
 PHONE = {"viewport": {"width": 390, "height": 844}}
@@ -36,9 +39,26 @@ def pages(tmp_path_factory) -> list[Path]:
     beside = one / "videos" / "fake" / "0"
     beside.mkdir(parents=True)
     (beside / "2.jpg").write_bytes(PIXEL)
+    film = VideoBytes(20.0)
+    for _ in range(9):
+        film.append(np.zeros((328, 512, 3), np.uint8))
+    (beside / "2.mp4").write_bytes(film.taken())
+    (one / "findings.jsonl").write_text(json.dumps(FINDING) + "\n")
     return [report([one]), report([one, other], runs / "both.html"), report([runs])]
 
 
+FINDING = {
+    "episode_id": "fake/0/2",
+    "trajectory_sha256": "f2",
+    "failure_class": "missed grasp",
+    "why": "the hand came to akita_black_bowl_1 and did not lift it",
+    "progress": [0.0, 0.2],
+    "stages": {"wooden_cabinet_1_middle_region": "reached"},
+    "goal": ["In akita_black_bowl_1 wooden_cabinet_1_top_region"],
+    "held": [[0, 0]],
+    "figures": {"grip_n_max": 1543.1, "knocked_over": ["new_salad_dressing_1", "alphabet_soup_1"]},
+}
+"""Of one failure; its names are as long as LIBERO's."""
 PIXEL = bytes.fromhex(
     "ffd8ffe000104a46494600010100000100010000ffdb004300080606070605080707070909080a0c140d0c0b0b0c1912130f141d1a1f1e1d1a1c1c"
     "20242e2720222c231c1c2837292c30313434341f27393d38323c2e333432ffc0000b080001000101011100ffc4001f000001050101010101010000"
@@ -97,6 +117,32 @@ def test_the_index_filters_and_sorts(browser, pages):
     assert [rows.nth(index).locator("th").inner_text() for index in range(2)] == ["b", "a"]
     page.get_by_role("button", name="rate", exact=True).press("Enter")
     assert [rows.nth(index).locator("th").inner_text() for index in range(2)] == ["a", "b"]
+
+
+def test_a_film_plays_in_the_page_and_its_last_frame_is_on_paper(browser, pages):
+    page = browser.new_page()
+    page.goto(pages[0].as_uri())
+    plays = """async video => {
+        video.muted = true
+        await video.play()
+        await new Promise(done => video.onended = done)
+        return [video.duration, video.videoWidth, video.videoHeight, video.error]
+    }"""
+    assert page.locator("video").evaluate(plays) == [0.45, 512, 328, None]
+    assert not page.locator("img.paper").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator("img.paper").bounding_box()["width"] > 200
+    assert not page.locator("video").is_visible()
+
+
+def test_what_was_measured_stays_within_its_card(browser, pages):
+    page = browser.new_page(viewport={"width": 900, "height": 900})
+    page.goto(pages[0].as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    card, table = (page.locator(each).first.bounding_box() for each in (".card", ".card table"))
+    assert table["x"] + table["width"] <= card["x"] + card["width"]
+    # No value is broken into single letters.
+    assert all(box["height"] < 120 for box in (row.bounding_box() for row in page.locator(".card tr").all()))
 
 
 def test_on_paper_the_tables_of_the_plots_are_open(browser, pages):

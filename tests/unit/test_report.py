@@ -15,7 +15,8 @@ from ray_eval.report.html.charts import Axis, Series, line_chart, round_ticks
 from ray_eval.report.html.figures_of_runs import batch_sizes, steps_to_success, worker_timeline
 from ray_eval.report.html.media import Embedder
 from ray_eval.report.html.run_page import run_page
-from ray_eval.report.html.words import notices
+from ray_eval.report.html.words import CLASSES, notices
+from ray_eval.watch.classes import FailureClass
 
 ALL = "s" * 15
 MIXED = "ssfsfssssssssfs"
@@ -141,8 +142,10 @@ def test_what_replays_saw_is_shown_by_class_with_its_video_in_the_page(tmp_path)
     page = page_of(report([run]))
     (video,) = page.all("video")
     assert video["src"] == f"data:video/mp4;base64,{base64.b64encode(b'video').decode()}"
-    assert video["poster"].startswith("data:image/jpeg;base64,")
+    (picture,) = page.all("img")
+    assert picture["src"].startswith("data:image/jpeg;base64,")
     assert "missed grasp: 1" in page.text
+    assert CLASSES["missed grasp"] in page.text
     assert "the gripper closed beside the bowl" in page.text
     assert "an older look" not in page.text
     assert "of another trajectory" not in page.text
@@ -150,10 +153,14 @@ def test_what_replays_saw_is_shown_by_class_with_its_video_in_the_page(tmp_path)
     for fact in (
         "bowl, furthest reached",
         "On bowl plate held at 33 % of the steps",
-        "path m 1.23",
+        "way of the hand 1.23 m",
         "knocked over mug",
     ):
         assert fact in page.text
+
+
+def test_every_class_of_a_failure_is_said_in_words():
+    assert set(CLASSES) == set(FailureClass)
 
 
 def test_media_beyond_the_pages_size_stay_beside_it(tmp_path):

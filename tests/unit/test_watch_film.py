@@ -12,9 +12,11 @@ from ray_eval.errors import ConfigError, SetupError
 from ray_eval.report.looking import chosen
 from ray_eval.rollout.replaying import Looks, Retraced, Sight
 from ray_eval.watch.film import FilmMaker
-from ray_eval.watch.frames import Caption, contact_sheet, frame
+from ray_eval.watch.frames import Caption, contact_sheet, frame, wrapped
 from ray_eval.watch.video import VideoBytes, VideoWriter, frames_of, side_by_side
 
+BAND = 4 * 20 + 2 * 6
+"""Height of the caption: two lines of instruction, the figures, the title."""
 RETRACED = Retraced("", is_success=True, task="t", instruction="i")
 CAPTION = Caption("run   fake/0/1", "reach goal 0 " * 20, "success", 4, 9, queue_lengths=(3, 2, 1, 0), gripper=6)
 
@@ -39,8 +41,8 @@ def test_a_film_is_h264_for_browsers_with_a_frame_per_step():
         assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 20)
     frames = list(frames_of(video))
     assert len(frames) == 5
-    assert frames[0].shape == (64 + 72, 512, 3)
-    assert [round(float(each[:40, :200].mean()) / 40) for each in frames] == [0, 1, 2, 3, 4]
+    assert frames[0].shape == (BAND + 64, 512, 3)
+    assert [round(float(each[BAND + 8 : BAND + 48, :200].mean()) / 40) for each in frames] == [0, 1, 2, 3, 4]
     assert film_of(4).video == video
 
 
@@ -57,23 +59,32 @@ def test_stills_are_the_first_middle_and_last_step_however_few_there_are():
         stills = [np.asarray(Image.open(io.BytesIO(each))) for each in filmed.stills]
         assert filmed.video is None
         if steps == 4:
-            assert [round(float(each[:40, :200].mean()) / 40) for each in stills] == levels
+            assert [round(float(each[BAND + 8 : BAND + 48, :200].mean()) / 40) for each in stills] == levels
         assert len(stills) == 3
 
 
 def test_the_caption_differs_by_step_and_is_cut_to_the_frame():
     one, other = (frame({"a": picture(0)}, CAPTION, step, np.zeros(7)) for step in (1, 2))
-    assert one.shape == (128 + 72, 512, 3)
+    assert one.shape == (BAND + 128, 512, 3)
     assert not np.array_equal(one, other)
     assert CAPTION.lines(2, np.ones(7)) == (CAPTION.instruction, "step 2/9   queue 2   gripper +1.00", "run   fake/0/1")
     assert CAPTION.lines(0, None)[1] == "step 0/9"
 
 
+def test_a_long_instruction_is_read_to_its_end_and_what_no_two_lines_hold_is_cut():
+    said = "put the white mug on the left plate and put the yellow and white mug on the right plate"
+    assert " ".join(wrapped(said, 500)) == said
+    assert len(wrapped(said, 500)) == 2
+    assert wrapped("open the drawer", 500) == ["open the drawer"]
+    assert [line[-3:] for line in wrapped("x" * 400, 500)] == ["..."]
+    assert wrapped(f"{said} {said}", 500)[1].endswith("...")
+
+
 def test_two_films_side_by_side_last_as_long_as_the_longer():
     beside = side_by_side([film_of(4).video, film_of(2).video], 20.0)
     frames = list(frames_of(beside))
-    assert (len(frames), frames[0].shape) == (5, (136, 1024, 3))
-    assert abs(float(frames[4][:40, 512:700].mean()) - 80) < 4
+    assert (len(frames), frames[0].shape) == (5, (BAND + 64, 1024, 3))
+    assert abs(float(frames[4][BAND + 8 : BAND + 48, 512:700].mean()) - 80) < 4
 
 
 def test_odd_sizes_are_padded_and_another_size_is_refused(tmp_path):
@@ -89,7 +100,7 @@ def test_odd_sizes_are_padded_and_another_size_is_refused(tmp_path):
 def test_a_contact_sheet_has_a_row_per_episode():
     stills = film_of(4, every=0).stills
     sheet = Image.open(io.BytesIO(contact_sheet([stills, stills])))
-    assert sheet.size == (3 * 512, 2 * 136)
+    assert sheet.size == (3 * (512 + 6), 2 * (BAND + 64 + 6))
 
 
 def test_looks_together_are_what_either_needs():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ray_eval.report.html.media import Embedder, Medium
 from ray_eval.report.html.shown import ShownRun
+from ray_eval.report.html.words import CLASSES
 from ray_eval.report.metrics import ErrorGroup, error_groups
 from ray_eval.types import EpisodeResult
 
@@ -47,6 +48,11 @@ class FailureGroup:
     """The first of them."""
     others: tuple[str, ...]
     """Ids of the others."""
+
+    @property
+    def meaning(self) -> str:
+        """What the class says; empty for a task."""
+        return CLASSES.get(self.name, "")
 
     @property
     def is_seen(self) -> bool:
@@ -120,7 +126,8 @@ def _place(run: ShownRun, groups: Sequence[Sequence[EpisodeResult]], embedder: E
     """One of each group, then another one: every picture before any video."""
     turns = [result for turn in itertools.zip_longest(*groups) for result in turn if result is not None]
     seen = [run.finding(result.spec.episode_id) for result in turns]
-    embedder.take(each.picture for each in seen)
+    # On screen below the video's controls, and on paper in its place.
+    embedder.take((each.picture for each in seen), times=2)
     embedder.take(each.video for each in seen)
 
 

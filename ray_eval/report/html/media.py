@@ -38,25 +38,25 @@ class Embedder:
         self._left = most_bytes
         self._known: dict[Path, Medium] = {}
 
-    def take(self, paths: Iterable[Path | None]) -> None:
-        """Gives each a place, those in front first."""
+    def take(self, paths: Iterable[Path | None], times: int = 1) -> None:
+        """Gives each a place, those in front first; each stands so many times in the page."""
         for path in paths:
-            self.medium(path)
+            self.medium(path, times)
 
-    def medium(self, path: Path | None) -> Medium | None:
+    def medium(self, path: Path | None, times: int = 1) -> Medium | None:
         """The file as the page has it; None for one that is not there, or that no browser shows."""
         kind = None if path is None else TYPES.get(path.suffix.lower())
         if path is None or kind is None:
             return None
         if path not in self._known:
             try:
-                self._known[path] = self._placed(path, kind)
+                self._known[path] = self._placed(path, kind, times)
             except OSError:
                 return None
         return self._known[path]
 
-    def _placed(self, path: Path, kind: str) -> Medium:
-        size = path.stat().st_size
+    def _placed(self, path: Path, kind: str, times: int) -> Medium:
+        size = path.stat().st_size * times
         if size > self._left:
             return Medium(quote(os.path.relpath(path.resolve(), self._folder)), is_inside=False)
         self._left -= size

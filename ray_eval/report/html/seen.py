@@ -38,6 +38,16 @@ def _seen(video: Path, picture: Path, finding: Finding | None) -> Seen:
     return Seen(*files, name, finding.why, finding.progress, tuple(_facts(finding)))
 
 
+_FIGURES: Mapping[str, tuple[str, str]] = {
+    "path_m": ("way of the hand", "{:.2f} m"),
+    "jerk_m_s3": ("jerk of the hand", "{:.0f} m/s\N{SUPERSCRIPT THREE}"),
+    "grip_n_max": ("largest contact force", "{:.0f} N"),
+    "joint_limit_share": ("a joint at its limit", "{:.1%} of the steps"),
+    "saturated_share": ("command at its bound", "{:.1%} of the steps"),
+}
+"""How a figure of docs/failures.md is called, and how it is written."""
+
+
 def _facts(finding: Finding) -> list[tuple[str, str]]:
     """What was measured, as names and figures."""
     rows = [(f"{thing}, furthest", stage) for thing, stage in finding.stages.items()]
@@ -46,13 +56,14 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
         for condition, steps in zip(finding.goal, finding.held, strict=True)
         if steps
     ]
-    return [*rows, *((key.replace("_", " "), _figure(value)) for key, value in finding.figures.items() if value)]
+    return [*rows, *(_figure(key, value) for key, value in finding.figures.items() if value)]
 
 
-def _figure(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _figure(key: str, value: Any) -> tuple[str, str]:
+    name, form = _FIGURES.get(key, (key.replace("_", " "), "{}"))
+    if isinstance(value, list | tuple):
+        return name, ", ".join(map(str, value))
+    return name, form.format(value).replace("%", " %")
 
 
 def sheets_in(folder: Path, results: Sequence[EpisodeResult]) -> dict[tuple[str, int], Path]:

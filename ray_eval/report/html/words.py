@@ -10,6 +10,18 @@ from ray_eval.report.wording import POWER, many, points
 from ray_eval.stats.intervals import NAMES
 from ray_eval.stats.power import MOST_PAIRS, detectable_difference, worst_half_width
 
+CLASSES = {
+    "never reached": "The hand never came to the object or part.",
+    "wrong object": "Another object was lifted, and the right one was never held.",
+    "missed grasp": "The hand came to the object and did not lift it, or to the part and did not move it.",
+    "dropped": "The object was lifted, and fell or slipped.",
+    "right object, wrong place": "The object was put down, or the part left, where it does not belong.",
+    "undid it": "A condition of the goal held, and not at the end.",
+    "stalled": "The hand came to a stop at the object, or with it, with the budget still running.",
+    "still moving at the end": "The budget was spent while the object, or the hand to it, was on its way.",
+    "unclear": "None of the other classes applies.",
+}
+"""What the class of a failure says, in short; docs/failures.md defines them."""
 SHARE = 0.1
 """Share of pairs that differ, where a sentence needs one and no pilot tells it."""
 
