@@ -7,7 +7,7 @@ TESTS_STAMP := $(VENV)/.installed-tests
 LEROBOT := .venv-lerobot
 LEROBOT06 := .venv-lerobot06
 
-.PHONY: setup run test environments nightly lerobot lint format clean
+.PHONY: setup run test environments nightly lerobot docs lint format clean
 
 setup: $(STAMP)
 	@scripts/install_gl.sh
@@ -56,6 +56,12 @@ nightly: environments
 	@scripts/install_nightly.sh $(VENV)
 	@$(BIN)/python -m pytest -q -m "nightly" --timeout 7200
 
+# the documents as a site, in site/, both languages; anything that leads nowhere is an error
+docs: setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -66,4 +72,4 @@ format: setup
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(LEROBOT) $(LEROBOT06) .venv-metaworld .venv-aloha build *.egg-info
+	rm -rf $(VENV) $(LEROBOT) $(LEROBOT06) .venv-metaworld .venv-aloha build dist site *.egg-info

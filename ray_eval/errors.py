@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import sys
 from collections.abc import Iterable
 
 from ray_eval.messages import one_line, without_arrays
@@ -65,12 +66,17 @@ EVAL_MODULES = ("ray", "psutil", "scipy", "libero", "robosuite", "mujoco", "cryp
 """What the evaluator needs beyond the policy side."""
 
 
-def require_eval_extra() -> None:
-    """Passes where the evaluator is installed, and not the policy side alone.
+def require_eval_extra(system: str = sys.platform) -> None:
+    """Passes on Linux where the evaluator is installed, and not the policy side alone.
 
     Raises:
-        SetupError: something of it is missing.
+        SetupError: it is another system, or something of it is missing.
     """
+    if system != "linux":
+        raise SetupError(
+            f"system: expected Linux, got {system}; run the evaluator in a container or in WSL2, as "
+            "examples/quick_start.* do (docs/platforms.md)"
+        )
     missing = [name for name in EVAL_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise SetupError(

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # What only the nightly tests need: the system's Chromium and Prometheus and, in the virtual environment in $1, what drives
-# the former and Grafana's types.
+# the former, Grafana's types, a parser of PowerShell, and what builds the site of the documents.
 set -euo pipefail
 
 venv=$1
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
-    playwright axe-playwright-python grafana-foundation-sdk
+    playwright axe-playwright-python grafana-foundation-sdk tree-sitter tree-sitter-powershell
+# What builds the site of the documents.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
+    jieba mkdocs mkdocs-material 'mkdocstrings[python]'
 # Trackers want newer versions of what is pinned here; what is there already stays where it will do.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
     wandb==0.31.0 mlflow-skinny==3.17.2 trackio==0.43.0 tensorboard==2.21.0

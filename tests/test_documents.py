@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ray_eval.cli import main
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.metrics import summary_text
 from ray_eval.testing import check_policy
@@ -20,12 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+PLANNED = ("run", "list", "sweep", "keys")
+"""Commands that say what they would do without doing it."""
 
 
-def commands(program: str) -> list[str]:
-    lines = [line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def commands(program: str, text: str = README) -> list[str]:
+    lines = [line.partition("#")[0].strip() for block in blocks("bash", text) for line in block.splitlines()]
     return [line for line in lines if line.startswith(program)]
 
 
@@ -36,22 +41,112 @@ def test_the_two_commands_are_the_makefiles():
         assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
 
 
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
+
+
+@pytest.fixture
+def beginners_folder(tmp_path, monkeypatch):
+    """A working folder with the files that the commands name, and a home with an interpreter for LeRobot."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lerobot" / "bin").mkdir(parents=True)
+    python = tmp_path / "lerobot" / "bin" / "python"
+    # A link would leave its packages behind.
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "eval.yaml").write_text("suite: libero_object\npolicy: oracle\n")
+
+
 @pytest.mark.parametrize(
-    "command", [line for line in commands("ray-eval") if line.split()[1] in ("run", "list", "sweep")]
+    "command",
+    [line for text in (README, GUIDE) for line in commands("ray-eval", text) if line.split()[1] in PLANNED],
 )
-def test_every_command_of_the_readme_is_accepted(command):
+@pytest.mark.usefixtures("beginners_folder")
+def test_every_command_of_the_readme_and_the_guide_is_accepted(command, capsys):
     words = shlex.split(command)[1:]
     words += ["--dry-run"] if words[0] in ("run", "sweep") and "--dry-run" not in words else []
-    done = subprocess.run(
-        [sys.executable, "-m", "ray_eval", *words], capture_output=True, text=True, timeout=60, check=False
-    )
+    code, said = main(words), capsys.readouterr()
+    if "policy=lerobot" in words:
+        # Everything was right but LeRobot itself, which is not in this environment.
+        assert (code, "expected LeRobot there, got none" in said.err) == (2, True)
+    else:
+        assert (code, bool(said.out)) == (0, True), said.err
+
+
+@pytest.mark.parametrize("command", [line for text in (README, GUIDE) for line in commands("ray-eval", text)])
+def test_every_other_command_has_options_that_are_there(command, capsys):
+    words = shlex.split(command)[1:]
+    with pytest.raises(SystemExit) as ended:
+        main([words[0], "--help"])
+    assert ended.value.code == 0
+    known = capsys.readouterr().out
+    assert [word for word in words if word.startswith("--") and word not in known] == []
+
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\(((?!http)[^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_site_has_every_document():
+    listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]))
+    assert listed == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+
+@pytest.mark.nightly
+def test_the_site_is_built_and_nothing_in_it_leads_nowhere(tmp_path):
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    english, chinese = ((site / name).read_text() for name in ("guide.html", "zh/guide.html"))
+    assert ('<html lang="en"' in english, '<html lang="zh"' in chinese) == (True, True)
+    assert 'href="zh/guide.html"' in english
+    assert 'href="../guide.html"' in chinese
+    assert "infer_batch" in (site / "api.html").read_text()
+    assert "class PointEnv" in (site / "source" / "examples" / "point_simulator.py.txt").read_text()
 
 
-def test_every_link_of_the_readme_leads_somewhere():
-    for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_policy_of_the_readme_keeps_the_contract():
+    (code,) = blocks("python")
+    names = {}
+    exec(code, names)
+    check_policy(names["Mine"]())
+
+
+CHINESE = [("README.md", "README.zh-CN.md")]
+CHINESE += [(f"docs/{path.name}", f"docs/zh/{path.name}") for path in sorted((ROOT / "docs" / "zh").glob("*.md"))]
+
+
+def headings(text: str) -> list[str]:
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return re.findall(r"^(#+) ", outside, flags=re.MULTILINE)
+
+
+def tables(text: str) -> list[list[tuple[int, list[str]]]]:
+    """Of every table: of each row the number of columns, and the names in the first two columns' code letters."""
+    found = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    rows = [[re.split(r"(?<!\\)\|", line.strip("|\n")) for line in table.splitlines()] for table in found]
+    return [[(len(row), re.findall(r"`([^`]+)`", row[0])) for row in table] for table in rows]
+
+
+def typed(text: str) -> list[str]:
+    """Every line of code, comments left out."""
+    fenced = [line for block in re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    indented = re.findall(r"^ {4}(\S.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    return [line.partition("#")[0].rstrip() for line in [*fenced, *indented]]
+
+
+@pytest.mark.parametrize(("english", "chinese"), CHINESE)
+def test_both_languages_have_the_same_headings_tables_and_commands(english, chinese):
+    ours, theirs = ((ROOT / name).read_text() for name in (english, chinese))
+    assert headings(theirs) == headings(ours)
+    assert tables(theirs) == tables(ours)
+    assert typed(theirs) == typed(ours)
 
 
 def test_the_protocol_table_names_every_preset():
@@ -66,8 +161,8 @@ def test_the_way_of_an_observation_names_files_that_are_there():
         assert (ROOT / "ray_eval" / name).is_file(), name
 
 
-def test_the_python_of_the_readme_evaluates_one_task_on_real_libero(tmp_path):
-    (code,) = blocks("python")
+def test_the_python_of_the_guide_evaluates_one_task_on_real_libero(tmp_path):
+    (code,) = blocks("python", GUIDE)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=False, cwd=tmp_path
     )

@@ -147,7 +147,7 @@ def _check_numbers(parsed: argparse.Namespace) -> None:
 def _show(report: Report) -> None:
     console = output_console()
     for pair in report.pairs:
-        console.print(comparison_table(pair))
+        console.print(comparison_table(pair, console.width))
         for line in (*difference_lines(pair.question.differences), *_flipped(flip_lines(pair))):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
     for line in (*report.remarks, *report.sentences):

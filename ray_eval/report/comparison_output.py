@@ -22,6 +22,10 @@ SCHEMA_VERSION = 1
 """Version of the layout of a comparison's JSON."""
 _LEFT_OUT = {"differ"}
 """The sum of two others, for which a terminal has no room."""
+_ONE_SIDE = {"A only", "B only"}
+"""Columns for which a narrow terminal has no room either: their difference is among the others."""
+_SPARE = 14
+"""Columns of a name beside which they are still shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +56,30 @@ def group_columns(alpha: float) -> tuple[str, ...]:
     return ("group", "A", "B", "differ", "A only", "B only", "B - A", interval, "p", "Holm p")
 
 
-def comparison_table(found: PairComparison) -> Table:
-    """A row per task, per suite, and for all."""
+def comparison_table(found: PairComparison, width: int) -> Table:
+    """A row per task, per suite, and for all.
+
+    Args:
+        found: the comparison.
+        width: characters of a line; what has no room in it is left out before a figure is cut.
+    """
     title = Text(f"A = {found.first}, B = {found.second}")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = group_columns(found.alpha)
     rows = [dict(zip(columns, group_cells(group), strict=True)) for group in found.groups]
     shown = [column for column in columns if column not in _LEFT_OUT]
+    widest = {column: max(len(column), *(len(row[column]) for row in rows)) for column in shown}
+    figures = sum(widest[column] + 1 for column in shown if column != "group")
+    if figures + min(widest["group"], _SPARE) + 2 > width:
+        shown = [column for column in shown if column not in _ONE_SIDE]
     for column in shown:
         # Where the terminal is narrow a name is cut, and never a figure.
-        widest = max(len(column), *(len(row[column]) for row in rows))
         is_name = column == "group"
         table.add_column(
-            column, justify="left" if is_name else "right", no_wrap=True, min_width=4 if is_name else widest
+            column,
+            justify="left" if is_name else "right",
+            no_wrap=True,
+            min_width=4 if is_name else widest[column],
         )
     level = found.groups[0].level
     for group, row in zip(found.groups, rows, strict=True):

@@ -6,7 +6,7 @@ import pytest
 
 import ray_eval
 from ray_eval.cli import main
-from ray_eval.errors import ConfigError
+from ray_eval.errors import ConfigError, SetupError, require_eval_extra
 
 ORACLE = ("run", "policy=oracle", "suite=libero_object", "--dry-run")
 
@@ -81,6 +81,11 @@ def test_a_dead_server_is_known_before_a_ray_is_started(tmp_path, monkeypatch, c
     words = ("policy=openpi", "policy.addresses=[127.0.0.1:9]", "suite=fake")
     assert main(("run", *words)) == 2
     assert "got nobody at 127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_another_system_than_linux_is_refused_with_what_to_do():
+    with pytest.raises(SetupError, match=r"expected Linux, got darwin; .*examples/quick_start"):
+        require_eval_extra("darwin")
 
 
 def test_the_plan_as_json_is_an_object_and_nothing_else(capsys):

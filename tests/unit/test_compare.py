@@ -481,16 +481,21 @@ def test_a_name_is_no_markup(tmp_path, capsys):
     assert "A = run[red]x, B = m[bold" in compared(capsys, *runs)[1]
 
 
-def test_a_narrow_terminal_cuts_names_and_no_figure():
-    console = Console(width=76, file=io.StringIO())
-    console.print(comparison_table(pair("f" * 6 + "s" * 9, ALL)))
+@pytest.mark.parametrize(
+    ("width", "name", "figures"),
+    [
+        (100, "fake/0", "9/15  15/15       0       6    +40  +11.5 to +64.3  0.031"),
+        (60, "fake/0", "9/15  15/15    +40  +11.5 to +64.3  0.031"),
+    ],
+)
+def test_a_narrow_terminal_cuts_names_and_no_figure(width, name, figures):
+    console = Console(width=width, file=io.StringIO())
+    console.print(comparison_table(pair("f" * 6 + "s" * 9, ALL), width))
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
-    assert max(map(len, lines)) <= 76
-    figures = "9/15  15/15       0       6    +40  +11.5 to +64.3  0.031"
-    assert [line.split(maxsplit=1)[1] for line in lines if "9/15" in line] == [
-        f"{figures}   0.031",
-        f"{figures}       -",
-    ]
+    assert max(map(len, lines)) <= width
+    rows = [line.split(maxsplit=1) for line in lines if "9/15" in line]
+    assert [row[1] for row in rows] == [f"{figures}   0.031", f"{figures}       -"]
+    assert rows[0][0] == name
 
 
 def _rewritten(folder, change):

@@ -14,7 +14,11 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHED = ["cluster.yaml", "deploy/gcp.yaml", "deploy/on_premise.yaml"]
-SCRIPTS = ["deploy/slurm.sbatch", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").glob("*.sh"))]
+SCRIPTS = [
+    "deploy/slurm.sbatch",
+    "examples/quick_start.sh",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").glob("*.sh")),
+]
 
 # The fields of KubeRay that deploy/rayjob.yaml uses, and no others.
 # Source: kuberay@feeaf72 helm-chart/kuberay-operator/crds/ray.io_rayjobs.yaml, version v1.
@@ -147,3 +151,35 @@ def test_shellcheck_has_nothing_to_say_of_any_script():
 def test_hadolint_has_nothing_to_say_of_the_image():
     done = lint("hadolint", "deploy/Dockerfile")
     assert done.returncode == 0, done.stdout
+
+
+def faults_of(script: bytes) -> list[str]:
+    """What a parser of PowerShell does not understand, and what PSScriptAnalyzer would say of words alone."""
+    import tree_sitter_powershell
+    from tree_sitter import Language, Parser
+
+    tree = Parser(Language(tree_sitter_powershell.language())).parse(script)
+    found, waiting = [], [tree.root_node]
+    while waiting:
+        node = waiting.pop()
+        if node.is_error or node.is_missing:
+            found.append(f"line {node.start_point[0] + 1}: {node.text[:40]!r}")
+        if node.type == "command_name" and node.text.decode().lower() in ALIASES:
+            found.append(f"alias {node.text.decode()}")
+        waiting.extend(node.children)
+    return found
+
+
+ALIASES = {"cd", "ls", "echo", "cat", "cp", "rm", "mv", "dir", "gci", "iex", "iwr", "invoke-expression", "write-host"}
+"""Rules AvoidUsingCmdletAliases, AvoidUsingInvokeExpression and AvoidUsingWriteHost, as far as names go."""
+
+
+@pytest.mark.nightly
+def test_the_quick_start_for_windows_is_powershell():
+    script = (ROOT / "examples/quick_start.ps1").read_bytes()
+    assert faults_of(script) == []
+    assert faults_of(script.replace(b"exit 2\n}", b"exit 2\n", 1)) != []
+    assert faults_of(script + b"\necho done\n") == ["alias echo"]
+    batch = (ROOT / "examples/quick_start.bat").read_bytes()
+    assert b"quick_start.ps1" in batch
+    assert batch.count(b"\n") == batch.count(b"\r\n")
