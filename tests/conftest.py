@@ -33,13 +33,12 @@ if importlib.util.find_spec("ray"):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_ray_for_the_next_module():
+def _no_ray_for_the_next_module(request):
     """Ray is one for a process, and which module had it before depends on how files are dealt out."""
     yield
-    if "ray_eval.driver.kept" in sys.modules:
-        sys.modules["ray_eval.driver.kept"].release()
-    if "ray" in sys.modules:
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         sys.modules["ray"].shutdown()
+        pytest.fail(f"{request.module.__name__} leaves its Ray to the next module; end it there")
 
 
 @functools.cache

@@ -63,14 +63,18 @@ class Scene:
         raise NotInjectedError(f"worker {self.taken.pid}: expected it to run, got its end before the fault")
 
     def processes(self, word: str) -> list[psutil.Process]:
-        """The run's processes with a word in their title.
+        """The run's processes with a word in their title; waits for one that is being started again.
 
         Raises:
             NotInjectedError: there is none.
         """
-        found = [process for process in processes_of(self.orders.folder) if word in title_of(process)]
-        if not found:
-            raise NotInjectedError(f"expected a process of the run that is called {word}, got none")
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            found[:] = [process for process in processes_of(self.orders.folder) if word in title_of(process)]
+            return bool(found)
+
+        self.wait(is_there, f"a process of the run that is called {word}")
         return found
 
     def broken(self) -> int:

@@ -35,6 +35,12 @@ QUICK_S = 10.0
 MADE = []
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept():
+    yield
+    ray_eval.release()
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_open():
     yield

@@ -20,6 +20,12 @@ from ray_eval.types import EpisodeResult, Outcome, RecordedActions
 WORDS = ["policy=noop", "suite=fake", "episodes_per_task=1", "tasks=[0,1]"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept():
+    yield
+    ray_eval.release()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _no_beats_after_a_death():
     """A writer that dies here leaves its thread behind, which is to beat in nobody's later test."""

@@ -15,6 +15,12 @@ LEDGERS = Path(__file__).parents[1] / "ledgers" / "c91e115"
 HERE = ["workers=1", "ray.dashboard=false", "limits.allow_mixed=true"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept():
+    yield
+    ray_eval.release()
+
+
 def taken_up(name: str, tmp_path: Path, episodes: int) -> tuple[Path, list[dict]]:
     """A copy of a run of two episodes with so many of them finished, and the whole run's records."""
     out = shutil.copytree(LEDGERS / name, tmp_path / name)
@@ -41,7 +47,10 @@ def test_a_finished_run_is_read_and_summed_up_again(tmp_path, name):
 
 def test_a_run_of_the_fake_suite_goes_on(tmp_path):
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-    goes_on("fake", tmp_path)
+    try:
+        goes_on("fake", tmp_path)
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.nightly

@@ -54,6 +54,12 @@ QUICK_S = 5.0
 RUN_WARNINGS = ("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept():
+    yield
+    ray_eval.release()
+
+
 def observation(seed=0, step=0, keys=(IMAGE, WRIST_IMAGE, STATE), **changes):
     row = trial_observation(PolicySpec("p", keys, 1, image_size_px=32), seed)
     return dataclasses.replace(row, step=step, **changes)

@@ -30,6 +30,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept():
+    yield
+    ray_eval.release()
+
+
 def environment():
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
         "HF_HUB_OFFLINE": "1",
