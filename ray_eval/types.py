@@ -604,5 +604,7 @@ class EpisodeResult:
     """Whether another attempt may cure the error."""
     is_excused: bool = False
     """Whether it broke of what is no fault of the episode's: its policy did not answer, its machine was taken back."""
+    resident_bytes: int = field(default=0, compare=False)
+    """Memory of the process that simulated, afterwards; 0 where nobody looked."""
     actions: RecordedActions | None = field(default=None, compare=False, repr=False)
     """What was executed, on its way to the run's folder; None where nobody keeps it, and once it is there."""

@@ -297,11 +297,22 @@ class LimitsConfig:
     max_attempts: int = field(default=3, metadata=OPERATIONAL)
     """Attempts at one episode before it is an error."""
     episode_timeout_s: float = field(default=1800.0, metadata=OPERATIONAL)
-    """Longest attempt; a worker past it is killed and its episode leased again."""
+    """Longest attempt, what it waits for the policy not counted; a worker past it is killed and its episode leased
+    again."""
+    build_timeout_s: float = field(default=1200.0, metadata=OPERATIONAL)
+    """Longest that a worker may take to build a task's simulator; the first one of a machine compiles."""
+    reset_timeout_s: float = field(default=600.0, metadata=OPERATIONAL)
+    """The same for a reset, its settle steps included."""
+    step_timeout_s: float = field(default=300.0, metadata=OPERATIONAL)
+    """The same for one control step."""
+    render_timeout_s: float = field(default=300.0, metadata=OPERATIONAL)
+    """The same for one observation, its images included."""
     grace_s: float = field(default=20.0, metadata=OPERATIONAL)
     """After Ctrl+C or SIGTERM, how long running episodes may go on."""
     worker_memory_gb: float = field(default=2.5, metadata=OPERATIONAL)
     """Memory that a worker may hold: simulators of tasks that it may come back to are kept within it."""
+    recycle_memory_gb: float | None = field(default=None, metadata=OPERATIONAL)
+    """A worker that holds more after an episode is replaced by a new one; null takes twice `worker_memory_gb`."""
     model_cache_gb: float = field(default=8.0, metadata=OPERATIONAL)
     """Disk space, on each machine, for compiled scenes (up to 0.25 GB a task); 0 keeps none."""
     allow_mixed: bool = field(default=False, metadata=OPERATIONAL)
@@ -309,11 +320,16 @@ class LimitsConfig:
 
     def __post_init__(self) -> None:
         require(1 <= self.max_attempts <= 100, "limits.max_attempts", "1 to 100", self.max_attempts)
-        timeout_s = self.episode_timeout_s
-        require(0 < timeout_s <= 10**6, "limits.episode_timeout_s", "above 0, to 1000000", timeout_s)
+        for phase in ("episode", "build", "reset", "step", "render"):
+            timeout_s = getattr(self, f"{phase}_timeout_s")
+            require(0 < timeout_s <= 10**6, f"limits.{phase}_timeout_s", "above 0, to 1000000", timeout_s)
         require(0 <= self.grace_s <= 10**6, "limits.grace_s", "0 to 1000000", self.grace_s)
         memory_gb = self.worker_memory_gb
         require(0.1 <= memory_gb <= 10_000, "limits.worker_memory_gb", "0.1 to 10000", memory_gb)
+        recycle_gb = self.recycle_memory_gb
+        require(
+            recycle_gb is None or 0.1 <= recycle_gb <= 10_000, "limits.recycle_memory_gb", "0.1 to 10000", recycle_gb
+        )
         require(0 <= self.model_cache_gb <= 100_000, "limits.model_cache_gb", "0 to 100000", self.model_cache_gb)
 
 

@@ -7,11 +7,14 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
+from ray.actor import ActorHandle
 
 from ray_eval.foreign import first_line, text_of
+from ray_eval.rollout.actor import WAITED, left
 
 MOST_KILLS = 3
 """So many times may Ray's memory monitor kill while something is waited for; it would go on for ever."""
@@ -64,6 +67,9 @@ def own_bytes() -> int:
 
 def end_of(error: ray.exceptions.RayActorError) -> str:
     """What came to an actor's process, where its last words are, and why it ended where Ray says so."""
+    words = left(error.actor_id) if getattr(error, "actor_id", None) else None
+    if words is not None:
+        return f"({words})"
     said = str(error)
     if "OUT_OF_MEMORY" in said or "low on memory" in said:
         cause = ": too little memory"
@@ -76,6 +82,12 @@ def end_of(error: ray.exceptions.RayActorError) -> str:
     if words is not None:
         return f"({words})"
     return f"({first_line(error)}); its last words are in {_logs()} on its machine{cause}"
+
+
+def waited(actor: ActorHandle[Any]) -> float:
+    """Seconds that a worker has told, since this was asked last, to have waited for the policy in its attempt."""
+    words = left(actor._actor_id.hex(), WAITED)  # noqa: SLF001 - Ray has no public way
+    return float(words) if words else 0.0
 
 
 def last_words(logs: Path) -> str | None:

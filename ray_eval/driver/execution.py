@@ -14,7 +14,7 @@ import ray
 from ray_eval.driver.callers_policy import LivePolicy
 from ray_eval.driver.context import Context
 from ray_eval.driver.crew import Crew
-from ray_eval.driver.endings import told_end
+from ray_eval.driver.endings import told_end, waited
 from ray_eval.driver.folder import Entry, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
 from ray_eval.driver.live import LiveMetrics, session_name
@@ -22,6 +22,7 @@ from ray_eval.driver.ordered import OrderedScheduler
 from ray_eval.driver.outage import Outage
 from ray_eval.driver.part import Part
 from ray_eval.driver.recorder import Recorder
+from ray_eval.driver.recycling import Recycling
 from ray_eval.driver.replicas import Replicas, since
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
 from ray_eval.errors import EpisodeError, PolicyGone
@@ -67,7 +68,10 @@ class Execution:
         self._is_last = is_last
         self._scheduler = Scheduler(max_attempts=most) if order is None else OrderedScheduler(order, most)
         self._held: dict[ray.ObjectRef[Any], _Held] = {}
+        self._given_up: dict[ray.ObjectRef[Any], Lease] = {}
         self._outage = Outage()
+        limits = context.config.limits
+        self._recycling = Recycling(round((limits.recycle_memory_gb or 2 * limits.worker_memory_gb) * 1e9))
         self._view = RunView([spec for part in parts for spec in part.plan])
         self._live = LiveMetrics(session_name([part.folder.path for part in parts]))
         self._counted_before: Mapping[str, Any] = {}
@@ -143,6 +147,7 @@ class Execution:
             "policy": since(self._counted_before, self._view.policy),
             "replicas": self._context.config.serving.replicas,
             "seconds": round(self._view.elapsed_s, 3),
+            "late_results": self._view.late,
             "parts": len(self._parts),
         }
         for part in self._parts:
@@ -161,6 +166,7 @@ class Execution:
                 self._take(answer)
         for late in self._overdue():
             self._recorder.add(late)
+        self._refuse_late()
 
     def _announce(self, stop: StopSignal) -> None:
         """Says once that the run is being stopped, and what it still waits for."""
@@ -216,6 +222,7 @@ class Execution:
                 self._give_back(held, result)
                 return
         self._recorder.add(self._ended(held, result))
+        self._recycle(held.lease.worker, result.resident_bytes)
         if result.is_excused:
             self._policies.look()
         self._outage.note(result, self._context.config.limits.max_attempts, len(self._crew.workers))
@@ -263,18 +270,46 @@ class Execution:
             self._live.ended(part.folder.path.name, result)
             self._context.progress.finished(result, part.label)
 
+    def _recycle(self, name: str, resident_bytes: int) -> None:
+        """Another worker takes the place of one that has grown, before the kernel takes it away in mid-episode."""
+        is_needed = name in self._crew.workers and self._scheduler.waiting_count > 0
+        if is_needed and self._recycling.is_due(name, resident_bytes):
+            self._context.note(
+                f"{name}: it holds {resident_bytes / 1e9:.1f} GB after an episode, more than limits.recycle_memory_gb; "
+                "a new one takes its place"
+            )
+            self._replace_worker(name)
+
     def _overdue(self) -> Iterator[_Ended]:
         """Ends the workers that are past their time, and gives their attempts."""
         limit_s = self._context.config.limits.episode_timeout_s
         now = time.monotonic()
-        for answer, held in [item for item in self._held.items() if now - item[1].since > limit_s]:
-            del self._held[answer]
-            self._replace_worker(held.lease.worker)
+        for answer, held in [item for item in self._held.items() if now - item[1].since > limit_s + item[1].waited_s]:
+            worker = held.lease.worker
+            waited_s = waited(self._crew.workers[worker])
+            if waited_s > held.waited_s:
+                # What a worker waits for a server that many share is nothing that it is to be ended for.
+                self._held[answer] = dataclasses.replace(held, waited_s=waited_s)
+                continue
+            self._given_up[answer] = self._held.pop(answer).lease
+            self._replace_worker(worker)
             late = EpisodeError(
-                f"{held.lease.worker}: expected a result within {limit_s:g} s, got none; it was ended. Where many "
-                "workers share a slow policy, take fewer or raise limits.episode_timeout_s"
+                f"{worker}: expected a result within limits.episode_timeout_s={limit_s:g} s, the wait for the policy "
+                "not counted, got none; it was ended"
             )
             yield self._ended(held, error_result(held.lease.spec, late, now - held.since))
+
+    def _refuse_late(self) -> None:
+        """Counts the results of workers that were given up: they froze, and answered before they were ended."""
+        if not self._given_up:
+            return
+        done, _ = ray.wait(list(self._given_up), num_returns=len(self._given_up), timeout=0)
+        for answer in done:
+            lease = self._given_up.pop(answer)
+            with contextlib.suppress(ray.exceptions.RayError):
+                verdict = self._scheduler.finish(lease.lease_id, ray.get(answer))
+                self._view.late += verdict is Verdict.LATE
+                self._context.note(f"{lease.spec.episode_id}: a late result of {lease.worker} was refused")
 
     def _replace_worker(self, name: str) -> None:
         self._scheduler.retire(name)
@@ -292,6 +327,7 @@ class _Held:
     lease: Lease
     started_at: str
     since: float
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.interfaces import Policy
 from ray_eval.report.progress import ProgressView
 from ray_eval.rollout.running import RolloutSettings
+from ray_eval.rollout.watchdog import Deadlines
 from ray_eval.scratch import scratch_folder
 from ray_eval.sections import LatencySection, LivePolicySection, ScriptedPolicy
 from ray_eval.types import Canary, PolicySpec
@@ -320,7 +321,21 @@ class Session:
         fps = part.config.execution.fps
         env = env_settings(part.config, spec, part.env)
         keeps_actions = part.config.record.actions
-        return RolloutSettings(run_id, env, rules, latency, fps, memory_bytes, keeps_actions=keeps_actions, policy=spec)
+        limits = part.config.limits
+        deadlines = Deadlines(
+            limits.build_timeout_s, limits.reset_timeout_s, limits.step_timeout_s, limits.render_timeout_s
+        )
+        return RolloutSettings(
+            run_id,
+            env,
+            rules,
+            latency,
+            fps,
+            memory_bytes,
+            keeps_actions=keeps_actions,
+            deadlines=deadlines,
+            policy=spec,
+        )
 
 
 _PREFLIGHT_TIMEOUT_S = 600.0

@@ -38,6 +38,8 @@ class RunView:
     """Results that were there at the start."""
     retries: int = 0
     """Attempts that broke and are tried again."""
+    late: int = 0
+    """Results that came after their worker had been given up, and were refused."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """The policy actor's metrics."""
     is_stopping: bool = False

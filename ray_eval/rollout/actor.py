@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -9,17 +10,42 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
 from ray_eval.envs.contents import look
 from ray_eval.errors import SetupError
 from ray_eval.rollout.hosted import HostedRollout
 from ray_eval.rollout.replaying import Maker, Replay, ReplaySettings, replay_and_make
 from ray_eval.rollout.running import Rollout, RolloutSettings
+from ray_eval.rollout.watchdog import Watchdog
 from ray_eval.sections import (
     ConnectSection,
     SimulatorSection,
 )
 from ray_eval.types import Canary, Contents, EpisodeResult, EpisodeSpec, RecordedActions
+
+LAST_WORDS, WAITED = "last_words", "waited"
+"""What a worker leaves at Ray's head, as it cannot answer: why it ends; seconds that it has waited for the policy."""
+_NAMESPACE = b"ray-eval"
+
+
+def leave(words: str, kind: str = LAST_WORDS) -> None:
+    """Leaves a text of this actor's for the driver; one of the same kind is replaced."""
+    if ray.is_initialized():
+        key = f"{kind}/{ray.get_runtime_context().get_actor_id()}".encode()
+        with contextlib.suppress(ray.exceptions.RaySystemError, RuntimeError):
+            _internal_kv_put(key, words.encode(), overwrite=True, namespace=_NAMESPACE)
+
+
+def left(actor_id: str, kind: str = LAST_WORDS) -> str | None:
+    """What an actor left, which is then gone; None where it left nothing, or Ray's head is gone."""
+    key = f"{kind}/{actor_id}".encode()
+    with contextlib.suppress(ray.exceptions.RaySystemError, RuntimeError):
+        found: bytes | None = _internal_kv_get(key, namespace=_NAMESPACE)
+        if found is not None:
+            _internal_kv_del(key, namespace=_NAMESPACE)
+            return found.decode()
+    return None
 
 
 class Worker:
@@ -27,7 +53,12 @@ class Worker:
 
     def __init__(self, name: str, connect: Callable[[], ConnectSection], simulator: SimulatorSection) -> None:
         self._name = name
-        self._rollout = Rollout(connect, simulator) if simulator.python is None else HostedRollout(simulator, connect)
+        self._rollout: Rollout | HostedRollout
+        if simulator.python is None:
+            watchdog = Watchdog(leave, lambda waited_s: leave(f"{waited_s:.0f}", WAITED))
+            self._rollout = Rollout(connect, simulator, watchdog=watchdog)
+        else:
+            self._rollout = HostedRollout(simulator, connect)
         self._simulator = self._rollout.simulator
         self._canaries: dict[bool, Canary | None] = {}
 

@@ -16,6 +16,7 @@ from ray_eval.errors import EpisodeError
 from ray_eval.interfaces import Simulator
 from ray_eval.rollout.replaying import ReplaySettings, Retraced
 from ray_eval.rollout.running import Rollout, RolloutSettings, installed_versions
+from ray_eval.rollout.watchdog import Watchdog
 from ray_eval.sections import ConnectSection, SimulatorSection
 from ray_eval.types import EpisodeResult, EpisodeSpec, FloatArray
 
@@ -57,7 +58,7 @@ class Service:
     def __init__(self, section: SimulatorSection, connection: Connection) -> None:
         self._section = section
         self._connection = connection
-        self._rollout = Rollout(self._connect, section)
+        self._rollout = Rollout(self._connect, section, watchdog=Watchdog())
 
     @property
     def _simulator(self) -> Simulator:

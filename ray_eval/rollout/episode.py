@@ -19,6 +19,7 @@ from ray_eval.rollout.inside import InsideRecorder, TraceListener
 from ray_eval.rollout.latency import LatencyModel
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.seeds import request_seed
+from ray_eval.rollout.watchdog import Phases
 from ray_eval.sections import QueueRules
 from ray_eval.types import (
     STATE,
@@ -73,6 +74,7 @@ class Episode:
         pacer: Pacer | None = None,
         keeps_actions: bool = False,
         on_record: TraceListener | None = None,
+        phases: Phases | None = None,
     ) -> None:
         self._env = env
         self._policy = policy
@@ -84,6 +86,7 @@ class Episode:
         self._pacer = pacer
         self._keeps_actions = keeps_actions
         self._on_record = on_record or (lambda _record: None)
+        self._phases = phases or Phases()
         self._queue = make_queue(rules)
         self._filter = None if rules.similarity_atol is None else ObservationFilter(rules.similarity_atol)
         self._inside = InsideRecorder(control)
@@ -118,7 +121,8 @@ class Episode:
         """
         started = time.perf_counter()
         try:
-            self._env.reset(self._spec)
+            with self._phases.reset:
+                self._env.reset(self._spec)
             self._reset_s = time.perf_counter() - started
             is_success = self._run_steps()
         finally:
@@ -192,7 +196,8 @@ class Episode:
 
     def _observed(self) -> Mapping[str, Array]:
         started = time.perf_counter()
-        arrays = self._env.observe()
+        with self._phases.render:
+            arrays = self._env.observe()
         self._observe_s += time.perf_counter() - started
         return arrays
 
@@ -210,7 +215,8 @@ class Episode:
 
     def _execute(self, action: FloatArray) -> StepResult:
         started = time.perf_counter()
-        result = self._env.step(action)
+        with self._phases.step:
+            result = self._env.step(action)
         self._step_s += time.perf_counter() - started
         self._last_action = action
         self._steps += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 import time
@@ -12,7 +13,7 @@ from ray_eval.envs import make_env
 from ray_eval.envs.registry import simulator_for
 from ray_eval.errors import ContractError, EpisodeError, PolicyGone, SetupError
 from ray_eval.interfaces import Simulator
-from ray_eval.rollout.built_envs import Builder, BuiltEnvs
+from ray_eval.rollout.built_envs import Builder, BuiltEnvs, resident_bytes
 from ray_eval.rollout.client import PolicyClient
 from ray_eval.rollout.episode import Episode, error_result
 from ray_eval.rollout.inside import TraceListener
@@ -20,6 +21,7 @@ from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.preflight import remarks
 from ray_eval.rollout.replaying import ReplaySettings, Retraced, Seer, looking, replayed
+from ray_eval.rollout.watchdog import Deadlines, Phases, Watchdog
 from ray_eval.sections import (
     ConnectSection,
     EnvSettings,
@@ -55,6 +57,8 @@ class RolloutSettings:
     """Digests of the machines that may take part; empty admits any."""
     keeps_actions: bool = False
     """Whether results bring along the actions that were executed."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    """Longest times of an attempt's phases."""
     policy: PolicySpec | None = None
     """The policy that the run began with, by whose version it is asked; None takes whichever is served."""
 
@@ -68,6 +72,12 @@ class Rollout:
     """Runs episodes one after the other, keeping the simulators it has built; usable without Ray.
 
     One simulator at a time is in use: the process's global random numbers have one owner.
+
+    Args:
+        connect: Says where the policy is.
+        simulator: Which one.
+        build: Builds an env.
+        watchdog: Ends this process where an attempt hangs; None watches nothing.
     """
 
     def __init__(
@@ -75,7 +85,9 @@ class Rollout:
         connect: Callable[[], ConnectSection],
         simulator: SimulatorSection = _LIBERO,
         build: Builder = make_env,
+        watchdog: Watchdog | None = None,
     ) -> None:
+        self._watchdog = watchdog
         self._connect = connect
         self._section = simulator
         self._open_client: PolicyClient | None = None
@@ -124,13 +136,18 @@ class Rollout:
             PolicyGone: its policy is not served any more, which would break the next attempt as well.
         """
         started = time.perf_counter()
+        phases = Phases() if self._watchdog is None else self._watchdog.begin(settings.deadlines)
         try:
-            return self.episode(spec, attempt, settings).run()
+            result = self.episode(spec, attempt, settings, phases=phases).run()
         except PolicyGone:
             raise
         except Exception as error:  # noqa: BLE001 - the one place where an exception becomes an outcome
             self._envs.discard(spec.suite, spec.task_id, settings.env)
-            return error_result(spec, error, time.perf_counter() - started)
+            result = error_result(spec, error, time.perf_counter() - started)
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.finish()
+        return dataclasses.replace(result, resident_bytes=resident_bytes())
 
     def episode(
         self,
@@ -139,11 +156,14 @@ class Rollout:
         settings: RolloutSettings,
         *,
         on_record: TraceListener | None = None,
+        phases: Phases | None = None,
     ) -> Episode:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
-        env_spec = _env_spec(spec, settings)
+        env_spec, phases = _env_spec(spec, settings), phases or Phases()
+        with phases.build:
+            env = self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes)
         return Episode(
-            self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes),
+            env,
             self._client(settings.policy),
             spec,
             settings.rules,
@@ -154,6 +174,7 @@ class Rollout:
             pacer=None if settings.fps is None else Pacer(settings.fps),
             keeps_actions=settings.keeps_actions,
             on_record=on_record,
+            phases=phases,
         )
 
     def replay(self, spec: EpisodeSpec, actions: FloatArray, settings: ReplaySettings, see: Seer) -> Retraced:

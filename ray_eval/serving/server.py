@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -42,7 +42,14 @@ STOP_GRACE_S = 10.0
 """How long requests in flight may take when a server stops."""
 
 # gRPC would otherwise let a second server bind the same port, and each would get some of the requests.
-_SERVER_OPTIONS = (*MESSAGE_OPTIONS, ("grpc.so_reuseport", 0))
+# A connection that says nothing is let go, and one alone holds so many messages in memory at most.
+_SERVER_OPTIONS = (
+    *MESSAGE_OPTIONS,
+    ("grpc.so_reuseport", 0),
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 1_800_000),
+    ("grpc.max_concurrent_streams", 256),
+)
 
 SWITCH_INTERVAL_S = 0.0005
 """Longest that the forwards' thread waits for the event loop's to let go of the interpreter; Python's own is 5 ms."""
@@ -72,6 +79,9 @@ _STATUS_CODES = (
     (PolicyUnavailable, grpc.StatusCode.UNAVAILABLE),
     (EpisodeError, grpc.StatusCode.INTERNAL),
 )
+
+UNAUTHENTICATED = "expected a valid bearer token in `authorization`"
+"""What a caller without the token is told."""
 
 Context = Any  # grpc.aio.ServicerContext[bytes, Message]; generic in the stubs alone
 Method = Callable[[Any, Context], Awaitable[Message]]
@@ -167,14 +177,12 @@ class PolicyServer:
             )
             for name, (request_type, method) in methods.items()
         }
-        return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+        return _Methods(handlers, self._is_authorised)
 
     def _guarded(self, request_type: type[Message], method: Method) -> Callable[[bytes, Context], Awaitable[Message]]:
-        """The method behind authentication and parsing, its exceptions turned into status codes."""
+        """The method behind parsing, its exceptions turned into status codes."""
 
         async def call(body: bytes, context: Context) -> Message:
-            if not self._is_authorised(context):
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expected a valid bearer token in `authorization`")
             try:
                 return await method(_parsed(request_type, body), context)
             except Exception as error:
@@ -183,11 +191,11 @@ class PolicyServer:
 
         return call
 
-    def _is_authorised(self, context: Context) -> bool:
+    def _is_authorised(self, metadata: Sequence[tuple[str, str | bytes]]) -> bool:
         if self._listen.token is None:
             return True
         expected = bearer(self._listen.token).encode()
-        given = next((value for key, value in context.invocation_metadata() if key == AUTHORIZATION), "")
+        given = next((value for key, value in metadata if key == AUTHORIZATION), "")
         return hmac.compare_digest(given.encode() if isinstance(given, str) else bytes(given), expected)
 
     def _check_model(self, name: str) -> None:
@@ -260,6 +268,30 @@ class PolicyServer:
 
     def _rows(self, observations: Sequence[Observation], request_id: str) -> _Rows:
         return _Rows(self._batcher, self._batcher.submit(observations), self._spec, request_id)
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
+    """The protocol's methods by name, for those who may call them; of others not one byte of a message is read."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, grpc.RpcMethodHandler[bytes, Message]],
+        is_authorised: Callable[[Sequence[tuple[str, str | bytes]]], bool],
+    ) -> None:
+        self._handlers = {f"/{SERVICE_NAME}/{name}": handler for name, handler in handlers.items()}
+        self._is_authorised = is_authorised
+        # Of a stream nothing is read before it is asked for; a unary method's message is read as a whole first.
+        self._refusal = grpc.stream_unary_rpc_method_handler(_refuse)
+
+    def service(self, handler_call_details: Any) -> Any:
+        """What answers a call; None where there is no such method."""
+        handler = self._handlers.get(handler_call_details.method)
+        is_open = handler is None or self._is_authorised(handler_call_details.invocation_metadata)
+        return handler if is_open else self._refusal
+
+
+async def _refuse(_messages: Any, context: Context) -> None:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
 
 
 def _bind(server: grpc.aio.Server, listen: ListenSection) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -21,6 +22,7 @@ from ray_eval.driver.run import run
 from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep, run_sweep
 from ray_eval.driver.tune import tune
 from ray_eval.errors import ConfigError, PolicyChanged, PolicyGone, SetupError
+from ray_eval.orders import VARIABLE, Orders
 from ray_eval.report.ledger import LEDGER_NAME, LedgerWriter, read_ledger
 
 pytestmark = pytest.mark.filterwarnings(
@@ -402,9 +404,24 @@ def test_an_episode_past_its_time_costs_its_worker_and_becomes_an_error(ray_sess
     limits = ("limits.episode_timeout_s=1", "limits.max_attempts=2", "protocol.max_steps=100000")
     late = evaluate(tmp_path / "run", *limits, "episodes_per_task=1", "tasks=[0]", "workers=1")
     assert [str(result.outcome) for result in late.results] == ["error"]
-    assert "expected a result within 1 s" in late.results[0].error
+    assert "expected a result within limits.episode_timeout_s=1 s" in late.results[0].error
     (attempt,), (episode,) = records(late.out, "attempt"), records(late.out, "episode")
     assert (attempt["worker"], episode["worker"], episode["attempt"]) == ("worker-0 fake", "worker-1 fake", 2)
+
+
+def test_a_step_that_hangs_is_an_error_that_names_its_limit_and_the_log_has_its_stack(
+    ray_session, undisturbed, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "orders"))
+    orders = Orders(tmp_path / "orders")
+    orders.hold(1)
+    orders.answer(1, "hang")
+    run = evaluate(tmp_path / "run", "episodes_per_task=3", "workers=2", "limits.step_timeout_s=1")
+    (broken,) = records(run.out, "attempt")
+    assert "step: expected its end within limits.step_timeout_s=1 s" in broken["error"]
+    log = Path(re.search(r"at the end of (\S+\.err)", broken["error"]).group(1))
+    assert "in _obey" in log.read_text()
+    assert (run.out / "summary.json").read_bytes() == undisturbed
 
 
 def test_a_run_whose_every_action_comes_too_late_is_marked(ray_session, tmp_path):
