@@ -120,7 +120,7 @@ def _write(path: Path, entry: object) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(entry, file)
+            file.write(json.dumps(entry))
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)

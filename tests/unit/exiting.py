@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-CHANGES = ("fsync", "replace", "rename", "unlink", "truncate", "mkdir", "rmdir")
+CHANGES = ("fsync", "replace", "rename", "unlink", "truncate", "mkdir", "rmdir", "utime")
 """Functions of `os` that change files, or wait until they are changed."""
 WRITES = ("write", "flush", "truncate", "close")
 """Methods of a file that do."""

@@ -4,11 +4,14 @@ All writes are numbered and each is tried, before, after and, where something is
 """
 
 import json
+import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 from exiting import files_of, run_in_child
@@ -18,6 +21,9 @@ from ray_eval.driver.folder import Entry, RunFolder, make_header
 from ray_eval.driver.plan import plan_of
 from ray_eval.driver.sweep import MANIFEST_NAME, Point, SweepPlan, create_sweep, read_sweep
 from ray_eval.envs.digests import FileDigests
+from ray_eval.envs.gl import GlProbe
+from ray_eval.envs.known_gl import known_backend, remember_backend
+from ray_eval.envs.libero.model_cache import KEPT_FOR_S, ModelCache
 from ray_eval.report.actions import ACTIONS_NAME, read_actions
 from ray_eval.report.ledger import LEDGER_NAME, Attempt, episode_record, read_ledger, write_atomically
 from ray_eval.report.sweep import SweptPoint, sweep_csv_text, sweep_summary_text
@@ -94,6 +100,7 @@ def test_a_driver_that_ends_at_any_write_loses_nothing_and_goes_on_to_the_same_f
     undisturbed = tmp_path / "undisturbed"
     points, _ = run_in_child(lambda said: scenario(undisturbed, said))
     assert len(points) > 40
+    print(f"{scenario.__name__}: {len(points)} points")
     expected = without_sessions(undisturbed)
     for at, when in points:
         out = tmp_path / "run"
@@ -115,11 +122,43 @@ def test_a_driver_that_ends_at_any_write_loses_nothing_and_goes_on_to_the_same_f
         shutil.rmtree(out)
 
 
-def test_a_memory_of_digests_that_a_process_left_in_mid_write_is_none(tmp_path):
-    points, _ = run_in_child(lambda said: digest_it(tmp_path / "undisturbed", said))
+def model_it(out: Path, committed: Committed) -> None:
+    """Compiled models, with room for two of them: the third one has an older one evicted."""
+    cache = ModelCache(out, 3 * mujoco.mj_sizeModel(MODELS[0]), clock=lambda: time.time() + 2 * KEPT_FOR_S)
+    for text, expected in zip(MJCF, MODELS, strict=True):
+        for _ in range(2):
+            assert bytes_of(cache.compiled(text)) == bytes_of(expected)
+
+
+MJCF = [f'<mujoco><worldbody><geom size="{size}"/></worldbody></mujoco>' for size in (1, 2, 3, 4)]
+MODELS = [mujoco.MjModel.from_xml_string(text) for text in MJCF]
+
+
+def bytes_of(model: mujoco.MjModel) -> bytes:
+    content = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, content)
+    return content.tobytes()
+
+
+def renderer_it(out: Path, committed: Committed) -> None:
+    """What a machine's renderer has shown."""
+    os.environ["RAY_EVAL_CACHE"] = str(out)
+    assert known_backend("osmesa", 2) in (None, DRAWN)
+    remember_backend(DRAWN, "osmesa", 2)
+    assert known_backend("osmesa", 2) == DRAWN
+
+
+DRAWN = GlProbe("osmesa", "llvmpipe (LLVM 15.0.6, 256 bits)", "0" * 64, 1.5)
+
+
+@pytest.mark.parametrize("scenario", [digest_it, model_it, renderer_it])
+def test_a_cache_that_a_process_left_in_mid_write_is_as_good_as_none(tmp_path, monkeypatch, scenario):
+    monkeypatch.setenv("RAY_EVAL_CACHE", str(tmp_path / "elsewhere"))
+    points, _ = run_in_child(lambda said: scenario(tmp_path / "undisturbed", said))
     assert len(points) > 10
+    print(f"{scenario.__name__}: {len(points)} points")
     for at, when in points:
-        out = tmp_path / "digests"
-        run_in_child(lambda said, out=out: digest_it(out, said), at, when)
-        digest_it(out, str)
+        out = tmp_path / "cache"
+        run_in_child(lambda said, out=out: scenario(out, said), at, when)
+        scenario(out, str)
         shutil.rmtree(out)
