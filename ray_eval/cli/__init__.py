@@ -18,7 +18,7 @@ from ray_eval.cli.report import add_dashboard, add_report
 from ray_eval.cli.run import add_run
 from ray_eval.cli.submit import add_submit
 from ray_eval.cli.sweep import add_sweep, add_tune
-from ray_eval.cli.watching import add_watch
+from ray_eval.cli.watch import add_watch
 from ray_eval.cli.words import (
     EXIT_COMPLETE,
     EXIT_INCOMPLETE,

@@ -19,30 +19,30 @@ that the configuration reports on. The results are a sweep over training steps. 
 
 def add_watch(commands: Commands) -> None:
     """The parser of `watch`."""
-    watching = commands.add_parser(
+    watch = commands.add_parser(
         "watch",
         help="evaluate each new checkpoint of a training, on the same episodes",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    watching.add_argument("folder", type=path_option, metavar="DIR", help="the training's folder")
-    watching.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
-    watching.add_argument(
+    watch.add_argument("folder", type=path_option, metavar="DIR", help="the training's folder")
+    watch.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
+    watch.add_argument(
         "--out", metavar="DIR", type=path_option, help="folder of the results, gone on with if it is there"
     )
-    watching.add_argument(
+    watch.add_argument(
         "--states", metavar="N", type=int, default=5, help="init states per task (default: %(default)s)"
     )
-    watching.add_argument(
+    watch.add_argument(
         "--every", metavar="S", type=float, default=10.0, help="seconds between two looks (default: 10)"
     )
-    watching.add_argument("--once", action="store_true", help="end when all that is there is evaluated")
-    watching.set_defaults(command=_watch, parser=watching, keeps_results=True)
+    watch.add_argument("--once", action="store_true", help="end when all that is there is evaluated")
+    watch.set_defaults(command=_watch, parser=watch, keeps_results=True)
 
 
 def _watch(parsed: argparse.Namespace) -> int:
     require_eval_extra()
-    from ray_eval.driver.watching import Watched, check_folder, choice_lines, new_folder, watch
+    from ray_eval.driver.watch import Watched, check_folder, choice_lines, new_folder, watch
 
     check_folder(parsed.folder)
     if parsed.states < 1 or not 0 < parsed.every <= 86_400:

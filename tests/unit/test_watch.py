@@ -6,7 +6,7 @@ import pytest
 
 from ray_eval.cli import main
 from ray_eval.driver.checkpoints import Checkpoint, checkpoints_in
-from ray_eval.driver.watching import Watched, _point
+from ray_eval.driver.watch import Watched, _point
 
 NOW = 1_000_000.0
 
