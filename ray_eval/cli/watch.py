@@ -30,12 +30,8 @@ def add_watch(commands: Commands) -> None:
     watch.add_argument(
         "--out", metavar="DIR", type=path_option, help="folder of the results, gone on with if it is there"
     )
-    watch.add_argument(
-        "--states", metavar="N", type=int, default=5, help="init states per task (default: %(default)s)"
-    )
-    watch.add_argument(
-        "--every", metavar="S", type=float, default=10.0, help="seconds between two looks (default: 10)"
-    )
+    watch.add_argument("--states", metavar="N", type=int, default=5, help="init states per task (default: %(default)s)")
+    watch.add_argument("--every", metavar="S", type=float, default=10.0, help="seconds between two looks (default: 10)")
     watch.add_argument("--once", action="store_true", help="end when all that is there is evaluated")
     watch.set_defaults(command=_watch, parser=watch, keeps_results=True)
 
