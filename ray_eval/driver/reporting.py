@@ -268,7 +268,8 @@ def axes_of(runs: Sequence[ShownRun]) -> dict[str, list[str]]:
     """
     flat = [dict(flattened(run.config)) for run in runs]
     keys = [key for key in flat[0] if key.startswith(AXIS_KEYS)] if flat else []
-    texts = {key: [str(values.get(key)) for values in flat] for key in keys}
+    values_of = {key: [values.get(key) for values in flat] for key in keys}
+    texts = {key: ["-" if each is None else str(each) for each in found] for key, found in values_of.items()}
     return {key: _without_common(found) for key, found in texts.items() if len(set(found)) > 1}
 
 

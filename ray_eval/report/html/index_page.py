@@ -11,7 +11,8 @@ from ray_eval.report.html.words import range_text
 from ray_eval.report.metrics import rate_of
 from ray_eval.report.progress import percent
 
-COLUMNS = ("run", "policy", "suites", "protocol", "mode", "succeeded", "rate", "95 % interval", "errors", "begun")
+COLUMNS = ("run", "succeeded", "rate", "95 % interval", "errors", "policy", "suites", "protocol", "mode", "begun")
+"""The rate in front: on a phone the first columns are seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,14 @@ def index_row(run: ShownRun, name: str, link: str | None) -> IndexRow:
         name,
         link,
         (
-            str(run.config["policy"]["type"]),
-            ", ".join(run.suites),
-            str(run.arm.identity.get("protocol.name", "")),
-            run.mode,
             counts,
             percent(rate.value),
             range_text(rate),
             str(rate.errors),
+            str(run.config["policy"]["type"]),
+            ", ".join(run.suites),
+            str(run.arm.identity.get("protocol.name", "")),
+            run.mode,
             begun[:16].replace("T", " "),
         ),
     )
