@@ -95,8 +95,15 @@ def _sweep(parsed: argparse.Namespace) -> int:
     from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep
 
     sources, words = sources_and_words(parsed.words)
-    if any(word.startswith("out=") for word in words):
-        raise ConfigError("out: expected a sweep's folder by --out DIR; every point has its own below it")
+    # A run takes its folder in either way, so a sweep does too.
+    folders = [word.removeprefix("out=") for word in words if word.startswith("out=")]
+    words = [word for word in words if not word.startswith("out=")]
+    if folders:
+        if parsed.out is not None:
+            raise ConfigError(
+                f"out={folders[-1]}: expected one folder of the results, got --out beside it; leave one out"
+            )
+        parsed.out = _folder(folders[-1])
     if parsed.resume is not None:
         if sources or parsed.arm or parsed.out is not None:
             raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
@@ -114,6 +121,13 @@ def _sweep(parsed: argparse.Namespace) -> int:
         if parsed.json:
             output.write(summary_in(out))
     return code
+
+
+def _folder(text: str) -> Path:
+    try:
+        return path_option(text)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"out: {error}") from error
 
 
 def _show_points(plan: SweepPlan, *, as_json: bool) -> int:

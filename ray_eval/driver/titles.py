@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ray_eval.config import EvalConfig, ExecutionConfig, LatencyConfig
-from ray_eval.sections import LivePolicySection, PolicySection, RemoteSection, TorchPolicySection
+from ray_eval.sections import LeRobotPolicySection, LivePolicySection, PolicySection, RemoteSection, TorchPolicySection
 from ray_eval.types import PolicySpec, is_image
 
 LONGEST_PATH = 40
@@ -76,6 +76,8 @@ def unread_words(section: PolicySection) -> str:
             f"{section.entrypoint} itself says keys, chunk_len, action_dim, image_size_px and n_obs_steps when it is "
             "loaded; below they are those of a file without code"
         )
+    if isinstance(section, LeRobotPolicySection):
+        return "the checkpoint says what it reads, how long its chunks are, and how much of one is executed"
     if isinstance(section, RemoteSection):
         return "the server is asked when the run begins; what it says of itself takes the place of what is below"
     return ""

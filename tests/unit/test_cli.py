@@ -6,7 +6,9 @@ import pytest
 
 import ray_eval
 from ray_eval.cli import main
+from ray_eval.driver.titles import unread_words
 from ray_eval.errors import ConfigError, SetupError, require_eval_extra
+from ray_eval.sections import LeRobotPolicySection
 
 ORACLE = ("run", "policy=oracle", "suite=libero_object", "--dry-run")
 
@@ -105,5 +107,15 @@ def test_the_points_of_a_sweep_as_json(capsys):
 def test_a_dry_run_says_whose_word_the_policys_keys_are(capsys):
     assert main(["run", "policy=torch", "policy.entrypoint=mine:Mine", "suite=libero_object", "--dry-run"]) == 0
     assert "# mine:Mine itself says keys, chunk_len" in capsys.readouterr().out
+    assert unread_words(LeRobotPolicySection(path="outputs/act")).startswith("the checkpoint says what it reads")
     assert main([*ORACLE]) == 0
     assert "itself says" not in capsys.readouterr().out
+
+
+def test_a_sweep_takes_its_folder_in_either_way_and_not_in_both(tmp_path, capsys):
+    words = ["sweep", "policy=noop", "suite=fake", "seed=1,2", "--dry-run"]
+    assert main([*words, f"out={tmp_path / 'sweep'}"]) == 0
+    assert main([*words, "out=s3://bucket/sweep"]) == 2
+    assert "out: expected a path of this machine" in capsys.readouterr().err
+    assert main([*words, "out=a", "--out", "b"]) == 2
+    assert "got --out beside it" in capsys.readouterr().err
