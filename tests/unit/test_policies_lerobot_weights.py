@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from ray_eval.errors import SetupError
 from ray_eval.policies.lerobot.checkpoint import Checkpoint
 from ray_eval.policies.lerobot.pages import given_back_as_copied
-from ray_eval.policies.lerobot.weights import Handed, check_taken_over, with_weights
+from ray_eval.policies.lerobot.weights import Handed, check_taken_over, nothing_drawn, with_weights
 
 CONFIG = SimpleNamespace(device="cpu", type="pi0")
 
@@ -149,6 +149,21 @@ def test_a_prefix_that_the_loader_puts_before_every_name_hides_no_weight_that_it
 def test_a_loader_that_goes_on_with_other_weights_is_noticed(tmp_path, policy_class, weights, said):
     with pytest.raises(SetupError, match=said):
         loaded(tmp_path, policy_class, weights)
+
+
+def test_first_values_that_the_weights_replace_are_not_drawn_and_later_ones_are(tmp_path):
+    weights = own()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    assert torch.equal(loaded(tmp_path, Policy, weights).head.weight, weights["head.weight"])
+    with nothing_drawn():
+        torch.nn.MultiheadAttention(4, 2)
+        torch.nn.Conv2d(2, 2, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    with contextlib.suppress(KeyError), nothing_drawn():
+        raise KeyError
+    Policy(CONFIG)
+    assert not torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_file_that_is_being_loaded_is_in_memory_only_in_part(tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ray_eval.policies.lerobot.checkpoint import WEIGHTS_NAME, Checkpoint, first_lines
@@ -12,6 +13,11 @@ COMPARED_NUMBERS = 4096
 """Numbers of each tensor that are compared with the file's."""
 NAMED = 3
 """Weights that an error names before it counts the others."""
+_DRAWING = (
+    *("uniform_", "normal_", "trunc_normal_", "orthogonal_", "sparse_"),
+    *(f"{who}_{how}_" for who in ("xavier", "kaiming") for how in ("uniform", "normal")),
+)
+"""Functions of `torch.nn.init` that draw random numbers."""
 _OLD_STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 _COMPILED = "_orig_mod."
 _LEFT_OUT = (*_OLD_STATISTICS, "action_preprocessor.normalizer")
@@ -71,6 +77,30 @@ def _called_as_in(policy: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     return {name if name in own else name.replace(_COMPILED, ""): tensor for name, tensor in state.items()}
 
 
+@contextlib.contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Within, torch's layers are made without first values, of which none is left once the weights are taken over.
+
+    Drawing them is most of the time of loading. What is drawn in other ways is drawn: it may be no weight.
+    """
+    from torch.nn import init
+    from torch.nn.modules import activation
+
+    found = [(module, name) for module in (init, activation) for name in _DRAWING if hasattr(module, name)]
+    functions = [getattr(module, name) for module, name in found]
+    try:
+        for module, name in found:
+            setattr(module, name, _left_as_it_is)
+        yield
+    finally:
+        for (module, name), function in zip(found, functions, strict=True):
+            setattr(module, name, function)
+
+
+def _left_as_it_is(tensor: Any, *_arguments: Any, **_words: Any) -> Any:
+    return tensor
+
+
 def with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, handed: Handed, *, is_old: bool) -> Any:
     """The policy with its weights, by LeRobot's own loader; `is_old` where statistics are among them."""
     noting = handed.to(policy_class)
@@ -78,10 +108,12 @@ def with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, handed:
         from safetensors.torch import load_file
 
         weights = load_file(checkpoint.folder / WEIGHTS_NAME, device=str(config.device))
-        policy = noting(config).to(config.device)
+        with nothing_drawn():
+            policy = noting(config).to(config.device)
         policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith(_OLD_STATISTICS)})
     else:
-        policy = noting.from_pretrained(checkpoint.folder, config=config, strict=True)
+        with nothing_drawn():
+            policy = noting.from_pretrained(checkpoint.folder, config=config, strict=True)
     policy.__class__ = policy_class
     return policy
 
