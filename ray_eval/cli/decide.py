@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ray_eval.cli.words import EXIT_INTERRUPTED, Commands, path_option, show_report
+from ray_eval.cli.words import EXIT_INTERRUPTED, Commands, path_option, run_option, show_report, without_out
 from ray_eval.config import check_writable, is_file, load_config
 from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_eval_extra
 from ray_eval.foreign import told_with_traceback
@@ -80,7 +80,8 @@ def add_compare(commands: Commands) -> None:
         epilog=_COMPARE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="run folders, sweeps, or published:NAME; A comes first")
+    told = "run folders, sweeps, or published:NAME; A comes first"
+    compare.add_argument("runs", nargs="+", type=run_option, metavar="RUN", help=told)
     compare.add_argument("--unpaired", action="store_true", help="compare counts, as those of other episodes")
     compare.add_argument(
         "--allow", action="append", default=[], metavar="KEY", help="let KEY differ; the result says so"
@@ -273,6 +274,9 @@ def _new_duel(parsed: argparse.Namespace) -> DuelPlan | int:
     if not parsed.words:
         raise ConfigError("duel: expected a configuration or two, got none; write ray-eval duel A.yaml B.yaml")
     words = parsed.words[len(sources) :]
+    words, parsed.out = without_out(words, parsed.out)
+    if any(word.startswith("out=") for word in (*parsed.a, *parsed.b)):
+        raise ConfigError("out: expected the duel's folder by --out DIR; each side has its own below it")
     first, second = (sources[0], sources[-1]) if sources else (None, None)
     one, other = load_config(first, [*words, *parsed.a]), load_config(second, [*words, *parsed.b])
     stems = [Path(source).stem for source in sources]
@@ -290,7 +294,7 @@ def _new_duel(parsed: argparse.Namespace) -> DuelPlan | int:
 def add_export(commands: Commands) -> None:
     """The parser of `export`."""
     export = commands.add_parser("export", help="write runs in the formats of other tools")
-    export.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or sweeps")
+    export.add_argument("runs", nargs="+", type=run_option, metavar="RUN", help="run folders, or sweeps")
     formats = "eval_info, robostats, verdikt, fieldtrial, arisole, csv, parquet or lerobot (a data set, by replay)"
     export.add_argument("--to", required=True, metavar="FORMAT", help=formats)
     export.add_argument(
@@ -354,7 +358,7 @@ def add_power(commands: Commands) -> None:
         epilog=_POWER_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    power.add_argument("runs", nargs="*", metavar="RUN", help="one or two pilot runs")
+    power.add_argument("runs", nargs="*", type=run_option, metavar="RUN", help="one or two pilot runs")
     power.add_argument("--difference", type=float, default=5.0, metavar="POINTS", help="to be shown (default: 5)")
     power.add_argument("--rate", type=float, metavar="PERCENT", help="success rate, where there is no pilot")
     power.add_argument("--discordant", type=float, metavar="PERCENT", help="share of pairs whose outcomes differ")

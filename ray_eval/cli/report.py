@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ray_eval.cli.words import EXIT_COMPLETE, Commands, near, path_option
+from ray_eval.cli.words import EXIT_COMPLETE, Commands, near, path_option, run_option
 from ray_eval.config import check_writable
 from ray_eval.errors import require_eval_extra
 
@@ -33,7 +33,8 @@ def add_report(commands: Commands) -> None:
         epilog=_REPORT_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    report.add_argument("runs", nargs="+", metavar="RUN", help="run folders, sweeps, duels, or a folder of runs")
+    told = "run folders, sweeps, duels, or a folder of runs"
+    report.add_argument("runs", nargs="+", type=run_option, metavar="RUN", help=told)
     report.add_argument(
         "--out", type=path_option, metavar="FILE", help="the file (default: report.html in the folder named)"
     )

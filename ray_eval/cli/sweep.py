@@ -20,6 +20,7 @@ from ray_eval.cli.words import (
     sources_and_words,
     summary_in,
     typed,
+    without_out,
     words_on_stderr,
 )
 from ray_eval.config import load_config
@@ -95,15 +96,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     from ray_eval.driver.sweep import create_sweep, plan_sweep, read_sweep
 
     sources, words = sources_and_words(parsed.words)
-    # A run takes its folder in either way, so a sweep does too.
-    folders = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-    words = [word for word in words if not word.startswith("out=")]
-    if folders:
-        if parsed.out is not None:
-            raise ConfigError(
-                f"out={folders[-1]}: expected one folder of the results, got --out beside it; leave one out"
-            )
-        parsed.out = _folder(folders[-1])
+    words, parsed.out = without_out(words, parsed.out)
     if parsed.resume is not None:
         if sources or parsed.arm or parsed.out is not None:
             raise ConfigError("--resume: expected neither a configuration nor --out beside it; the folder has its own")
@@ -121,13 +114,6 @@ def _sweep(parsed: argparse.Namespace) -> int:
         if parsed.json:
             output.write(summary_in(out))
     return code
-
-
-def _folder(text: str) -> Path:
-    try:
-        return path_option(text)
-    except argparse.ArgumentTypeError as error:
-        raise ConfigError(f"out: {error}") from error
 
 
 def _show_points(plan: SweepPlan, *, as_json: bool) -> int:
@@ -173,6 +159,7 @@ def _tune(parsed: argparse.Namespace) -> int:
         if value < 1:
             raise ConfigError(f"{option}: expected at least 1, got {value}")
     source, words = source_and_words(parsed.words)
+    words, parsed.out = without_out(words, parsed.out)
     plain, space = split_axes(words)
     config = load_config(source, plain)
     console = output_console()

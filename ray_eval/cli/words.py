@@ -45,6 +45,13 @@ def path_option(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error).removeprefix("path: ")) from error
 
 
+def run_option(text: str) -> str:
+    """A run's folder, or another name of one, that is read here."""
+    if is_url(text):
+        raise argparse.ArgumentTypeError(f"expected a folder of this machine, got {text}; copy it here first")
+    return text
+
+
 def place_option(text: str) -> Path | str:
     """An option's path, or an address in a store as it is."""
     return text if is_url(text) else path_option(text)
@@ -86,6 +93,23 @@ def source_and_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The configuration in front, if there is one, and the overrides behind it."""
     has_source = bool(words) and ("=" not in words[0] or is_file(Path(words[0])))
     return (words[0], list(words[1:])) if has_source else (None, list(words))
+
+
+def without_out(words: Sequence[str], out: Path | None) -> tuple[list[str], Path | None]:
+    """The overrides of what has several runs, and its folder, which is taken in either way, as a run takes it.
+
+    Raises:
+        ConfigError: it is named twice, or is an address.
+    """
+    named = [word.removeprefix("out=") for word in words if word.startswith("out=")]
+    if not named:
+        return list(words), out
+    if out is not None or len(named) > 1:
+        raise ConfigError(f"out={named[-1]}: expected one folder of the results, got --out beside it; leave one out")
+    try:
+        return [word for word in words if not word.startswith("out=")], path_option(named[0])
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"out: {error}") from error
 
 
 def show_report(console: Console, config: EvalConfig, out: Path) -> None:

@@ -24,6 +24,10 @@ ORACLE = ("run", "policy=oracle", "suite=libero_object", "--dry-run")
         (("sweep", "latency", "execution.latency.steps=0,1", "--out", "/proc/x"), "expected a folder that can be made"),
         (("bench", "serve", "--json", "/proc/x.json"), "--json /proc/x.json: expected a file that can be written"),
         (("episode", "nowhere", "a/0/0", "--video", "/proc/x.mp4"), "--video /proc/x.mp4: expected a file that can"),
+        (("sweep", "suite=fake", "seed=0,1", "out=s3://b/x"), "out: expected a path of this machine"),
+        (("tune", "suite=fake", "out=s3://b/x"), "out: expected a path of this machine"),
+        (("tune", "suite=fake", "out=x", "--out", "y"), "out=x: expected one folder of the results, got --out"),
+        (("duel", "suite=fake", "--b", "out=x"), "out: expected the duel's folder by --out DIR"),
         (("serve", "kserve", "policy.addresses=[127.0.0.1]"), "policy.addresses: expected host:port each"),
         (("serve", "torch", "policy.entrypoint=mine"), "policy.entrypoint: expected package.module:factory"),
     ],
@@ -52,6 +56,12 @@ def test_folders_of_sweeps_and_runs_name_each_others_command(tmp_path, capsys):
         (("bench", "--help"), "usage: ray-eval bench"),
         (("run", "first_light", "--workers", "2"), "unrecognized arguments: --workers; write workers=..."),
         (("serve",), "the following arguments are required: POLICY; see"),
+        (
+            ("tune", "suite=fake", "--out", "s3://b/x"),
+            "expected a path of this machine, got s3://b/x; only a run's --out",
+        ),
+        (("report", "s3://b/x"), "expected a folder of this machine, got s3://b/x; copy it here first"),
+        (("compare", "runs/a", "s3://b/x"), "got s3://b/x; copy it here first"),
     ],
 )
 def test_usage_is_shown(words, says, capsys):
