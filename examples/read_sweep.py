@@ -18,7 +18,8 @@ def main(sweep: Path) -> pd.DataFrame:
     """Prints the rate of each point by task, and how many episodes differ from the first point."""
     episodes = episodes_of(sweep)
     episodes["is_success"] = episodes["outcome"] == "success"
-    print(episodes.pivot_table(index="task_id", columns="point", values="is_success", aggfunc="mean").round(2))
+    rates = episodes.pivot_table(index=["suite", "task_id"], columns="point", values="is_success", aggfunc="mean")
+    print(rates.round(2).to_string())
     # The same episode of two points has the same start, seeds and latency draws: a pair.
     pairs = episodes.pivot_table(index="episode_id", columns="point", values="is_success", aggfunc="first").astype(bool)
     first = pairs.iloc[:, [0]].to_numpy()
