@@ -87,6 +87,26 @@ def only_time(name: str) -> Iterator[bool]:
             os.close(lock)
 
 
+def is_named_as_ours(path: Path) -> bool:
+    """Whether a folder has a name that this module gives."""
+    return _OURS.fullmatch(path.name) is not None
+
+
+def restore_folder(path: Path) -> None:
+    """Makes a folder of ours again that something has cleared away, held by this process to its end.
+
+    Where somebody else has made one of that name meanwhile, it stays away, and whoever needs it says so.
+    """
+    if not is_named_as_ours(path):
+        return
+    with contextlib.suppress(OSError):
+        path.mkdir(mode=0o700)
+        lock = _locked(path)
+        if lock is not None:
+            _restored.append(lock)
+
+
+_restored: list[int] = []
 _tracebacks: Scratch | None = None
 
 

@@ -176,6 +176,14 @@ def test_every_module_opens_with_a_sentence_about_itself():
     assert silent == []
 
 
+@pytest.mark.parametrize("part", ["driver", "rollout", "serving"])
+def test_leases_and_deadlines_know_monotonic_clocks_alone(part):
+    """A system clock may jump an hour either way; what is written down has its time, and files have theirs."""
+    for path in set((PACKAGE / part).rglob("*.py")) - {PACKAGE / "driver" / "checkpoints.py"}:
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
+        assert not [node for node in calls if ast.unparse(node) in ("time.time", "time.time_ns")], path
+
+
 BLOCK = """
 import sys
 class Block:

@@ -15,7 +15,7 @@ from typing import Any
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
 from ray_eval.interfaces import Policy
-from ray_eval.scratch import only_time
+from ray_eval.scratch import only_time, restore_folder
 from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection
 from ray_eval.serving.determinism import load_policy
 from ray_eval.serving.hosting import HostedServer, serve_in_child
@@ -43,6 +43,8 @@ class PolicyActor:
         self._listen = dataclasses.replace(listen, address=on_this_node(listen.address))
         self._stack = contextlib.ExitStack()
         self._failure: RayEvalError | None = None
+        if listen.address.startswith(UNIX_PREFIX):
+            restore_folder(unix_path(listen.address).parent)
         try:
             with _loading(name):
                 self._policy, self._server = self._hosted(policy, batching)

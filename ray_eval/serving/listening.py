@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from ray_eval.errors import SetupError
+from ray_eval.scratch import is_named_as_ours
 from ray_eval.sections import ListenSection
 from ray_eval.wire.transport import MAX_UNIX_PATH_BYTES, UNIX_PREFIX, is_loopback
 
@@ -70,6 +71,8 @@ def _check_unix(path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise SetupError(f"listen 'unix:{path}': expected the folder {path.parent} to exist")
+    if is_named_as_ours(path.parent) and path.parent.stat().st_uid != os.getuid():
+        raise SetupError(f"listen 'unix:{path}': expected a folder of this user's, got one of another's")
 
 
 def remove_stale(path: Path) -> None:

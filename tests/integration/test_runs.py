@@ -314,11 +314,12 @@ def test_a_policy_whose_files_are_gone_when_its_actor_is_started_again_costs_no_
 
 
 @pytest.mark.nightly
-def test_a_worker_that_comes_after_the_policys_socket_was_cleared_away_works(undisturbed, tmp_path):
+@pytest.mark.parametrize("what", ["socket", "folder"])
+def test_a_worker_that_comes_after_the_policys_socket_was_cleared_away_works(undisturbed, tmp_path, what):
     def clear() -> None:
         (actor,) = actor_processes("PolicyActor")
         (socket,) = {each.laddr for each in actor.net_connections("unix") if each.laddr.endswith("policy-0.sock")}
-        Path(socket).unlink()
+        Path(socket).unlink() if what == "socket" else shutil.rmtree(Path(socket).parent)
 
     disturbed = evaluate_killing("Worker", tmp_path / "run", "episodes_per_task=3", "workers=1", before=clear)
     # The killed one's, and where the policy is not back yet, one that does not count.

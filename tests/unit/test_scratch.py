@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,22 @@ def root(monkeypatch):
         monkeypatch.setattr(tempfile, "tempdir", folder)
         monkeypatch.setattr(scratch, "_tracebacks", None)
         yield Path(folder)
+
+
+def test_a_folder_that_was_cleared_away_is_made_again_and_held(root):
+    kept = Scratch(root)
+    shutil.rmtree(kept.path)
+    scratch.restore_folder(kept.path)
+    assert kept.path.stat().st_mode & 0o777 == 0o700
+    remove_abandoned()
+    assert kept.path.is_dir()
+    kept.close()
+    assert list(root.iterdir()) == []
+
+
+def test_a_folder_of_anybody_elses_name_is_not_made(root):
+    scratch.restore_folder(root / "mine")
+    assert list(root.iterdir()) == []
 
 
 HOLDING = """
