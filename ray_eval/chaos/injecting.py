@@ -248,13 +248,19 @@ def _ray_killed(word: str) -> Callable[[Scene], Facts]:
 
 
 def _scratch_of(scene: Scene) -> Path:
-    """The folder that the driver keeps its sockets in, by the lock that it holds there."""
-    for entry in Path(f"/proc/{scene.driver.pid}/fd").iterdir():
+    """The folder that the run's sockets are in, once one is there; known by the lock that the driver holds on it."""
+    found: list[Path] = []
+
+    def is_there() -> bool:
         with contextlib.suppress(OSError):
-            path = entry.readlink()
-            if path.name == LOCK_NAME and any(path.parent.glob("*.sock")):
-                return path.parent
-    raise NotInjectedError("expected a folder with the policy's socket, got none; its address is none of a socket")
+            links = [str(entry.readlink()) for entry in Path(f"/proc/{scene.driver.pid}/fd").iterdir()]
+            # The lock stays where the folder was removed and made again.
+            locks = [Path(link.removesuffix(" (deleted)")) for link in links]
+            found[:] = [path.parent for path in locks if path.name == LOCK_NAME and any(path.parent.glob("*.sock"))]
+        return bool(found)
+
+    scene.wait(is_there, "a folder with the policy's socket; serving.address may be none of a socket")
+    return found[0]
 
 
 def _socket_removed(scene: Scene) -> Facts:

@@ -100,6 +100,7 @@ def _say(text: str) -> None:
 def _shown(verdict: Verdict, out: Path) -> int:
     print(f"injected: {sum(verdict.injected.values())} faults of {len(verdict.injected)} kinds")
     print(f"evaluations: {verdict.evaluations} disturbed, by {verdict.sessions} drivers")
+    print(f"late results refused: {verdict.late_results}")
     for line in [*verdict.violations, *(f"left behind: {each}" for each in verdict.left)]:
         print(f"VIOLATED: {line}")
     print(f"{'everything held' if verdict.holds else 'it did not hold'}; what happened: {near(out)}")
