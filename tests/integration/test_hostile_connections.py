@@ -154,10 +154,16 @@ def pour(connections: list[Connection]) -> None:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("behave", [nothing, half_a_preface, settings_alone, half_a_message])
-def test_connections_of_strangers_cost_a_descriptor_and_little_memory_each(server, behave, request):
+@pytest.mark.parametrize(
+    "behave",
+    [
+        *(pytest.param(each, marks=pytest.mark.nightly) for each in (nothing, half_a_preface, settings_alone)),
+        half_a_message,
+    ],
+)
+@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.nightly)])
+def test_connections_of_strangers_cost_a_descriptor_and_little_memory_each(server, behave, count):
     process, port = server
-    count = 500 if request.config.getoption("markexpr") == "nightly" else 100
     assert is_served(port)
     before = cost(process)
     connections = [Connection(port) for _ in range(count)]

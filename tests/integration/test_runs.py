@@ -410,6 +410,27 @@ def test_an_episode_past_its_time_costs_its_worker_and_becomes_an_error(ray_sess
     assert (attempt["worker"], episode["worker"], episode["attempt"]) == ("worker-0 fake", "worker-1 fake", 2)
 
 
+@pytest.mark.parametrize(
+    "faults", ["worker_killed", pytest.param("policy_killed,env_exits,socket_removed", marks=pytest.mark.nightly)]
+)
+def test_chaos_in_a_joined_cluster_disturbs_a_run_and_finds_nothing_wrong(ray_session, tmp_path, capfd, faults):
+    address = ray_session.get_runtime_context().gcs_address
+    words = ["suite=fake", "policy=random", "tasks=[0]", "episodes_per_task=4", "workers=1", f"ray.address={address}"]
+    out = tmp_path / "chaos"
+    code = main(["chaos", *words, "protocol.max_steps=20", "--faults", faults, "--delay", "0", "--out", str(out)])
+    said = capfd.readouterr().out
+    assert code == 0, said
+    count = len(faults.split(","))
+    assert f"injected: {count} faults of {count} kinds" in said
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert sorted(event["kind"] for event in events if event["event"] == "fault") == sorted(faults.split(","))
+    assert events[-1] | {"violations": [], "left": []} == events[-1]
+    assert (out / "disturbed-1" / "summary.json").read_bytes() == (out / "undisturbed" / "summary.json").read_bytes()
+    (killed,) = records(out / "disturbed-1", "attempt")[:1]
+    assert killed["outcome"] == "error"
+
+
+@pytest.mark.nightly
 def test_a_step_that_hangs_is_an_error_that_names_its_limit_and_the_log_has_its_stack(
     ray_session, undisturbed, tmp_path, monkeypatch
 ):
