@@ -1,15 +1,22 @@
 """Hundreds of connections that send nothing, slowly, or half a message: what they cost a server is bounded."""
 
+import random
 import select
 import socket
 import struct
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import grpc
 import psutil
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+
+import hostile
 
 from ray_eval.wire import open_inference_pb2 as pb
 from ray_eval.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
@@ -183,3 +190,29 @@ def test_connections_of_strangers_cost_a_descriptor_and_little_memory_each(serve
     assert during["threads"] - before["threads"] <= 4
     assert during["mb"] - before["mb"] < 0.5 * count
     assert after["descriptors"] <= before["descriptors"] + 2
+
+
+METHODS = ("ModelInfer", "ModelMetadata", "SystemSharedMemoryRegister", "SystemSharedMemoryStatus", "NoSuchMethod")
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+@pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.nightly)])
+def test_spoilt_requests_of_anybody_are_answered_and_the_server_serves_on(server, has_token, count):
+    process, port = server
+    draws, codes = random.Random(count), Counter()
+    metadata = ((AUTHORIZATION, bearer(TOKEN if has_token else "x" * 32)),)
+    before = cost(process)
+    with hostile.targets() as found, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        calls = [channel.unary_unary(f"/{SERVICE_NAME}/{name}") for name in METHODS]
+        valid = [data for name in ("request", "register", "metadata") for data in found[name][1]]
+        for _ in range(count // 100):
+            bodies = [hostile.spoilt(draws, draws.choice(valid)) for _ in range(100)]
+            asked = [draws.choice(calls).future(body, timeout=60, metadata=metadata) for body in bodies]
+            codes.update(call.code().name for call in asked)
+    print(has_token, count, dict(codes), before, cost(process))
+    refusals = (
+        {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "OK"} if has_token else {"UNAUTHENTICATED", "UNIMPLEMENTED"}
+    )
+    assert set(codes) <= refusals
+    assert is_served(port)
+    assert cost(process)["mb"] < before["mb"] + 60

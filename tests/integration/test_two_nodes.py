@@ -169,3 +169,42 @@ def test_a_node_that_is_added_gets_work_and_one_that_is_drained_gets_none(tmp_pa
     assert max(begun) <= seen["drained"] + 2 * LOOK_S
     assert len(seen["episodes"]) == 90
     print(f"added to worked: {seen['worked'] - seen['added']:.1f} s")
+
+
+PARTED = """
+set -e
+mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns
+ip netns add a; ip netns add b
+ip link add va netns a type veth peer name vb netns b
+for side in a:1 b:2; do
+    name=${side%:*}; ip -n $name addr add 10.77.0.${side#*:}/24 dev v$name
+    ip -n $name link set lo up; ip -n $name link set v$name up
+done
+python=$1; out=$2; start="-m ray.scripts.scripts start --disable-usage-stats --num-cpus=2"
+ip netns exec a "$python" $start --head --node-ip-address=10.77.0.1 --port=6399 --include-dashboard=false >&2
+ip netns exec b "$python" $start --address=10.77.0.1:6399 --node-ip-address=10.77.0.2 >&2
+ip netns exec a "$python" -m ray_eval run suite=fake policy=random episodes_per_task=5 workers=3 report=false \
+    "serving.slowdown_ms=[20,20]" protocol.max_steps=150 ray.address=10.77.0.1:6399 "out=$out" >&2 &
+run=$!
+until [ "$(grep -c '"kind": "episode"' "$out/episodes.jsonl" 2>/dev/null)" -ge 3 ]; do sleep 0.2; kill -0 $run; done
+ip -n a link set va down; echo "parted after $(grep -c '"kind": "episode"' "$out/episodes.jsonl") episodes"
+sleep 20
+ip -n a link set va up; echo "joined after $(grep -c '"kind": "episode"' "$out/episodes.jsonl") episodes"
+wait $run
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="network namespaces need root")
+def test_two_hosts_that_are_parted_for_twenty_seconds_end_in_the_same_bytes(tmp_path):
+    """Two network namespaces with a cable between them; what delays and loses packets is not in every kernel."""
+    inside = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "bash", "-c", PARTED, "bash"]
+    done = subprocess.run(
+        [*inside, sys.executable, tmp_path / "parted"], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    words = ["suite=fake", "policy=random", "episodes_per_task=5", "workers=2", "protocol.max_steps=150"]
+    alone = [sys.executable, "-m", "ray_eval", "run", *words, "serving.slowdown_ms=[20,20]", f"out={tmp_path / 'one'}"]
+    assert subprocess.run(alone, capture_output=True, timeout=400, check=False).returncode == 0
+    assert (tmp_path / "parted" / "summary.json").read_bytes() == (tmp_path / "one" / "summary.json").read_bytes()
