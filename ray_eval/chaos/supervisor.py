@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from ray_eval.config import load_config
 from ray_eval.driver.folder import utc_now
 from ray_eval.driver.plan import plan_of
 from ray_eval.errors import SetupError
-from ray_eval.orders import VARIABLE, Orders
+from ray_eval.orders import VARIABLE, Orders, Taken
 from ray_eval.report.ledger import LEDGER_NAME
 
 EVENTS_NAME = "events.jsonl"
@@ -197,18 +198,35 @@ class Chaos:
         return next(faults, None)
 
     def _scene(self, fault: Fault, driver: subprocess.Popen[bytes], folder: Path) -> Scene | None:
-        """A worker in mid-step; None where the driver ended before one was."""
-        self._tickets += 1
-        ticket = self._tickets
-        self._orders.hold(ticket)
+        """A worker of this host in mid-step; None where the driver ended before one was.
+
+        Raises:
+            NotInjectedError: none comes by in time.
+        """
         until = time.monotonic() + self._patience_s
-        while (taken := self._orders.taken(ticket)) is None:
-            if driver.poll() is not None and self._orders.withdraw(ticket):
+        while (taken := self._held(driver, until)) is not None:
+            if taken.host == platform.node():
+                return Scene(self._tickets, psutil.Process(driver.pid), taken, self._orders, folder, self._patience_s)
+            # Another host's process ids mean others here.
+            self._orders.answer(self._tickets)
+            if time.monotonic() > until:
+                raise NotInjectedError(
+                    f"{fault.kind}: expected a worker of {platform.node()} to step within {self._patience_s:g} s, got "
+                    f"those of {taken.host} alone; run ray-eval chaos on a host that has workers"
+                )
+        return None
+
+    def _held(self, driver: subprocess.Popen[bytes], until: float) -> Taken | None:
+        """Who waits in mid-step under a new order; None where the driver ended before."""
+        self._tickets += 1
+        self._orders.hold(self._tickets)
+        while (taken := self._orders.taken(self._tickets)) is None:
+            if driver.poll() is not None and self._orders.withdraw(self._tickets):
                 return None
             if time.monotonic() > until:
-                raise NotInjectedError(f"{fault.kind}: expected an episode's step within {self._patience_s:g} s")
+                raise NotInjectedError(f"expected an episode's step within {self._patience_s:g} s, got none")
             time.sleep(POLL_S)
-        return Scene(ticket, psutil.Process(driver.pid), taken, self._orders, folder, self._patience_s)
+        return taken
 
     def _await_progress(self, driver: subprocess.Popen[bytes], folder: Path) -> None:
         """Whatever happened, the run goes on: with another episode, or to its end."""
