@@ -10,6 +10,7 @@ from ray_eval.driver.matching import check_match
 from ray_eval.errors import ConfigError
 from ray_eval.rollout.chunk_queue import load_aggregation
 from ray_eval.rollout.latency import shortest_steps
+from ray_eval.rollout.watchdog import Deadlines
 from ray_eval.sections import (
     EnvSettings,
     ExpertPolicy,
@@ -131,6 +132,12 @@ def _prefix_remarks(config: EvalConfig, spec: PolicySpec) -> Iterator[str]:
             f"{what}, and execution.aggregate={aggregate} mixes the two once more; LeRobot executes the new one alone, "
             "as execution.aggregate=latest_only does"
         )
+
+
+def deadlines(config: EvalConfig) -> Deadlines:
+    """How long each phase of an attempt may take."""
+    limits = config.limits
+    return Deadlines(limits.build_timeout_s, limits.reset_timeout_s, limits.step_timeout_s, limits.render_timeout_s)
 
 
 def queue_rules(config: EvalConfig, spec: PolicySpec) -> QueueRules:

@@ -30,7 +30,15 @@ from ray_eval.driver.provenance import aggregation_identity, environment_identit
 from ray_eval.driver.rendering import Rendering
 from ray_eval.driver.replay import Fleet
 from ray_eval.driver.replicas import Replicas, actor_cpus, policy_cpus
-from ray_eval.driver.resolve import differences, env_settings, is_starved, needs_images, queue_rules, starvation
+from ray_eval.driver.resolve import (
+    deadlines,
+    differences,
+    env_settings,
+    is_starved,
+    needs_images,
+    queue_rules,
+    starvation,
+)
 from ray_eval.driver.served import Served
 from ray_eval.driver.servers import check_servers
 from ray_eval.driver.simulators import simulator_of, spec_identity
@@ -40,7 +48,6 @@ from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.interfaces import Policy
 from ray_eval.report.progress import ProgressView
 from ray_eval.rollout.running import RolloutSettings
-from ray_eval.rollout.watchdog import Deadlines
 from ray_eval.scratch import scratch_folder
 from ray_eval.sections import LatencySection, LivePolicySection, ScriptedPolicy
 from ray_eval.types import Canary, PolicySpec
@@ -321,10 +328,6 @@ class Session:
         fps = part.config.execution.fps
         env = env_settings(part.config, spec, part.env)
         keeps_actions = part.config.record.actions
-        limits = part.config.limits
-        deadlines = Deadlines(
-            limits.build_timeout_s, limits.reset_timeout_s, limits.step_timeout_s, limits.render_timeout_s
-        )
         return RolloutSettings(
             run_id,
             env,
@@ -333,7 +336,7 @@ class Session:
             fps,
             memory_bytes,
             keeps_actions=keeps_actions,
-            deadlines=deadlines,
+            deadlines=deadlines(part.config),
             policy=spec,
         )
 
