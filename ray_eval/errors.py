@@ -66,17 +66,26 @@ EVAL_MODULES = ("ray", "psutil", "scipy", "libero", "robosuite", "mujoco", "cryp
 """What the evaluator needs beyond the policy side."""
 
 
-def require_eval_extra(system: str = sys.platform) -> None:
-    """Passes on Linux where the evaluator is installed, and not the policy side alone.
+def require_linux(system: str = sys.platform) -> None:
+    """Passes on Linux, which the evaluator needs.
 
     Raises:
-        SetupError: it is another system, or something of it is missing.
+        SetupError: it is another system.
     """
     if system != "linux":
         raise SetupError(
             f"system: expected Linux, got {system}; run the evaluator in a container or in WSL2, as "
             "examples/quick_start.* do (docs/platforms.md)"
         )
+
+
+def require_eval_extra() -> None:
+    """Passes where the evaluator can run and is installed, and not the policy side alone.
+
+    Raises:
+        SetupError: it is another system than Linux, or something of it is missing.
+    """
+    require_linux()
     missing = [name for name in EVAL_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise SetupError(

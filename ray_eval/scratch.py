@@ -8,7 +8,6 @@ had is nobody's, and is removed. Used by every process.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -19,6 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ray_eval import places
+
+with contextlib.suppress(ModuleNotFoundError):
+    import fcntl  # Windows has none; there the evaluator is refused before it locks anything
 
 PREFIX = "ray-eval-"
 LOCK_NAME = "lock"

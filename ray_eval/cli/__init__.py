@@ -28,7 +28,7 @@ from ray_eval.cli.words import (
     Parser,
     complain,
 )
-from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError
+from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_linux
 from ray_eval.places import check_working_folder
 from ray_eval.report.terminal import never_failing_output
 
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _commanded(parsed: argparse.Namespace) -> int:
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
+        if not getattr(parsed, "is_for_any_system", False):
+            require_linux()
         if getattr(parsed, "needs_folder", True):
             check_working_folder()
         return command(parsed)

@@ -28,7 +28,7 @@ def add_keys(commands: Commands) -> None:
         "prefix", nargs="?", default="", metavar="PREFIX", help="execution, serving.batch_size, policy=lerobot, ..."
     )
     listing.add_argument("--json", action="store_true", help="print a list of objects")
-    listing.set_defaults(command=_keys, parser=listing, needs_folder=False)
+    listing.set_defaults(command=_keys, parser=listing, needs_folder=False, is_for_any_system=True)
 
 
 def _keys(parsed: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def add_completion(commands: Commands) -> None:
     """The parser of `completion`."""
     completion = commands.add_parser("completion", help='what completes words: eval "$(ray-eval completion bash)"')
     completion.add_argument("shell", choices=SHELLS, help="your shell")
-    completion.set_defaults(command=_completion, parser=completion, needs_folder=False)
+    completion.set_defaults(command=_completion, parser=completion, needs_folder=False, is_for_any_system=True)
 
 
 def _completion(parsed: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ def add_serve(commands: Commands) -> None:
     serve.add_argument("--certificate", type=path_option, metavar="FILE", help="TLS certificate, PEM")
     serve.add_argument("--private-key", type=path_option, metavar="FILE", help="key of the certificate, PEM")
     serve.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input is closed")
-    serve.set_defaults(command=_serve, parser=serve)
+    serve.set_defaults(command=_serve, parser=serve, is_for_any_system=True)
 
 
 def _serve(parsed: argparse.Namespace) -> int:

@@ -1,13 +1,15 @@
 """What the command line says to words that it cannot take, before anything is started."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 import ray_eval
 from ray_eval.cli import main
 from ray_eval.driver.titles import unread_words
-from ray_eval.errors import ConfigError, SetupError, require_eval_extra
+from ray_eval.errors import ConfigError, SetupError, require_linux
 from ray_eval.sections import LeRobotPolicySection
 
 ORACLE = ("run", "policy=oracle", "suite=libero_object", "--dry-run")
@@ -97,7 +99,7 @@ def test_a_dead_server_is_known_before_a_ray_is_started(tmp_path, monkeypatch, c
 
 def test_another_system_than_linux_is_refused_with_what_to_do():
     with pytest.raises(SetupError, match=r"expected Linux, got darwin; .*examples/quick_start"):
-        require_eval_extra("darwin")
+        require_linux("darwin")
 
 
 def test_the_plan_as_json_is_an_object_and_nothing_else(capsys):
@@ -129,3 +131,15 @@ def test_a_sweep_takes_its_folder_in_either_way_and_not_in_both(tmp_path, capsys
     assert "out: expected a path of this machine" in capsys.readouterr().err
     assert main([*words, "out=a", "--out", "b"]) == 2
     assert "got --out beside it" in capsys.readouterr().err
+
+
+def test_without_the_modules_that_windows_lacks_a_run_is_refused_in_one_line():
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'resource', 'pwd', 'grp', 'termios')))\n"
+        "from ray_eval import errors; errors.require_linux.__defaults__ = ('win32',)\n"
+        "from ray_eval.cli import main; sys.exit(main(['run', 'first_light']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ray-eval: system: expected Linux, got win32; ")
+    assert done.stderr.count("\n") == 1
