@@ -75,7 +75,7 @@ def read_actions(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> dict
             if record is None or values["actions_sha256"] != record["actions_sha256"]:
                 continue
             found[values["episode_id"]] = _checked(values)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             said = f"expected an episode's actions, got damaged ones ({type(error).__name__}: {error})"
             raise LedgerError(f"{where}: {said}; delete that line, and its episode is one without actions") from error
     return found

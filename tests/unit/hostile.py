@@ -177,6 +177,7 @@ def targets() -> Iterator[dict[str, tuple[Target, list[bytes], int]]]:
                 "words": (files.words, [words], 6),
             }
         finally:
+            _REGIONS.unregister("")
             shared_memory.unlink(key)
             del memory
 

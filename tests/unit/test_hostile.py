@@ -65,6 +65,12 @@ def test_a_header_of_a_npy_file_that_numpy_stumbles_over_is_a_bad_answer():
         packing.unpack(message.replace(b"'shape': (3, 7), }", b"'shape': (3, 7,   "), "there")
 
 
+def test_a_data_type_that_numpy_stumbles_over_is_a_bad_answer():
+    message = packing.pack({"actions": np.ones((3, 7), np.float32)}, "text_keys")
+    with pytest.raises(BadAnswerError, match="none"):
+        packing.unpack(message.replace(b"<f4", b",f4"), "there")
+
+
 @pytest.mark.nightly
 def test_a_million_spoilt_inputs_crash_nothing_hang_nothing_and_unpickle_nothing():
     program = Path(hostile.__file__)

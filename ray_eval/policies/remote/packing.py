@@ -133,7 +133,10 @@ def _of_npy(data: bytes) -> Array:
 
 
 def _array(data: bytes, dtype_text: str, shape: Any) -> Any:
-    dtype = np.dtype(dtype_text)
+    try:
+        dtype = np.dtype(dtype_text)
+    except SyntaxError as error:  # which NumPy lets through
+        raise ValueError(f"expected a data type, got {dtype_text!r}") from error
     if dtype.kind not in _NUMERIC_KINDS:
         raise ValueError(f"expected an array of numbers, got {dtype}")
     if len(data) != math.prod(shape) * dtype.itemsize:
