@@ -120,6 +120,8 @@ class Kind:
     """What happens, in words."""
     ends_driver: tuple[int, ...] = ()
     """Exit codes that the driver may end with by it; none where it goes on."""
+    is_in_step: bool = False
+    """Whether the env does it itself, so that it comes in mid-step and never later."""
     is_of_own_ray: bool = False
     """Whether it is for a Ray that the run started, and would end others' runs in a cluster."""
 
@@ -281,9 +283,9 @@ _ENDED_BY_SIGNAL = (130,)
 KINDS: Mapping[str, Kind] = {
     "worker_killed": Kind(_worker_killed, "SIGKILL to a worker in mid-episode"),
     "worker_frozen": Kind(_worker_frozen, "SIGSTOP to a worker until its episode's time is over, then SIGCONT"),
-    "env_raises": Kind(_told("raise"), "the env raises in a step"),
-    "env_hangs": Kind(_told("hang"), "a step that never ends"),
-    "env_exits": Kind(_told("exit"), "the env's process ends in a step, as by a crash of native code"),
+    "env_raises": Kind(_told("raise"), "the env raises in a step", is_in_step=True),
+    "env_hangs": Kind(_told("hang"), "a step that never ends", is_in_step=True),
+    "env_exits": Kind(_told("exit"), "the env's process ends in a step, as by a crash of native code", is_in_step=True),
     "policy_killed": Kind(_policy_killed, "SIGKILL to a policy actor"),
     "policy_slow": Kind(_policy_slow, f"SIGSTOP to a policy actor, SIGCONT {SLOW_S:g} s later"),
     "policy_frozen": Kind(_policy_frozen, "SIGSTOP to a policy actor past serving.infer_timeout_s, then SIGCONT"),

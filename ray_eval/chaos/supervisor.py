@@ -163,6 +163,8 @@ class Chaos:
     ) -> tuple[Fault | None, tuple[int, ...]]:
         """The next fault, and the exit codes that this one may have brought about; itself where it found no episode."""
         kind = KINDS[fault.kind]
+        if kind.is_in_step:
+            fault = dataclasses.replace(fault, delay_s=0.0)
         scene = self._scene(fault, driver, folder)
         if scene is None:
             return fault, ()
