@@ -24,7 +24,7 @@ import psutil
 
 from ray_eval import places
 from ray_eval.chaos.injecting import KINDS, POLL_S, NotInjectedError, Scene
-from ray_eval.chaos.leftovers import leftovers, processes_of
+from ray_eval.chaos.leftovers import leftovers, processes_of, title_of
 from ray_eval.chaos.rules import violations
 from ray_eval.chaos.schedule import Fault
 from ray_eval.config import load_config
@@ -40,6 +40,8 @@ MOST_MISSES = 5
 """Evaluations in a row that may end before a fault finds them in mid-episode."""
 _SOCKET_ROOM_BYTES = 85
 """What Ray puts behind a temporary folder."""
+_WORKER = "ray::"
+"""Begins the titles of processes that Ray has work for."""
 _COMPLETE, _INCOMPLETE, _KILLED = 0, 1, -9
 
 
@@ -242,10 +244,20 @@ class Chaos:
     def _ended(self, driver: subprocess.Popen[bytes], folder: Path, allowed: Sequence[int]) -> int:
         code = driver.wait()
         self._note("session", run=folder.name, exit_code=code, finished=_finished(folder))
+        self._await_end_of_workers(folder)
         if code not in allowed:
             said = f"{folder.name}: expected the driver to end with one of {sorted(set(allowed))}, got {code}"
             self._verdict.violations.append(f"{said}; see {folder.name}.{self._verdict.sessions}.log")
         return code
+
+    def _await_end_of_workers(self, folder: Path) -> None:
+        """Workers outlive a driver that was killed by a moment, in which they would take the next driver's orders."""
+        until = time.monotonic() + self._patience_s
+        while any(_WORKER in title_of(process) for process in processes_of(self._orders.folder)):
+            if time.monotonic() > until:
+                self._verdict.violations.append(f"{folder.name}: expected its workers to end with their driver")
+                return
+            time.sleep(POLL_S)
 
     def _check(self, folder: Path, expected: bytes) -> None:
         lines = [json.loads(line) for line in (folder / LEDGER_NAME).read_text().splitlines()]
