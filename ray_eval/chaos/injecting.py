@@ -102,8 +102,14 @@ class Scene:
         return False
 
     def wait_for_broken(self, before: int) -> None:
-        """Waits until the ledger has one more attempt that broke, or the driver is gone."""
+        """Waits until the ledger has one more attempt that broke.
+
+        Raises:
+            NotInjectedError: it has none in time, or the driver ended without: who was hit had no episode any more.
+        """
         self.wait(lambda: self.broken() > before or not self.is_driver_there(), "an attempt that broke in the ledger")
+        if self.broken() <= before:
+            raise NotInjectedError("expected an attempt that broke in the ledger, got the driver's end")
 
 
 Facts = Mapping[str, Any]
