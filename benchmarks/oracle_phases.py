@@ -1,13 +1,13 @@
-"""What the scripted expert takes itself to be about, beside what the simulator's state says, at each step of a run.
+"""What the scripted expert took itself to be about, beside what the simulator's state says, at each step of a run.
 
     python benchmarks/oracle_phases.py runs/first_light --rows rows.jsonl
-    python benchmarks/oracle_phases.py runs/latency-8 --episodes libero_object/3/0 --rows rows.jsonl
+    python benchmarks/oracle_phases.py runs/first_light --episodes libero_object/3/0 --rows rows.jsonl
 
-Runs recorded episodes of the expert again, and asks it anew at every step: which phase of which goal it is in, by its
-own plan and its own thresholds. Beside that, the stage of the object that it moves as docs/failures.md has it. Prints
-how often each phase met each stage, how many steps lie between a stage and the expert's turn to the phase that follows,
-and in which phase the episodes of each class ended. Adds a line per episode to a file, so that it can be made in
-pieces. Needs no Ray and draws nothing.
+Runs recorded episodes of the expert again, in sync mode, and asks it once more where it was asked: which phase of which
+goal it is in and will be in until the next answer, by its own plan and its own thresholds. Its answers must be what was
+executed. Beside that, the stage of the object that it moves as docs/failures.md has it. Prints how often each phase met
+each stage, and how many steps lie between a stage and the expert's turn to the phase that follows it. Adds a line per
+episode to a file, so that it can be made in pieces. Needs no Ray and draws nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ray_eval.policies.oracle.plan import Place, goals_of
 from ray_eval.rollout.replaying import Looks, Sight, looking, replayed
 from ray_eval.scene import SceneReading
 from ray_eval.sections import ObservationRecipe, OraclePolicy
-from ray_eval.types import ENVIRONMENT_STATE, STATE, Observation
+from ray_eval.types import ENVIRONMENT_STATE, STATE, FloatArray, Observation
 from ray_eval.watch.classes import Stage, judge
 
 PHASES = ("above", "descend", "close", "leave", "lift", "carry", "enter", "lower", "open", "retreat")
@@ -57,11 +57,17 @@ class Told:
 
 
 class Watcher:
-    """Asks the expert at each step of an episode, and keeps the scenes."""
+    """Asks the expert where an episode asked it, and keeps the scenes.
 
-    def __init__(self, env: Env) -> None:
-        self._env = env
-        self._oracle = Oracle(OraclePolicy(chunk_len=1, images=False))
+    Args:
+        env: the task's.
+        oracle: with the run's chunk length.
+        actions: (T, 7) what was executed.
+        replan_steps: control steps between two requests.
+    """
+
+    def __init__(self, env: Env, oracle: Oracle, actions: FloatArray, replan_steps: int) -> None:
+        self._env, self._oracle, self._actions, self._replan_steps = env, oracle, actions, replan_steps
         self._state = b""
         self.scenes: list[SceneReading] = []
         self.closing: list[bool] = []
@@ -74,6 +80,10 @@ class Watcher:
         self.scenes.append(sight.scene)
         if sight.action is not None:
             self.closing.append(bool(sight.action[-1] > 0))
+        if sight.step % self._replan_steps == 0:
+            self._ask(sight)
+
+    def _ask(self, sight: Sight) -> None:
         env = self._env
         seen = Observation(
             sight.observation,
@@ -83,11 +93,19 @@ class Watcher:
             policy_state=self._state,
         )
         (chunk,) = self._oracle.infer_batch([seen])
+        executed = self._actions[sight.step : sight.step + self._replan_steps]
+        answered = np.array([env.native_action(row) for row in chunk.actions[: len(executed)]])
+        if not np.array_equal(answered.reshape(executed.shape), executed):
+            raise AssertionError(f"step {sight.step}: another answer than was executed")
         self._state = chunk.policy_state
         memory = Memory.from_bytes(self._state)
+        if memory.motion is None:
+            raise AssertionError(memory)
         goal = goals_of(env.instruction, env.environment_names)[memory.goal]
         item = goal.item if isinstance(goal, Place) else ""
-        self.told.append(Told(item, memory.stages[memory.stage].name, memory.attempt))
+        for stage in memory.motion[: self._replan_steps, -1]:
+            name = memory.stages[min(int(stage), len(memory.stages) - 1)].name
+            self.told.append(Told(item, name, memory.attempt))
 
     def row(self, recorded: Recorded, control_hz: float) -> dict[str, Any]:
         """What is kept of the episode."""
@@ -96,14 +114,11 @@ class Watcher:
         for item in {each.item for each in self.told} - {""}:
             stages = self._stages_of(item, control_hz)
             if stages is not None:
-                pairs = zip(self.told, stages, strict=True)
+                pairs = zip(self.told, stages, strict=False)  # the last answer reached beyond the end
                 met.update((each.phase, int(stage)) for each, stage in pairs if each.item == item)
                 turns += self._turns(item, stages)
-        judgement = judge(self.scenes, self.closing, control_hz)
         return {
             "episode": recorded.result.spec.episode_id,
-            "class": str(judgement.failure or "success"),
-            "ended": self.told[-1].phase + (" again" if self.told[-1].attempt else ""),
             "met": [[phase, stage, count] for (phase, stage), count in met.items()],
             "turns": turns,
         }
@@ -135,6 +150,12 @@ class Watcher:
                 yield phase, turn - reached
 
 
+def resolved_replan_steps(recording: Recording) -> int:
+    """Control steps between two requests."""
+    steps, chunk_len = recording.config.protocol.replan_steps, recording.config.policy.chunk_len  # type: ignore[union-attr]
+    return min(steps, chunk_len) if isinstance(steps, int) else int(chunk_len)
+
+
 def _task(recorded: Recorded) -> tuple[str, int]:
     return recorded.result.spec.suite, recorded.result.spec.task_id
 
@@ -145,11 +166,17 @@ def rows_of(recording: Recording, ids: Sequence[str]) -> Iterator[dict[str, Any]
     settings = recording.env_settings(ObservationRecipe((STATE, ENVIRONMENT_STATE)))
     look = looking(Looks(has_observations=True, has_scene=True), spec.cameras, 0)
     episodes = recording.recorded(ids).values()
+    section = recording.config.policy
+    if not isinstance(section, OraclePolicy) or recording.config.execution.mode != "sync":
+        raise SystemExit(f"{recording.path}: expected a run of the oracle in sync mode")
+    oracle = Oracle(dataclasses.replace(section, images=False))
+    replan_steps = resolved_replan_steps(recording)
     for (suite, task_id), group in itertools.groupby(episodes, key=_task):
         env = make_env(suite, task_id, settings)
         for recorded in group:
-            watcher = Watcher(env)
-            retraced = replayed(env, recorded.result.spec, recorded.actions.array(), watcher.see, look)
+            actions = recorded.actions.array()
+            watcher = Watcher(env, oracle, actions, replan_steps)
+            retraced = replayed(env, recorded.result.spec, actions, watcher.see, look)
             if retraced.trajectory_sha256 != recorded.result.trajectory_sha256:
                 raise AssertionError(f"{recorded.result.spec.episode_id}: another trajectory")
             yield watcher.row(recorded, spec.control_hz)
@@ -178,13 +205,11 @@ def main() -> None:
 def _print(rows: Sequence[Mapping[str, Any]]) -> None:
     met: Counter[tuple[str, int]] = Counter()
     between: dict[str, list[int]] = defaultdict(list)
-    ended: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         for phase, stage, count in row["met"]:
             met[phase, stage] += count
         for phase, steps in row["turns"]:
             between[phase].append(steps)
-        ended[row["class"]][row["ended"]] += 1
     print(f"{len(rows)} episodes\n| the expert's phase | {' | '.join(stage.name.lower() for stage in Stage)} |")
     for phase in PHASES:
         if any(met[phase, stage] for stage in Stage):
@@ -192,8 +217,6 @@ def _print(rows: Sequence[Mapping[str, Any]]) -> None:
     for phase, steps in between.items():
         low, middle, high = np.percentile(steps, [5, 50, 95])
         print(f"turn to {phase} after {TURNS[phase].name.lower()}: {len(steps)}, steps {low:g} / {middle:g} / {high:g}")
-    for name, phases in ended.items():
-        print(f"{name}: " + ", ".join(f"{phase} {count}" for phase, count in phases.most_common()))
 
 
 if __name__ == "__main__":
