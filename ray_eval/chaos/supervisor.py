@@ -177,7 +177,8 @@ class Chaos:
         try:
             facts = kind.inject(scene)
         except (NotInjectedError, psutil.NoSuchProcess, ProcessLookupError) as error:
-            return self._missed(fault, driver, error, faults), (*kind.ends_driver, _KILLED)
+            missed = self._missed(fault, driver, error, faults)
+            return None if is_over() else missed, (*kind.ends_driver, _KILLED)
         finally:
             self._orders.answer(scene.number)
         counts = self._verdict.injected

@@ -182,7 +182,8 @@ class Execution:
             if lease is not None:
                 settings = self._parts[lease.part].settings
                 answer = self._crew.workers[name].run.remote(lease.spec, lease.attempt, settings)
-                self._held[answer] = _Held(lease, utc_now(), time.monotonic())
+                answered = self._view.policy.get("requests", 0)
+                self._held[answer] = _Held(lease, utc_now(), time.monotonic(), answered=answered)
 
     def _resize(self) -> None:
         """More workers while episodes wait, fewer at the tail; one that has none left might get a broken one again."""
@@ -286,10 +287,10 @@ class Execution:
         now = time.monotonic()
         for answer, held in [item for item in self._held.items() if now - item[1].since > limit_s + item[1].waited_s]:
             worker = held.lease.worker
-            waited_s = waited(self._crew.workers[worker])
-            if waited_s > held.waited_s:
-                # What a worker waits for a server that many share is nothing that it is to be ended for.
-                self._held[answer] = dataclasses.replace(held, waited_s=waited_s)
+            waited_s, answered = waited(self._crew.workers[worker]), self._view.policy.get("requests", 0)
+            if waited_s > held.waited_s and answered > held.answered:
+                # What a worker waits while the server answers others is nothing that it is to be ended for.
+                self._held[answer] = dataclasses.replace(held, waited_s=waited_s, answered=answered)
                 continue
             self._given_up[answer] = self._held.pop(answer).lease
             self._replace_worker(worker)
@@ -328,6 +329,7 @@ class _Held:
     started_at: str
     since: float
     waited_s: float = 0.0
+    answered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
