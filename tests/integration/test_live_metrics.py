@@ -30,6 +30,16 @@ RUN = (
     "workers=2",
     "protocol.max_steps=200",
     "execution.mode=async",
+    "execution.latency.steps=2",
+    "serving.slowdown_ms=[30,50]",
+)
+LIBERO = (
+    "policy=oracle",
+    "suite=libero_object",
+    "tasks=[0,1]",
+    "episodes_per_task=10",
+    "policy.images=false",
+    "workers=2",
 )
 
 
@@ -79,14 +89,14 @@ def ray_that_goes_on(folder: Path, environment: dict[str, str]):
             head.terminate()
 
 
-def scraped(short: Path, *, goes_on: bool) -> dict[str, list[dict]]:
+def scraped(short: Path, *run: str, goes_on: bool) -> dict[str, list[dict]]:
     """Every metric of a run of twenty episodes, by name, as Prometheus has it."""
     discovery = short / "ray" / "prom_metrics_service_discovery.json"
     discovery.parent.mkdir()
     write_dashboard(short / "d", discovery)
     subprocess.run(["promtool", "check", "config", short / "d" / "prometheus.yml"], check=True, capture_output=True)
     environment = {**os.environ, "RAY_TMPDIR": str(short)}
-    words = ["run", *RUN, "execution.latency.steps=2", "serving.slowdown_ms=[30,50]", f"out={short / 'x'}"]
+    words = ["run", *run, f"out={short / 'x'}"]
     with prometheus(short / "d") as address, contextlib.ExitStack() as stack:
         if goes_on:
             words.append(stack.enter_context(ray_that_goes_on(short, environment)))
@@ -105,7 +115,7 @@ def summed(series: list[dict]) -> float:
 
 @pytest.mark.timeout(900)
 def test_a_run_of_twenty_episodes_is_seen_by_prometheus(short):
-    found = scraped(short, goes_on=False)
+    found = scraped(short, *RUN, goes_on=False)
     # Nothing broke, so nothing was counted there.
     assert {name for name, series in found.items() if not series} == {RETRIES.exported}
     of = {name: summed(series) for name, series in found.items()}
@@ -120,10 +130,12 @@ def test_a_run_of_twenty_episodes_is_seen_by_prometheus(short):
 
 
 @pytest.mark.timeout(900)
-def test_on_a_ray_that_goes_on_every_count_is_that_of_the_results(short):
-    found = scraped(short, goes_on=True)
+@pytest.mark.parametrize("run", [RUN, LIBERO], ids=["fake", "libero"])
+def test_on_a_ray_that_goes_on_every_count_is_that_of_the_results(short, run):
+    found = scraped(short, *run, goes_on=True)
     records = [json.loads(line) for line in (short / "x" / "episodes.jsonl").read_text().splitlines()]
     episodes = [record for record in records if record["kind"] == "episode"]
+    assert len(episodes) == EPISODES
     (served,) = [record for record in records if record["kind"] == "served"]
     outcomes = {series["metric"]["outcome"]: float(series["value"][1]) for series in found["ray_eval_episodes_total"]}
     assert outcomes == Counter(episode["outcome"] for episode in episodes)
