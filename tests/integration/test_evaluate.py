@@ -90,7 +90,7 @@ def test_a_programs_own_policy_is_asked_where_it_is_again_and_again(evaluated):
 def test_a_program_that_ends_the_kept_ray_itself_and_starts_its_own_keeps_that(evaluated):
     first = evaluated(policy=FakePolicy(10))
     ray.shutdown()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         mine = ray.get_runtime_context().get_session_name()
         assert hashes(evaluated(policy=FakePolicy(10))) == hashes(first)
@@ -102,7 +102,7 @@ def test_a_program_that_ends_the_kept_ray_itself_and_starts_its_own_keeps_that(e
 
 @pytest.fixture
 def callers_ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     assert ray.is_initialized()
     assert kept._kept is None, "nothing of ours stays in a Ray of the caller's"
