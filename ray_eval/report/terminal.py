@@ -41,8 +41,8 @@ class SpeechStream(io.TextIOBase):
         return getattr(self._stream, name)
 
     def isatty(self) -> bool:
-        """Whether a terminal takes it."""
-        return self._stream.isatty()
+        """Whether a terminal takes it; none takes what is closed."""
+        return not self._stream.closed and self._stream.isatty()
 
     def fileno(self) -> int:
         """The stream's descriptor."""

@@ -131,7 +131,7 @@ def interrupt_its_resume(out: Path, kept: int) -> int:
         (("run", "latency", "execution.latency.trace=nowhere.txt", "--dry-run"), "expected a readable text file"),
         (("run", "latency", "execution.aggregate=avrage", "--dry-run"), "Did you mean 'average'"),
         (("sweep", "latency"), "execution.latency.steps=0,2,4,8"),
-        (("sweep", "latency", "seed=0,1", "out=x"), "by --out DIR"),
+        (("sweep", "latency", "seed=0,1", "out=x", "out=y"), "leave one out"),
         (("sweep", "--resume", "nowhere"), "expected a sweep's folder"),
         (("tune", "latency", "policy.chunk_len=8,9", "episodes_per_task=1"), "to search"),
         (("tune", "latency", "episodes_per_task=50"), "set episodes_per_task lower"),

@@ -114,8 +114,8 @@ def test_lerobots_server_gives_what_lerobots_own_code_gives(tmp_path, checkpoint
 def test_a_server_that_stops_is_an_attempt_lost(tmp_path, checkpoint):
     with policy_server(tmp_path) as address:
         policy = make_policy(section(address, checkpoint, chunk_len=20))
-        policy._pool._timeout_s = 2.0
-    with pytest.raises(EpisodeError, match="expected an answer within 2 s"):
+    # Well before the minutes that an answer may take: nobody is there any more.
+    with pytest.raises(EpisodeError, match="expected an answer within 5 s, got UNAVAILABLE"):
         policy.infer_batch([trial_observation(policy.spec, 0)])
 
 
