@@ -241,7 +241,7 @@ def _disk_full(scene: Scene) -> Facts:
     _, hard = resource.prlimit(scene.driver.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(scene.driver.pid, resource.RLIMIT_FSIZE, (length + ROOM_BYTES, hard))
     scene.orders.answer(scene.number)
-    scene.wait(lambda: not scene.is_driver_there(), "the driver's end by a write that failed")
+    scene.wait(lambda: not scene.is_driver_there(), "the driver's end, its disk full")
     return {"pid": scene.driver.pid, "file_limit_bytes": length + ROOM_BYTES}
 
 

@@ -552,6 +552,7 @@ def _():
 # --- what is provoked elsewhere, and followed here ---
 
 ELSEWHERE = {
+    ("cli/chaos", "write --out DIR for what it leaves"): ("unit/test_chaos.py", ()),
     ("config/simulators", "write execution.fps=N"): ("unit/test_pacing.py", ("policy=noop", "suite=fake")),
     ("serving/interpreter", "write the path that it says at the end"): ("unit/test_interpreter.py", ()),
     ("policies/lerobot/checkpoint", "write the folder of the checkpoint that "): ("unit/test_policies_lerobot.py", ()),
@@ -703,6 +704,7 @@ HINTS = {
     ),
 }
 HINTS_ELSEWHERE = {
+    ("chaos/schedule", "did_you_mean(kind, known)"): "unit/test_chaos.py",
     ("driver/recording", "did_you_mean(each, self.records)"): "integration/test_replays.py",
     ("envs/libero_plus/names", "did_you_mean(suite, known)"): "unit/test_env_libero_plus.py",
     ("envs/gymnasium/observing", "did_you_mean(path, known)"): "unit/test_env_gymnasium.py",

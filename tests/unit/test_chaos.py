@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ray_eval.chaos.injecting import KINDS
 from ray_eval.chaos.rules import violations
 from ray_eval.chaos.schedule import counts_of, rounds
+from ray_eval.cli import EXIT_USER_ERROR, main
 from ray_eval.errors import ConfigError
 from ray_eval.orders import VARIABLE, Orders, ToldToBreak, obeying
 
@@ -138,3 +139,8 @@ def test_an_order_that_was_taken_back_holds_nobody(orders):
     orders.hold(1)
     assert orders.withdraw(1)
     assert obeying(Env()).step("up") == "up"
+
+
+def test_the_folder_of_what_is_left_is_no_key(capsys):
+    assert main(["chaos", "suite=fake", "policy=random", "out=x"]) == EXIT_USER_ERROR
+    assert "expected none beside ray-eval chaos; write --out DIR for what it leaves" in capsys.readouterr().err
