@@ -86,7 +86,9 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = Parser(prog="ray-eval", description=DESCRIPTION)
+    parser: argparse.ArgumentParser = Parser(
+        prog="ray-eval", description=DESCRIPTION, formatter_class=argparse.HelpFormatter
+    )
     parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     add_init(commands)

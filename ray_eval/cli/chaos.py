@@ -38,7 +38,6 @@ def add_chaos(commands: Commands) -> None:
         "chaos",
         help="run an evaluation under faults, and compare it with the undisturbed one",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     chaos.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
     chaos.add_argument("--seed", type=int, default=0, metavar="S", help="of the order of faults (default: 0)")

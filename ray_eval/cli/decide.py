@@ -78,7 +78,6 @@ def add_compare(commands: Commands) -> None:
         "compare",
         help="A or B? what two runs or more show, with a verdict",
         epilog=_COMPARE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     told = "run folders, sweeps, or published:NAME; A comes first"
     compare.add_argument("runs", nargs="+", type=run_option, metavar="RUN", help=told)
@@ -218,7 +217,6 @@ def add_duel(commands: Commands) -> None:
         "duel",
         help="A or B? runs both in pairs, and stops as soon as it is decided",
         epilog=_DUEL_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     duel.add_argument(
         "words", nargs="*", metavar="A [B] key=value", help="one configuration or two, and overrides of both"
@@ -356,7 +354,6 @@ def add_power(commands: Commands) -> None:
         "power",
         help="how many episodes show a difference",
         epilog=_POWER_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     power.add_argument("runs", nargs="*", type=run_option, metavar="RUN", help="one or two pilot runs")
     power.add_argument("--difference", type=float, default=5.0, metavar="POINTS", help="to be shown (default: 5)")

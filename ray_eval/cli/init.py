@@ -29,7 +29,6 @@ def add_init(commands: Commands) -> None:
         "init",
         help="write a first configuration for your policy",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     init.add_argument("file", nargs="?", metavar="FILE", type=path_option, help="YAML file to write (eval.yaml)")
     init.add_argument("--policy", "--checkpoint", metavar="POLICY", help="what is to be evaluated")

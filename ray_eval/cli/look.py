@@ -31,7 +31,6 @@ def add_replay(commands: Commands) -> None:
         "replay",
         help="run recorded episodes again from their actions, without the policy",
         epilog=_REPLAY_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     replay.add_argument("run", type=path_option, metavar="RUN", help="the run's folder")
     replay.add_argument(
@@ -68,7 +67,6 @@ def add_video(commands: Commands) -> None:
         "video",
         help="film episodes of a run, or of two side by side, without the policy",
         epilog=_VIDEO_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     video.add_argument("run", type=path_option, metavar="RUN", help="the run's folder")
     video.add_argument("words", nargs="*", metavar="[OTHER] key=value", help="a run beside it, and how they are run")

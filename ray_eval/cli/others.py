@@ -102,7 +102,6 @@ def add_install(commands: Commands) -> None:
         "install",
         help="make an environment beside this one, for a package that pins other versions",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_words(installing)
     installing.set_defaults(command=install, parser=installing)

@@ -23,7 +23,6 @@ def add_plan(commands: Commands) -> None:
         "plan",
         help="say how long a run will take, what limits it and what it costs",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     plan.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
     plan.add_argument(

@@ -31,7 +31,6 @@ def add_report(commands: Commands) -> None:
         "report",
         help="one HTML page of a run, of several compared, or an index over all runs",
         epilog=_REPORT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     told = "run folders, sweeps, duels, or a folder of runs"
     report.add_argument("runs", nargs="+", type=run_option, metavar="RUN", help=told)
@@ -47,7 +46,6 @@ def add_dashboard(commands: Commands) -> None:
         "dashboard",
         help="write what Prometheus and Grafana need to show runs while they go on",
         epilog=_DASHBOARD_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     dashboard.add_argument(
         "--out",

@@ -53,7 +53,6 @@ def add_run(commands: Commands) -> None:
         "run",
         help="evaluate a policy",
         epilog=_RUN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")
     run.add_argument(

@@ -23,7 +23,6 @@ def add_submit(commands: Commands) -> None:
         "submit",
         help="run a command as a job of a Ray cluster, and give its exit code",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     submit.add_argument("--address", help="the cluster's dashboard (default: RAY_ADDRESS)")
     submit.add_argument("--working-dir", metavar="DIR", help="a folder to run in, sent there (default: the head's own)")

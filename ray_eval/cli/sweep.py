@@ -56,7 +56,6 @@ def add_sweep(commands: Commands) -> None:
         "sweep",
         help="evaluate a policy under several settings, and draw the success rate against one of them",
         epilog=_SWEEP_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sweep.add_argument(
         "words", nargs="*", metavar="[FILE_OR_NAME ...] key=a,b,c", help="configurations, and overrides of all"
@@ -79,7 +78,6 @@ def add_tune(commands: Commands) -> None:
         "tune",
         help="find the execution settings that suit a policy at a latency, by Ray Tune",
         epilog=_TUNE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     tune.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=a,b,c", help="a configuration, and overrides")
     tune.add_argument("--out", metavar="DIR", type=path_option, help="folder of the results (default: under runs/)")

@@ -23,7 +23,6 @@ def add_watch(commands: Commands) -> None:
         "watch",
         help="evaluate each new checkpoint of a training, on the same episodes",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     watch.add_argument("folder", type=path_option, metavar="DIR", help="the training's folder")
     watch.add_argument("words", nargs="*", metavar="[FILE_OR_NAME] key=value", help="a configuration, and overrides")

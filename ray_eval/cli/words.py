@@ -26,7 +26,10 @@ Commands: typing.TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line; the examples below its help keep their lines."""
+
+    def __init__(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
 
     def error(self, message: str) -> typing.NoReturn:
         """Ends the program; argparse itself prints the usage before it."""
