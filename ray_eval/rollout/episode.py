@@ -19,7 +19,7 @@ from ray_eval.rollout.inside import InsideRecorder, TraceListener
 from ray_eval.rollout.latency import LatencyModel
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.seeds import request_seed
-from ray_eval.rollout.watchdog import Phases
+from ray_eval.rollout.watchdog import UNWATCHED, Phases
 from ray_eval.sections import QueueRules
 from ray_eval.types import (
     STATE,
@@ -74,7 +74,7 @@ class Episode:
         pacer: Pacer | None = None,
         keeps_actions: bool = False,
         on_record: TraceListener | None = None,
-        phases: Phases | None = None,
+        phases: Phases = UNWATCHED,
     ) -> None:
         self._env = env
         self._policy = policy
@@ -86,7 +86,7 @@ class Episode:
         self._pacer = pacer
         self._keeps_actions = keeps_actions
         self._on_record = on_record or (lambda _record: None)
-        self._phases = phases or Phases()
+        self._phases = phases
         self._queue = make_queue(rules)
         self._filter = None if rules.similarity_atol is None else ObservationFilter(rules.similarity_atol)
         self._inside = InsideRecorder(control)

@@ -21,7 +21,7 @@ from ray_eval.rollout.latency import EndlessLatency, make_latency
 from ray_eval.rollout.pacing import Pacer
 from ray_eval.rollout.preflight import remarks
 from ray_eval.rollout.replaying import ReplaySettings, Retraced, Seer, looking, replayed
-from ray_eval.rollout.watchdog import Deadlines, Phases, Watchdog
+from ray_eval.rollout.watchdog import UNWATCHED, Deadlines, Phases, Watchdog
 from ray_eval.sections import (
     ConnectSection,
     EnvSettings,
@@ -136,7 +136,7 @@ class Rollout:
             PolicyGone: its policy is not served any more, which would break the next attempt as well.
         """
         started = time.perf_counter()
-        phases = Phases() if self._watchdog is None else self._watchdog.begin(settings.deadlines)
+        phases = UNWATCHED if self._watchdog is None else self._watchdog.begin(settings.deadlines)
         try:
             result = self.episode(spec, attempt, settings, phases=phases).run()
         except PolicyGone:
@@ -156,10 +156,10 @@ class Rollout:
         settings: RolloutSettings,
         *,
         on_record: TraceListener | None = None,
-        phases: Phases | None = None,
+        phases: Phases = UNWATCHED,
     ) -> Episode:
         """One attempt, ready to run; what breaks in it is raised by its `run`."""
-        env_spec, phases = _env_spec(spec, settings), phases or Phases()
+        env_spec = _env_spec(spec, settings)
         with phases.build:
             env = self._envs.env_of(spec.suite, spec.task_id, settings.env, settings.memory_bytes)
         return Episode(

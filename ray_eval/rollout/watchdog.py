@@ -58,6 +58,10 @@ class Phases:
     """While it observes."""
 
 
+UNWATCHED = Phases()
+"""Of an attempt that nothing watches."""
+
+
 class Watchdog:
     """Watches one attempt at a time.
 
