@@ -24,7 +24,7 @@ STOP_WAIT_S = 3.0
 PUTTING_AWAY_S = 2.5
 """What a run needs of it once its episodes are let go: the last lines, the summary."""
 POLL_S = 0.5
-_STOPPED, _UNKNOWN = 130, 1
+_STOPPED = 130
 
 
 def in_a_job(config: EvalConfig, environment: Mapping[str, str] = os.environ) -> EvalConfig:
@@ -96,9 +96,9 @@ def _exit_code(client: Any, job: str, program: str) -> int:
         if info.status.is_terminal():
             break
         time.sleep(POLL_S)
+    if info.status == "STOPPED":
+        return _STOPPED
     code = info.driver_exit_code
-    if code == os.EX_OK or info.status == "STOPPED":
-        return _STOPPED if info.status == "STOPPED" else os.EX_OK
     if code == 127:
         raise SetupError(
             f"job {job}: expected {program} on the head's PATH, got none; start Ray from an activated environment, or "
