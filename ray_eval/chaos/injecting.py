@@ -166,15 +166,20 @@ def _worker_killed(scene: Scene) -> Facts:
     return facts
 
 
-def _worker_frozen(scene: Scene) -> Facts:
-    before, worker = scene.broken(), scene.worker
-    facts = _stopped(scene, worker)
-    scene.orders.answer(scene.number)
-    try:
-        scene.wait_for_broken(before)
-    finally:
-        went_on = _continued(worker)
-    return {**facts, "went_on": went_on}
+def _frozen(whose: Callable[[Scene], psutil.Process]) -> Callable[[Scene], Facts]:
+    """Stands still until an attempt has broken of it."""
+
+    def freeze(scene: Scene) -> Facts:
+        before, process = scene.broken(), whose(scene)
+        facts = _stopped(scene, process)
+        scene.orders.answer(scene.number)
+        try:
+            scene.wait_for_broken(before)
+        finally:
+            went_on = _continued(process)
+        return {**facts, "went_on": went_on}
+
+    return freeze
 
 
 def _told(verb: str) -> Callable[[Scene], Facts]:
@@ -200,15 +205,8 @@ def _policy_slow(scene: Scene) -> Facts:
     return {**facts, "seconds": SLOW_S}
 
 
-def _policy_frozen(scene: Scene) -> Facts:
-    before, policy = scene.broken(), _policy(scene)
-    facts = _stopped(scene, policy)
-    scene.orders.answer(scene.number)
-    try:
-        scene.wait_for_broken(before)
-    finally:
-        _continued(policy)
-    return facts
+def _worker(scene: Scene) -> psutil.Process:
+    return scene.worker
 
 
 def _policy(scene: Scene) -> psutil.Process:
@@ -288,13 +286,13 @@ def _scratch_removed(scene: Scene) -> Facts:
 _ENDED_BY_SIGNAL = (130,)
 KINDS: Mapping[str, Kind] = {
     "worker_killed": Kind(_worker_killed, "SIGKILL to a worker in mid-episode"),
-    "worker_frozen": Kind(_worker_frozen, "SIGSTOP to a worker until its episode's time is over, then SIGCONT"),
+    "worker_frozen": Kind(_frozen(_worker), "SIGSTOP to a worker until its episode's time is over, then SIGCONT"),
     "env_raises": Kind(_told("raise"), "the env raises in a step", is_in_step=True),
     "env_hangs": Kind(_told("hang"), "a step that never ends", is_in_step=True),
     "env_exits": Kind(_told("exit"), "the env's process ends in a step, as by a crash of native code", is_in_step=True),
     "policy_killed": Kind(_policy_killed, "SIGKILL to a policy actor"),
     "policy_slow": Kind(_policy_slow, f"SIGSTOP to a policy actor, SIGCONT {SLOW_S:g} s later"),
-    "policy_frozen": Kind(_policy_frozen, "SIGSTOP to a policy actor past serving.infer_timeout_s, then SIGCONT"),
+    "policy_frozen": Kind(_frozen(_policy), "SIGSTOP to a policy actor past serving.infer_timeout_s, then SIGCONT"),
     "driver_killed": Kind(_signalled(signal.SIGKILL), "SIGKILL to the driver, then --resume", (-9,)),
     "driver_terminated": Kind(_signalled(signal.SIGTERM), "SIGTERM to the driver, then --resume", _ENDED_BY_SIGNAL),
     "driver_hung_up": Kind(_signalled(signal.SIGHUP), "SIGHUP to the driver, then --resume", _ENDED_BY_SIGNAL),
