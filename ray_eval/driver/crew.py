@@ -211,19 +211,29 @@ class Crew:
             busy: names of those that hold an episode.
             waiting_count: episodes that nobody holds.
         """
-        if self._nodes is None or self._context.config.workers != "auto":
+        if self._nodes is None or not self._follows_cluster():
             return
         for _ in range(newcomers_wanted(self._nodes.room, waiting_count, len(self.idle(busy)), len(self.newcomers))):
             self._send_for_worker()
 
-    def shrink(self, busy: Collection[str]) -> None:
-        """Ends those that have nothing to do any more, on a cluster that others have a use for."""
-        if self._nodes is None or self._context.config.workers != "auto":
-            return
-        for name in [name for name in self.workers if name not in busy]:
+    def shrink(self, busy: Collection[str]) -> list[str]:
+        """Ends those that have nothing to do any more, on a cluster that others have a use for; the names of workers.
+
+        Args:
+            busy: names of those that hold an episode.
+        """
+        if not self._follows_cluster():
+            return []
+        leaving = [name for name in self.workers if name not in busy]
+        for name in leaving:
             self._context.cluster.end(self.workers.pop(name))
         for answer in list(self.newcomers):
             self._context.cluster.end(self.newcomers.pop(answer).worker)
+        return leaving
+
+    def _follows_cluster(self) -> bool:
+        """Whether there are as many as a joined cluster has room and work for: the user named no number."""
+        return self._nodes is not None and self._context.config.workers == "auto"
 
     def replace(self, name: str) -> None:
         """Ends a worker, and sends for another one."""

@@ -59,7 +59,8 @@ class Execution:
         is_enough: Callable[[], bool],
         is_last: bool,
     ) -> None:
-        most = context.config.limits.max_attempts
+        limits = context.config.limits
+        most = limits.max_attempts
         self._context = context
         self._parts = parts
         self._crew = crew
@@ -70,7 +71,6 @@ class Execution:
         self._held: dict[ray.ObjectRef[Any], _Held] = {}
         self._given_up: dict[ray.ObjectRef[Any], Lease] = {}
         self._outage = Outage()
-        limits = context.config.limits
         self._recycling = Recycling(round((limits.recycle_memory_gb or 2 * limits.worker_memory_gb) * 1e9))
         self._view = RunView([spec for part in parts for spec in part.plan])
         self._live = LiveMetrics(session_name([part.folder.path for part in parts]))
@@ -191,7 +191,8 @@ class Execution:
         if waiting_count or not self._is_last:
             self._crew.grow(self._busy(), waiting_count)
         elif self._held:
-            self._crew.shrink(self._busy())
+            for name in self._crew.shrink(self._busy()):
+                self._scheduler.retire(name)
 
     def _busy(self) -> set[str]:
         return {held.lease.worker for held in self._held.values()}
