@@ -161,9 +161,9 @@ def test_the_robot_axis_begins_with_its_posture_and_upstreams_does_not():
         joints = np.array(env._simulation.env.robots[0]._joint_positions)
         begun[arm] = np.abs(joints - posture).max()
         env.close()
-    # Two settle steps lie between.
+    # Two settle steps lie between. The task turns the joints by up to 0.09 rad.
     assert begun["perturbed"] < 0.03
-    assert begun["init_state"] > 0.1
+    assert begun["init_state"] > 0.06
 
 
 def test_a_control_has_liberos_states_and_all_but_liberos_camera():
