@@ -72,7 +72,10 @@ class Execution:
         self._given_up: dict[ray.ObjectRef[Any], Lease] = {}
         self._outage = Outage()
         self._recycling = Recycling(round((limits.recycle_memory_gb or 2 * limits.worker_memory_gb) * 1e9))
-        self._view = RunView([spec for part in parts for spec in part.plan])
+        self._view = RunView(
+            [spec for part in parts for spec in part.plan],
+            controls={_view_key(part, key) for part in parts for key in part.controls},
+        )
         self._live = LiveMetrics(session_name([part.folder.path for part in parts]))
         self._counted_before: Mapping[str, Any] = {}
         for part in parts:

@@ -13,7 +13,7 @@ from ray_eval.driver.evaluation import Evaluation
 from ray_eval.driver.folder import RunFolder
 from ray_eval.driver.simulators import env_spec_of, simulator_of
 from ray_eval.driver.tracking import Tracking
-from ray_eval.report.metrics import PERTURBED_KEY, Told, machine_dependence, without_controls
+from ray_eval.report.metrics import PERTURBED_KEY, Told, is_control, machine_dependence, without_controls
 from ray_eval.report.progress import ProgressView
 from ray_eval.rollout.running import RolloutSettings
 from ray_eval.types import EnvSpec, EpisodeResult, EpisodeSpec
@@ -65,6 +65,11 @@ class Part:
         """What of its tasks is perturbed; nothing before there is a header."""
         told: Told = (self._header or {"identity": {}})["identity"].get(PERTURBED_KEY, {})
         return told
+
+    @property
+    def controls(self) -> set[str]:
+        """Ids of the planned episodes that perturbed ones are held against."""
+        return {spec.episode_id for spec in self.plan if is_control(spec, self.perturbed)}
 
     def open(self, settings: RolloutSettings, header: Mapping[str, Any]) -> None:
         """Takes what workers are to be given, and writes or checks the ledger's header.

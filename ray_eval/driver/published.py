@@ -12,7 +12,7 @@ from ray_eval.report.comparison import Group, PairComparison, unpaired_group, ve
 from ray_eval.report.comparison_output import Report
 from ray_eval.report.evidence import has_repeats, once
 from ray_eval.report.metrics import by_suite, rate_of
-from ray_eval.report.question import Arm, Difference, Kind, Question, is_allowed, states
+from ray_eval.report.question import Arm, Difference, Kind, Question, is_allowed, recorded_text, states
 from ray_eval.report.wording import published_line, refusal_lines
 from ray_eval.stats.intervals import DEFAULT_METHOD
 from ray_eval.stats.several import holm
@@ -61,7 +61,7 @@ def _differences(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> list[Dif
 def protocol_differences(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> list[Difference]:
     """Choices of the protocol that differ; counts are compared all the same, and the result says so."""
     if row.protocol is None:
-        return [Difference("protocol", str(arm.identity.get("protocol.name")), "not known", Kind.NOTE)]
+        return [Difference("protocol", recorded_text(arm.identity, "protocol.name"), "not known", Kind.NOTE)]
     theirs = load_config(None, ["policy=noop", f"suite=[{','.join(suites)}]", f"protocol={row.protocol}"]).identity()
     budgets = [f"protocol.max_steps.{suite}" for suite in suites]
     keys = [
@@ -70,7 +70,7 @@ def protocol_differences(arm: Arm, row: PublishedRow, suites: Sequence[str]) -> 
         if key.startswith("protocol.") and not key.startswith("protocol.max_steps.") and key != "protocol.name"
     ]
     return [
-        Difference(key, str(arm.identity[key]), str(theirs[key]), Kind.PAIRING)
+        Difference(key, recorded_text(arm.identity, key), recorded_text(theirs, key), Kind.PAIRING)
         for key in (*keys, *(key for key in budgets if key in theirs))
         if key in arm.identity and arm.identity[key] != theirs[key]
     ]

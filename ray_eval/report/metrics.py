@@ -89,7 +89,12 @@ def task_key(result: EpisodeResult) -> str:
 
 def without_controls(results: Iterable[EpisodeResult], told: Told) -> list[EpisodeResult]:
     """The results that a run is about: all but those of the controls, where anything is perturbed."""
-    return [result for result in results if not told or task_key(result) in told]
+    return [result for result in results if not is_control(result.spec, told)]
+
+
+def is_control(spec: EpisodeSpec, told: Told) -> bool:
+    """Whether an episode is there only for perturbed ones to be held against it."""
+    return bool(told) and f"{spec.suite}/{spec.task_id}" not in told
 
 
 def by_suite(results: Iterable[EpisodeResult]) -> dict[str, list[EpisodeResult]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,8 @@ class RunView:
     """Planned episodes."""
     done: dict[str, EpisodeResult] = field(default_factory=dict)
     """Results so far, those of a resumed run included."""
+    controls: Collection[str] = frozenset()
+    """Keys of episodes that are in no rate, as perturbed ones are held against them."""
     resumed_count: int = 0
     """Results that were there at the start."""
     retries: int = 0
@@ -67,7 +69,7 @@ class RunView:
 
     def status(self) -> str:
         """One line of figures."""
-        rate = rate_of(self.done.values())
+        rate = rate_of(result for key, result in self.done.items() if key not in self.controls)
         parts = [f"{len(self.done)}/{len(self.plan)} episodes", f"{rate.successes}/{rate.n} succeeded (provisional)"]
         parts.append(f"{self.steps_per_s:.1f} steps/s")
         batches = self.policy.get("batches", 0)
@@ -76,8 +78,9 @@ class RunView:
             idle_ms = self.policy.get("idle_while_queued_ms", 0.0)
             idle = idle_ms / max(1e-9, idle_ms + self.policy["forward_ms"])
             parts.append(f"policy {forward_ms:.1f} ms, batch {batch_size:.1f}, idle {idle:.0%} while asked")
-        if rate.errors or self.retries:
-            parts.append(f"{rate.errors} errors, {self.retries} retries")
+        errors = sum(result.outcome is Outcome.ERROR for result in self.done.values())
+        if errors or self.retries:
+            parts.append(f"{errors} errors, {self.retries} retries")
         if self.is_stopping:
             parts.append("stopping")
         elif self.eta_s is not None:

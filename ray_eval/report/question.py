@@ -130,14 +130,14 @@ def _seen_among(difference: Difference, found: Sequence[Difference | None], *, h
 
 
 def _difference(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Difference | None:
-    one, other = (_text(identity, key) for identity in (first, second))
+    one, other = (recorded_text(identity, key) for identity in (first, second))
     if one == other or is_under(key, EPISODE_KEYS):
         return None
     return Difference(key, one, other, kind_of(key, first, second))
 
 
-def _text(identity: Mapping[str, Any], key: str) -> str:
-    """The value as JSON, in which true is not 1."""
+def recorded_text(identity: Mapping[str, Any], key: str) -> str:
+    """A run's value as JSON, in which true is not 1, and as a configuration has it."""
     return json.dumps(identity[key], sort_keys=True) if key in identity else "not recorded"
 
 

@@ -67,6 +67,7 @@ def undisturbed(tmp_path_factory) -> bytes:
     done = ray_eval("run", *LONG, "workers=2", "--out", out, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"0/{EPISODES}" in done.stderr
+    assert "\x1b" not in done.stderr
     assert "policy random: chunks of 10 actions of 7 numbers; reads " in done.stderr
     summary = (out / "summary.json").read_bytes()
     # With --json standard output is the summary and nothing else.

@@ -13,8 +13,8 @@ from ray_eval.report.evidence import about
 from ray_eval.report.export import ExportedRun, eval_info
 from ray_eval.report.html.run_page import task_rows
 from ray_eval.report.html.shown import ShownRun
-from ray_eval.report.metrics import summary_text
-from ray_eval.report.progress import axes_table, result_table
+from ray_eval.report.metrics import is_control, summary_text
+from ray_eval.report.progress import RunView, axes_table, result_table
 from ray_eval.report.question import Arm
 from ray_eval.report.requirements import Requirement, answers
 from ray_eval.report.sweep import SweptPoint, sweep_summary_text
@@ -73,6 +73,9 @@ def test_controls_are_in_no_overall_rate():
     assert (evaluation.rate.successes, evaluation.rate.n) == (2, 4)
     assert not evaluation.is_complete
     plan = tuple(each.spec for each in RESULTS)
+    done = {each.spec.episode_id: each for each in RESULTS}
+    controls = {spec.episode_id for spec in plan if is_control(spec, TOLD)}
+    assert RunView(plan, done, controls).status().startswith("8/8 episodes · 2/4 succeeded (provisional)")
     by_id = {each.spec.episode_id: each for each in RESULTS}
     header = {"schema_version": 1, "identity": {"environment.perturbed": TOLD}, "identity_sha256": ""}
     summary = json.loads(summary_text(header, plan, by_id, axes=axes_values(RESULTS, TOLD)))

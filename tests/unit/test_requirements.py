@@ -70,6 +70,7 @@ def test_a_run_beside_a_published_row_says_what_differs_and_whether_the_interval
     assert main(("compare", str(run), "published:pi05_libero")) == 3
     shown = capsys.readouterr().out
     assert "not the same: protocol.env_seed: 1000 | 7" in shown
+    assert "not the same: protocol.env_seed_per_episode: true | false" in shown
     assert "libero_object: 20/20 (100.0 %), Clopper-Pearson 83.2-100.0 %, covers the 98.2 % of pi05_libero" in shown
     poor = made_run(tmp_path / "poor", "f" * 20, *words)
     assert main(("compare", "published:pi05_libero", str(poor))) == 1

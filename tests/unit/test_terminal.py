@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,34 @@ def speaking(code: str, stdout: int, **environment: str) -> subprocess.Completed
     program = f"from ray_eval.report.terminal import output_console\nconsole = output_console()\n{code}"
     env = {**os.environ, **environment}
     return subprocess.run([sys.executable, "-c", program], stdout=stdout, stderr=subprocess.PIPE, check=False, env=env)
+
+
+ERROR = "from rich.text import Text; console.print(Text('error', 'bold red'))"
+COLOUR, ANY_STYLE = rb"\x1b\[(\d+;)*[39]\d[;m]", rb"\x1b\["
+
+
+@pytest.mark.parametrize(
+    ("environment", "never", "always"),
+    [
+        ({"TERM": "xterm-256color"}, b"nothing", COLOUR),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, COLOUR, b"error"),
+        ({"TERM": "dumb"}, ANY_STYLE, b"error"),
+    ],
+)
+def test_a_terminal_gets_colour_unless_none_is_wanted(environment, never, always, monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    master, terminal = os.openpty()
+    speaking(ERROR, terminal, **environment)
+    os.close(terminal)
+    said = os.read(master, 1000)
+    os.close(master)
+    assert (re.search(never, said), bool(re.search(always, said))) == (None, True), said
+
+
+def test_what_is_no_terminal_gets_no_colour(monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert speaking(ERROR, subprocess.PIPE, TERM="xterm-256color").stdout == b"error\n"
 
 
 MANY = """
