@@ -90,12 +90,27 @@ def require_eval_extra() -> None:
     if missing:
         raise SetupError(
             f"installation: expected the evaluator, got the policy side alone ({', '.join(missing)} missing); "
-            "pip install 'ray-eval[eval]', or make setup in a checkout"
+            f"{_how_to_install(sys.version_info[:2])}"
         )
+
+
+def _how_to_install(python: tuple[int, int]) -> str:
+    if python >= (3, 13):
+        return (
+            f"MuJoCo 3.2.3, of which the numbers are, has no build for Python {python[0]}.{python[1]}: make an "
+            "environment of Python 3.11 or 3.12"
+        )
+    return "pip install 'ray-eval[eval]', or make setup in a checkout"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The suffix ` Did you mean 'x'?` for the nearest known word, whatever its capitals, or the empty string."""
+    near = nearest(word, known)
+    return "" if near is None else f" Did you mean {near!r}?"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like another one, whatever its capitals; None where none is like it."""
     words = {other.lower(): other for other in known}
-    nearest = difflib.get_close_matches(str(word).lower(), words, n=1, cutoff=0.6)
-    return f" Did you mean {words[nearest[0]]!r}?" if nearest else ""
+    found = difflib.get_close_matches(str(word).lower(), words, n=1, cutoff=0.6)
+    return words[found[0]] if found else None

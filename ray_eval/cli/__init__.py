@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from ray_eval import __version__
@@ -28,7 +29,8 @@ from ray_eval.cli.words import (
     Parser,
     complain,
 )
-from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, require_linux
+from ray_eval.config import EvalConfig
+from ray_eval.errors import ConfigError, LedgerError, RayEvalError, SetupError, nearest, require_linux
 from ray_eval.places import check_working_folder
 from ray_eval.report.terminal import never_failing_output
 
@@ -78,11 +80,19 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     words: list[str] | None = getattr(parsed, "words", None)
     unknown = [word for word in behind if words is None or word.startswith("-")]
     if unknown:
-        hints = [f"; write {word[2:]}=..." for word in unknown if word.startswith("--") and words is not None][:1]
+        hints = [_as_key(word[2:]) for word in unknown if word.startswith("--") and words is not None][:1]
         parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
     if words is not None:
         parsed.words = [*words, *behind]
     return parsed
+
+
+def _as_key(option: str) -> str:
+    """How to write as a key what was written as an option."""
+    name, _, value = option.partition("=")
+    if "." not in name:
+        name = nearest(name, [item.name for item in dataclasses.fields(EvalConfig)]) or name
+    return f"; write {name}={value or '...'}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ray_eval.config import EvalConfig, checked_text, is_file, is_url, user_path
-from ray_eval.errors import ConfigError
+from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.messages import one_line, quoted
 from ray_eval.report.metrics import error_groups
 from ray_eval.types import EpisodeResult
@@ -33,7 +34,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         """Ends the program; argparse itself prints the usage before it."""
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {one_line(message)}; see {self.prog} --help\n")
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        hint = "" if choice is None else did_you_mean(choice[1], re.findall(r"'(.*?)'", choice[2]))
+        said = f"{one_line(message)}.{hint} See" if hint else f"{one_line(message)}; see"
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {said} {self.prog} --help\n")
 
 
 def path_option(text: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from ray_eval.config.presets import (
     read_plain,
     to_yaml,
 )
-from ray_eval.config.reading import UNSET, checked_text, read, read_section, split_list
+from ray_eval.config.reading import UNSET, check_keys, checked_text, read, read_section, split_list
 from ray_eval.config.schema import (
     AUTO_ADDRESS,
     EvalConfig,
@@ -116,6 +117,7 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
     is_ours, base = _read_source(source)
     said = _parse_overrides(overrides)
     for layer in (base, said.values):
+        check_keys(EvalConfig, layer, "")
         _check_sections(layer)
     suites = _expand_suites(_named_suite(merged(base, said.values)))
     simulator = named_simulator(merged(base, said.values).get("simulator"), suites)
@@ -176,6 +178,8 @@ def _read_source(source: str | Path | Mapping[str, Any] | None) -> tuple[bool, d
         for key in ("policy", "suite", "protocol"):
             folder = PRESET_FOLDERS.get(key, "suites")
             hint = hint or (f" Did you mean {key}={source}?" if str(source) in preset_names(folder) else "")
+        if str(source) in {item.name for item in dataclasses.fields(EvalConfig)}:
+            hint = f" Did you mean {source}=VALUE?"
         raise ConfigError(f"{shown(str(source))}: expected a file or one of {', '.join(known)}, found neither.{hint}")
     return True, load_preset(".", str(source))
 
@@ -332,7 +336,8 @@ def _resolve_mode(
     overruled = "mode" in said.get("execution", {})
     for layer in (said,) if overruled else (said, file):
         _refuse_other_mode(mode, layer)
-    kept = {key: value for key, value in execution.items() if key in ("mode", *MODE_KEYS.get(mode, execution))}
+    others = {key for keys in MODE_KEYS.values() for key in keys} - {*MODE_KEYS.get(mode, execution)}
+    kept = {key: value for key, value in execution.items() if key not in others}
     if mode == "sync":
         return protocol, kept
     _refuse_two_rhythms(values, file, said)

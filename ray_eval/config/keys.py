@@ -46,9 +46,14 @@ def keys(prefix: str = "") -> list[Key]:
     everything = list(_all_keys())
     found = [key for key in everything if _is_meant(key, prefix)]
     if not found:
-        known = sorted({key.name for key in everything} | {key.owner for key in everything if key.owner})
+        known = sorted({part for key in everything for part in (*_beginnings(key.name), key.owner) if part})
         raise ConfigError(f"keys: expected the beginning of a key, got {prefix!r}.{did_you_mean(prefix, known)}")
     return found
+
+
+def _beginnings(name: str) -> Iterator[str]:
+    """The key, and the sections that it is in."""
+    return itertools.accumulate(name.split("."), "{}.{}".format)
 
 
 def _is_meant(key: Key, prefix: str) -> bool:

@@ -151,18 +151,33 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)  # noqa: S506 - builds text only
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: expected readable YAML, got {error}") from error
+        raise ConfigError(_unreadable(path, error)) from error
     except RecursionError:
         raise ConfigError(f"{path}: expected readable YAML, got brackets nested too deeply") from None
     if loaded in (None, ""):
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(loaded).__name__}")
+        raise ConfigError(_no_mapping(path, loaded))
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(loaded), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: expected interpolations that resolve, got {error}") from error
     return nested(typing.cast("dict[str, Any]", resolved))
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why a file is no YAML, and where in it."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{path}: expected readable YAML, got {error}"
+    place = f"line {mark.line + 1}, column {mark.column + 1}"
+    problem = " ".join(filter(None, (getattr(error, "problem", None), getattr(error, "context", None))))
+    return f"{path}: expected readable YAML, got at {place}: {problem}; a file has KEY: VALUE, one a line"
+
+
+def _no_mapping(path: Path, loaded: Any) -> str:
+    kind = "a list" if isinstance(loaded, list) else "one value"
+    return f"{path}: expected a mapping of keys to values, got {kind}; a file has KEY: VALUE, one a line"
 
 
 def read_plain(path: Path) -> dict[str, Any]:
@@ -174,9 +189,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: expected readable YAML, got {error}") from error
+        raise ConfigError(_unreadable(path, error)) from error
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(loaded).__name__}")
+        raise ConfigError(_no_mapping(path, loaded))
     return loaded
 
 
@@ -191,7 +206,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: expected readable JSON, got {error}") from error
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(loaded).__name__}")
+        raise ConfigError(_no_mapping(path, loaded))
     return loaded
 
 

@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from ray_eval.config.schema import MaxSteps, flattened
@@ -39,10 +39,7 @@ def read_section(schema: type, values: Any, where: str) -> Any:
     fields = {item.name: item for item in dataclasses.fields(schema)}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected a mapping with some of {', '.join(fields)}, got {shown(values)}")
-    for key in values:
-        if key not in fields:
-            known = ", ".join(fields)
-            raise ConfigError(f"{_join(where, key)}: expected one of {known}; no such key.{did_you_mean(key, fields)}")
+    check_keys(schema, values, where)
     missing = [name for name, item in fields.items() if name not in values and _is_required(item)]
     if missing:
         raise ConfigError(
@@ -50,6 +47,19 @@ def read_section(schema: type, values: Any, where: str) -> Any:
         )
     hints = _hints(schema)
     return schema(**{key: read(hints[key], value, _join(where, key)) for key, value in values.items()})
+
+
+def check_keys(schema: type, keys: Iterable[str], where: str) -> None:
+    """Passes when a dataclass has a field for each key.
+
+    Raises:
+        ConfigError: it has none for one of them.
+    """
+    fields = [item.name for item in dataclasses.fields(schema)]
+    for key in keys:
+        if key not in fields:
+            hint = did_you_mean(key, fields)
+            raise ConfigError(f"{_join(where, key)}: expected one of {', '.join(fields)}; no such key.{hint}")
 
 
 def read(expected: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 - one line per kind of type

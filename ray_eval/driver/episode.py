@@ -98,7 +98,8 @@ def _cause(record: Mapping[str, Any]) -> str:
 def _recorded(records: Mapping[str, Mapping[str, Any]], episode_id: str) -> EpisodeResult:
     if episode_id not in records:
         hint = did_you_mean(episode_id, records)
-        raise ConfigError(f"{episode_id}: expected an episode of the run's ledger, found none.{hint}")
+        some = f"; the first of them is {next(iter(records))}" if records and not hint else f".{hint}"
+        raise ConfigError(f"{episode_id}: expected an episode of the run's ledger, found none{some}")
     return result_of(records[episode_id])
 
 

@@ -182,7 +182,9 @@ def read_ledger(folder: Path) -> LedgerContent:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LedgerError(f"{folder}: expected a run's folder with {LEDGER_NAME}, got {error.strerror}") from error
+        raise LedgerError(
+            f"{folder}: expected a run's folder with {LEDGER_NAME}, got {error.strerror}; check the path"
+        ) from error
     whole_bytes = content.rfind(b"\n") + 1
     records = [_parsed(line, number, path) for number, line in enumerate(content[:whole_bytes].splitlines(), 1)]
     if not records or records[0].get("kind") != "header":

@@ -240,14 +240,15 @@ def power_lines(pilot: Pilot, target: float, alpha: float) -> list[str]:
 def plan_lines(n: int) -> list[str]:
     """What a run of this size could show at all, for the dry run."""
     widths = ", ".join(f"+-{points(worst_half_width(n, p))} points at {100 * p:.0f} %" for p in (0.5, 0.9, 0.98))
-    lines = [f"{many(n, 'episode')}: a rate to {widths} (exact 95 % interval)"]
     shown = []
     for share in (0.1, 0.3):
         least = detectable_difference(n, share)
-        shown.append(f"{points(share)} % differ: {'no difference' if least is None else f'{points(least)} points'}")
+        shown.append(
+            f"{'none' if least is None else f'{points(least)} points'} if {points(share)} % of the pairs differ"
+        )
     return [
-        *lines,
-        f"against another run on the same episodes, with probability {POWER}, where of the pairs {'; '.join(shown)}",
+        f"{many(n, 'episode')} give a rate to {widths} (exact 95 % interval)",
+        f"smallest difference to another run on them that shows with probability {POWER}: {', '.join(shown)}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The evaluator on Python 3.12, and the policy's side on 3.13, where such an interpreter is there."""
+"""The wheel away from the checkout: the evaluator on Python 3.12, the policy's side on 3.13, where these are there."""
 
 import json
 import os
@@ -21,9 +21,18 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (path,) = out.glob("*.whl")
+    return path
+
+
 @pytest.fixture
-def installed(tmp_path):
-    """Makes an environment of a version of Python with ray-eval in it; its interpreter."""
+def installed(wheel, tmp_path):
+    """Makes an environment of a version of Python with the wheel in it; its interpreter."""
 
     def made(version, extra=""):
         python = os.environ.get(f"RAY_EVAL_PYTHON{version.replace('.', '')}") or shutil.which(f"python{version}")
@@ -31,11 +40,19 @@ def installed(tmp_path):
             pytest.skip(f"no Python {version} here")
         subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
         inner = tmp_path / "env" / "bin" / "python"
-        pip = [inner, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{ROOT}{extra}"]
+        pip = [inner, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}{extra}"]
         subprocess.run(pip, check=True)
         return inner
 
     return made
+
+
+def said(python, *words):
+    """What the installed command prints, and its exit code."""
+    program = [Path(python).parent / "ray-eval", *words]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(program, capture_output=True, text=True, cwd=python.parent, env=environment, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def first_light(python, out):
@@ -50,13 +67,20 @@ def first_light(python, out):
 
 def test_the_evaluator_gives_the_same_bits_on_python_3_12(installed, tmp_path):
     other = installed("3.12", "[eval]")
+    assert said(other, "--help")[0] == 0
+    code, shown = said(other, "run", "policy=random", "suite=fake", "workers=1", "ray.dashboard=false")
+    assert (code, "0/15" in shown) == (0, True), shown
     assert first_light(other, tmp_path / "other") == first_light(sys.executable, tmp_path / "this")
 
 
 def test_a_policy_is_served_by_python_3_13_without_the_evaluator(installed, tmp_path):
     """MuJoCo 3.2.3, of which the numbers are, has no build for it; a policy needs no simulator."""
     address = f"unix:{tmp_path}/s"
-    command = [installed("3.13"), "-P", "-m", "ray_eval", "serve", "random", "--address", address]
+    other = installed("3.13")
+    assert said(other, "--help")[0] == 0
+    code, refused = said(other, "run", "policy=random", "suite=fake")
+    assert (code, "make an environment of Python 3.11 or 3.12" in refused) == (2, True), refused
+    command = [other, "-P", "-m", "ray_eval", "serve", "random", "--address", address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         try:
             assert "is served at" in server.stdout.readline()

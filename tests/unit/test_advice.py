@@ -374,7 +374,7 @@ def told(capsys):
 
 
 COMMAND_LINE = {
-    ("cli/__init__", "write {}=..."): (
+    ("cli/__init__", "write {}={}"): (
         ("run", *FAKE, "--workers", "--dry-run"),
         lambda m: ("run", *FAKE, *typed(m, dots="2"), "--dry-run"),
     ),
@@ -705,6 +705,7 @@ HINTS = {
 }
 HINTS_ELSEWHERE = {
     ("chaos/schedule", "did_you_mean(kind, known)"): "unit/test_chaos.py",
+    ("cli/words", "did_you_mean(choice[1], re.findall(\"'(.*?)'\", choice[2]))"): "unit/test_cli.py",
     ("driver/recording", "did_you_mean(each, self.records)"): "integration/test_replays.py",
     ("envs/libero_plus/names", "did_you_mean(suite, known)"): "unit/test_env_libero_plus.py",
     ("envs/gymnasium/observing", "did_you_mean(path, known)"): "unit/test_env_gymnasium.py",

@@ -57,6 +57,9 @@ def test_folders_of_sweeps_and_runs_name_each_others_command(tmp_path, capsys):
     [
         (("bench", "--help"), "usage: ray-eval bench"),
         (("run", "first_light", "--workers", "2"), "unrecognized arguments: --workers; write workers=..."),
+        (("run", "first_light", "--worker=2"), "unrecognized arguments: --worker=2; write workers=2; see"),
+        (("run", "first_light", "--policy.path=a"), "write policy.path=a; see"),
+        (("rnu", "first_light"), "'completion'). Did you mean 'run'? See ray-eval --help"),
         (("serve",), "the following arguments are required: POLICY; see"),
         (
             ("tune", "suite=fake", "--out", "s3://b/x"),

@@ -446,8 +446,8 @@ def test_power_takes_pilot_runs(tmp_path, capsys):
 def test_a_dry_run_says_what_it_could_show(capsys):
     assert main(("run", "suite=fake", "policy=random", "--dry-run")) == 0
     shown = capsys.readouterr().out
-    assert "# 15 episodes: a rate to +-" in shown
-    assert "against another run on the same episodes, with probability 0.8" in shown
+    assert "# 15 episodes give a rate to +-" in shown
+    assert "smallest difference to another run on them that shows with probability 0.8: none if 10 % of the" in shown
 
 
 @pytest.mark.parametrize(

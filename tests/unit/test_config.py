@@ -174,13 +174,32 @@ def test_an_unknown_file_or_name_suggests_one():
         load_config("frist_light")
     with pytest.raises(ConfigError, match="expected a configuration file"):
         load_config("nowhere.yaml")
+    with pytest.raises(ConfigError, match="Did you mean suite=VALUE"):
+        load_config("suite")
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("polcy=random", r"^polcy: .*no such key\. Did you mean 'policy'\?"),
+        ("execution.latncy.steps=2", r"^execution\.latncy: .*no such key\. Did you mean 'latency'\?"),
+        ("execution.modes=async", r"^execution\.modes: .*Did you mean 'mode'\?"),
+        ("protocol.max_step=3", r"^protocol\.max_step: .*Did you mean 'max_steps'\?"),
+        ("simulator.camera=1", r"^simulator\.camera: .*no such key"),
+        ("serving.replica=2", r"^serving\.replica: .*Did you mean 'replicas'\?"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["sync", "async", "realtime"])
+def test_a_misspelt_key_is_named_before_what_it_leaves_out(mode, word, says):
+    with pytest.raises(ConfigError, match=says):
+        load_config(None, ["suite=fake", f"execution.mode={mode}", word, *(["policy=random"] if "." in word else [])])
 
 
 def test_broken_yaml_is_a_config_error(tmp_path):
     path = tmp_path / "broken.yaml"
     for text, message in (
-        ("a: [", "readable YAML"),
-        ("- 1", "expected a mapping"),
+        ("a: [", r"readable YAML, got at line 1, column 5: .*; a file has KEY: VALUE, one a line"),
+        ("- 1", "expected a mapping of keys to values, got a list; a file has KEY: VALUE"),
         ("suite: ${nope}", "interpolations"),
         ("seed: 1\nseed: 2", "the key 'seed' twice"),
         ("{[1]: 2}", "readable YAML"),
