@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -249,7 +249,9 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: int) -> Iterator[Cluster]:
+def ray_session(
+    config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: int, modules: Sequence[str] = ()
+) -> Iterator[Cluster]:
     """Ray for the length of a run: a local one with so many CPUs, or the cluster of `ray.address`.
 
     Args:
@@ -257,6 +259,7 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
         run_id: namespace of the run's actors.
         worker_cpus: CPUs for workers of a Ray that is started here; one that was joined has its own number.
         actor_cpus: CPUs that the policy actors take.
+        modules: paths of packages and files that the nodes of a cluster that is joined get from this machine.
 
     Raises:
         SetupError: Ray does not start, or the cluster cannot be joined.
@@ -274,7 +277,7 @@ def ray_session(config: RayConfig, run_id: str, worker_cpus: int, actor_cpus: in
         with contextlib.ExitStack() as stack:
             if processes is not None:
                 stack.callback(processes.end)
-            url = _initialise(config, run_id, worker_cpus + actor_cpus, processes)
+            url = _initialise(config, run_id, worker_cpus + actor_cpus, processes, modules)
             stack.callback(_shut_down, ray_session_name())
             fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
             cluster = Cluster(config, run_id, fitting, config.address is None, url, processes=processes)
@@ -308,14 +311,16 @@ def _free_cpus() -> int:
     return int(ray.available_resources().get("CPU", 0))
 
 
-def _initialise(config: RayConfig, run_id: str, cpu_count: int, processes: RayProcesses | None) -> str | None:
+def _initialise(
+    config: RayConfig, run_id: str, cpu_count: int, processes: RayProcesses | None, modules: Sequence[str]
+) -> str | None:
     """Starts or joins Ray, whose processes are noted if they are its own; the dashboard's address."""
     shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if processes is not None:
             context = _start_local(config, cpu_count, shared, processes)
         else:
-            context = _join(str(config.address), shared)
+            context = _join(str(config.address), shared, modules)
     except RayEvalError:
         raise
     except (KeyboardInterrupt, SystemExit) as error:
@@ -356,9 +361,12 @@ def _started(config: RayConfig, cpu_count: int, shared: Mapping[str, Any]) -> An
     )
 
 
-def _join(address: str, shared: Mapping[str, Any]) -> Any:
+def _join(address: str, shared: Mapping[str, Any], modules: Sequence[str]) -> Any:
     prepare_to_join(address)
-    context = ray.init(address=address, runtime_env={SET_UP: keep_order(added_by_ray())}, **shared)
+    # Where the list is empty, Ray 2.60.0 sets up no worker at all.
+    shipped = {"py_modules": list(modules)} if modules else {}
+    runtime_env = {SET_UP: keep_order(added_by_ray()), **shipped}
+    context = ray.init(address=address, runtime_env=runtime_env, **shared)
     check_members(address)
     return context
 

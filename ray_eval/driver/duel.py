@@ -184,7 +184,9 @@ def _run(plan: DuelPlan, out: Path, progress: ProgressView) -> bool:
                     break
                 if not waiting:
                     continue
-                session = session or stack.enter_context(open_session(plan.configs[0], 2 * len(first), progress))
+                session = session or stack.enter_context(
+                    open_session(plan.configs[0], 2 * len(first), progress, others=plan.configs)
+                )
                 if _executed(session, plan, waiting, prefix):
                     return True
                 if prefix.is_enough():

@@ -44,7 +44,7 @@ def session_for(live: Policy | None, *, is_kept: bool) -> OpenSession:
 
     Args:
         live: a policy of the calling program, if it is that which is run.
-        is_kept: whether it is kept afterwards; never where Ray is the caller's own.
+        is_kept: whether it is kept afterwards; never where Ray is the caller's own or a cluster, whose cores others want.
     """
 
     @contextlib.contextmanager
@@ -65,7 +65,7 @@ def session_for(live: Policy | None, *, is_kept: bool) -> OpenSession:
             try:
                 session.turn_to(config, waiting_count, progress, live)
                 yield session
-                is_whole = is_kept and session.is_idle
+                is_whole = is_kept and config.ray.address is None and session.is_idle
             finally:
                 # After an error or an interrupt workers may still be at work for nobody.
                 if is_whole:

@@ -20,6 +20,7 @@ from ray_eval.driver.endings import told_end
 from ray_eval.driver.interrupt import signals_interrupt
 from ray_eval.driver.recording import Recorded, Recording
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
+from ray_eval.driver.shipped import shipped_modules
 from ray_eval.driver.simulators import simulator_of
 from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.errors import EpisodeError, SetupError
@@ -251,8 +252,8 @@ def opened_fleet(recording: Recording, episode_count: int, progress: ProgressVie
     config = recording.config
     count = worker_count(config, episode_count, local_workers(0))
     with progress.phase("joining Ray" if config.ray.address else "starting Ray"):
-        stack = contextlib.ExitStack()
-        cluster = stack.enter_context(ray_session(config.ray, f"ray-eval-{secrets.token_hex(4)}", count, 0))
+        stack, run_id = contextlib.ExitStack(), f"ray-eval-{secrets.token_hex(4)}"
+        cluster = stack.enter_context(ray_session(config.ray, run_id, count, 0, shipped_modules(config)))
     with stack:
         start = _starter(recording, cluster, _environment(recording, cluster, count))
         with progress.phase(f"starting {count} worker{'s'[: count > 1]}"):

@@ -41,6 +41,7 @@ from ray_eval.driver.resolve import (
 )
 from ray_eval.driver.served import Served
 from ray_eval.driver.servers import check_servers
+from ray_eval.driver.shipped import shipped_modules
 from ray_eval.driver.simulators import simulator_of, spec_identity
 from ray_eval.driver.starting import AUTH_MODE, token_file
 from ray_eval.driver.titles import spec_words
@@ -58,7 +59,12 @@ OpenSession = Callable[[EvalConfig, int, ProgressView], contextlib.AbstractConte
 
 @contextlib.contextmanager
 def open_session(
-    config: EvalConfig, waiting_count: int, progress: ProgressView, live: Policy | None = None
+    config: EvalConfig,
+    waiting_count: int,
+    progress: ProgressView,
+    live: Policy | None = None,
+    *,
+    others: Sequence[EvalConfig] = (),
 ) -> Iterator[Session]:
     """Ray for the length of one or several runs, with room for the workers of so many waiting episodes.
 
@@ -67,6 +73,7 @@ def open_session(
         waiting_count: episodes.
         progress: what takes the words.
         live: the policy of the calling program, if it is that which is run.
+        others: what else is run in it; the modules that these name are shipped as well.
 
     Raises:
         ConfigError: a policy of the calling program is to be run, and there is none.
@@ -82,7 +89,8 @@ def open_session(
         scratch = stack.enter_context(scratch_folder())
         where = f"joining the Ray at {config.ray.address}" if config.ray.address else "starting Ray"
         with progress.phase(where):
-            cluster = stack.enter_context(ray_session(config.ray, run_id, count, actor_cpus(config)))
+            modules = tuple(dict.fromkeys(path for each in (config, *others) for path in shipped_modules(each)))
+            cluster = stack.enter_context(ray_session(config.ray, run_id, count, actor_cpus(config), modules))
         if cluster.dashboard_url is not None:
             token = f" (it asks for the token in {token_file()})" if os.environ.get(AUTH_MODE) == "token" else ""
             progress.note(f"Ray dashboard: http://{cluster.dashboard_url}{token}")

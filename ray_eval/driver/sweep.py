@@ -302,7 +302,8 @@ def _run_parts(parts: Sequence[Part], progress: ProgressView) -> bool:
     # Room for the policy that takes most; in all else that changes no result the first point's word stands.
     most = max(actor_cpus(part.config) for part in waiting)
     largest = next(part.config for part in waiting if actor_cpus(part.config) == most)
-    with open_session(largest, sum(part.waiting_count for part in waiting), progress) as session:
+    configs, count = [part.config for part in waiting], sum(part.waiting_count for part in waiting)
+    with open_session(largest, count, progress, others=configs) as session:
         # A policy is loaded once, whatever the order of its points.
         return any(_executed(session, group) for group in _by_policy(waiting))
 

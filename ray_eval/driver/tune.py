@@ -35,9 +35,10 @@ from ray_eval.report.sweep import SweptPoint
 from ray_eval.rollout.running import RolloutSettings
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome, PolicySpec
 
+AGGREGATE = "execution.aggregate"
 DEFAULT_SPACE: Mapping[str, tuple[str, ...]] = {
     "execution.chunk_size_threshold": ("0", "0.25", "0.5", "0.75", "1"),
-    "execution.aggregate": ("latest_only", "weighted_average", "average", "conservative"),
+    AGGREGATE: ("latest_only", "weighted_average", "average", "conservative"),
     "execution.actions_per_chunk": ("null", "5", "10", "20"),
 }
 """What is searched where the user names no key with several values."""
@@ -151,7 +152,8 @@ def tune(
     create_sweep(SweepPlan({"settings": ("as given", "best")}, (given,)), out)
     with contextlib.ExitStack() as stack:
         part = open_part(stack, out, given)
-        session = stack.enter_context(open_session(base, len(plan_of(base)), progress))
+        others = [load_config(base.resolved(), [f"{AGGREGATE}={name}"]) for name in space.get(AGGREGATE, ())]
+        session = stack.enter_context(open_session(base, len(plan_of(base)), progress, others=others))
         is_interrupted = session.execute([part])
         session.film(is_interrupted=is_interrupted)
         if is_interrupted:

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import inspect
 import os
+import platform
 import sys
 import typing
 import zipfile
@@ -361,7 +362,10 @@ class ModulePolicy:
 def _existing(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_file():
-        raise SetupError(f"policy.path: expected a file, got {text!r}, which is none; check the path")
+        raise SetupError(
+            f"policy.path: expected a file, got {text!r}, which is none on {platform.node()}; check the path, or copy "
+            "it to that host"
+        )
     return path
 
 

@@ -169,3 +169,44 @@ def test_a_node_that_is_added_gets_work_and_one_that_is_drained_gets_none(tmp_pa
     assert max(begun) <= seen["drained"] + 2 * LOOK_S
     assert len(seen["episodes"]) == 90
     print(f"added to worked: {seen['worked'] - seen['added']:.1f} s")
+
+
+SHIPPING = """
+import pathlib, subprocess, sys
+from ray.cluster_utils import Cluster
+
+import ray_eval
+
+folder, out = map(pathlib.Path, sys.argv[1:])
+sys.path.append(str(folder))
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+program = pathlib.Path(sys.executable).with_name("ray")
+start = [program, "start", f"--address={cluster.address}", "--num-cpus=2", "--disable-usage-stats"]
+# A host that has none of the user's files: an empty folder stands in their place.
+hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', folder, *start]
+subprocess.run(hidden, check=True, capture_output=True)
+words = ["policy=random", "suite=fake", "repeats=2", "workers=2", f"ray.address={cluster.address}"]
+words += ["execution.mode=async", "execution.aggregate=my_mean:halfway", "execution.latency.steps=2"]
+evaluation = ray_eval.evaluate(None, [*words, f"out={out}"])
+assert evaluation.is_complete, evaluation.rate
+cluster.shutdown()
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="network namespaces need root")
+def test_a_users_module_reaches_a_node_that_has_none_of_the_users_files(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_mean.py").write_text("def halfway(old, new):\n    return (old + new) / 2\n")
+    inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", SHIPPING, tmp_path / "mine", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()]
+    assert {line["worker"] for line in lines if line["kind"] == "episode"} == {"worker-0 fake", "worker-1 fake"}

@@ -6,6 +6,7 @@ the package goes the same way.
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -61,7 +62,8 @@ def test_every_action_is_that_of_lerobots_own_loop(suite, simulators_checkpoints
     np.save(tmp_path / "executed.npy", ours)
     seed, recording = result.spec.env_seed, tmp_path / "recording.npz"
     script = [HERE / "plain_simulator.py", *PACKAGES[suite], seed, tmp_path / "executed.npy", recording]
-    subprocess.run([str(python or sys.executable), "-P", *map(str, script)], check=True, timeout=1800)
+    drawing = {**os.environ, "MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "osmesa"}
+    subprocess.run([str(python or sys.executable), "-P", *map(str, script)], check=True, timeout=1800, env=drawing)
     assert bool(np.load(recording)["is_success"]) == (result.outcome is Outcome.SUCCESS)
 
     job = {

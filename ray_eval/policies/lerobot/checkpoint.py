@@ -199,8 +199,8 @@ def _found(name: str, revision: str | None) -> Path:
     folder = _folder_of(name)
     if not folder.is_dir():
         raise SetupError(
-            f"policy.path={name}: expected a checkpoint's folder, found none on {platform.node()}; check the path, or "
-            "write an id on the hub as policy.path=hub:lerobot/act"
+            f"policy.path={name}: expected a checkpoint's folder, found none on {platform.node()}; check the path, "
+            "copy it to that host, or write an id on the hub as policy.path=hub:lerobot/act"
         )
     if revision is not None:
         raise SetupError(
