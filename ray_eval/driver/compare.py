@@ -239,7 +239,10 @@ def compare(arms: Sequence[Arm], asked: Asked) -> Report | Refusal:
     lines = _refusals(sides, questions)
     shared, remarks = _evidence(arms, is_shared=asked.is_paired or "episodes" in asked.allowed)
     if not lines and not all(arm.ended for arm in shared):
-        lines = ["not comparable: no episode ended on both sides; finish the runs by ray-eval run --resume"]
+        ended = "no episode ended on both sides; finish the runs by ray-eval run --resume"
+        common = "they have no episode in common; run the same suites, tasks and init states"
+        is_other = all(arm.results for arm in arms) and not any(arm.results for arm in shared)
+        lines = [f"not comparable: {common if is_other else ended}"]
     if lines:
         return Refusal(tuple(lines))
     found = adjusted_pairs(

@@ -76,6 +76,8 @@ class Difference:
     """What it means."""
     remedy: str = ""
     """What to do about it."""
+    is_allowable: bool = True
+    """Whether there is anything to compare where it is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,8 @@ def _episodes(first: Arm, second: Arm) -> list[Difference]:
     remedy = f"run the same episodes, or compare the {common} that both have by --allow episodes"
     if not common:
         remedy = "run the same suites, tasks and init states"
-    return [Difference("episodes", _tasks_of(first), _tasks_of(second), Kind.CONFOUNDER, remedy)]
+    told = Difference("episodes", _tasks_of(first), _tasks_of(second), Kind.CONFOUNDER, remedy)
+    return [replace(told, is_allowable=common > 0)]
 
 
 def _tasks_of(arm: Arm) -> str:
@@ -238,7 +241,7 @@ class Question:
 
     @property
     def refused(self) -> tuple[Difference, ...]:
-        """What makes it no question."""
+        """What they must not differ in and was not allowed."""
         reasons = (Kind.CONFOUNDER, Kind.PAIRING) if self.is_paired else (Kind.CONFOUNDER,)
         return tuple(d for d in self.differences if d.kind in reasons and not is_allowed(d.key, self.allowed))
 

@@ -145,8 +145,10 @@ def _values(difference: Difference) -> tuple[str, str]:
 
 def refusal_lines(first: str, second: str, refused: Sequence[Difference], *, is_paired: bool) -> list[str]:
     """Why two runs are not compared, and what to do."""
-    lines = [f"not comparable: {first} and {second} differ in what is no question"]
+    lines = [f"not comparable: {first} and {second} differ in more than what is compared"]
     lines += [f"  {_difference_text(d)}{f'; {d.remedy}' if d.remedy else ''}" for d in refused]
+    if not all(d.is_allowable for d in refused):
+        return lines
     keys = " ".join(f"--allow {key}" for key in dict.fromkeys(d.key for d in refused))
     remedy = f"to compare all the same, and have it said: {keys}"
     if is_paired and all(d.kind is Kind.PAIRING for d in refused):

@@ -288,7 +288,7 @@ def test_of_three_runs_the_second_and_the_third_must_be_comparable_too(tmp_path,
         ledger.write_text(f"{json.dumps(fields)}\n{rest}")
     code, _, err = compared(capsys, *runs)
     assert code == 4
-    assert "m1 and m2 differ in what is no question" in err
+    assert "m1 and m2 differ in more than what is compared" in err
     assert '  environment.mujoco: "3.3.0" | "3.2.9"' in err
     code, out, _ = compared(capsys, *runs, "--allow", "environment.mujoco")
     assert code == 3
@@ -433,6 +433,16 @@ def test_power_says_which_episodes_of_a_pilot_are_left_out_and_has_limits(tmp_pa
     ):
         assert main(("power", *words)) == 2
         assert says in capsys.readouterr().err
+
+
+def test_runs_without_a_common_episode_are_not_said_to_be_comparable_all_the_same(tmp_path, capsys):
+    one = made_run(tmp_path / "a", ALL)
+    other = made_run(tmp_path / "b", "s" * 20, "suite=libero_object", "episodes_per_task=2")
+    code, _, err = compared(capsys, one, other)
+    assert (code, "--allow" in err) == (4, False)
+    assert "15 (3 tasks of fake) | 20 (10 tasks of libero_object); run the same suites, tasks and init states" in err
+    code, _, err = compared(capsys, one, other, "--allow", "episodes")
+    assert (code, "they have no episode in common; run the same suites" in err) == (4, True)
 
 
 def test_power_takes_pilot_runs(tmp_path, capsys):
