@@ -30,8 +30,13 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 def commands(program: str, text: str = README) -> list[str]:
-    lines = [line.partition("#")[0].strip() for block in blocks("bash", text) for line in block.splitlines()]
+    lines = [line.partition("#")[0].strip() for block in blocks("bash", text) for line in _whole(block)]
     return [line for line in lines if line.startswith(program)]
+
+
+def _whole(block: str) -> list[str]:
+    """The lines of a block, those that go on put together."""
+    return block.replace("\\\n", " ").splitlines()
 
 
 def test_the_two_commands_are_the_makefiles():

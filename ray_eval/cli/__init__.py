@@ -36,6 +36,8 @@ from ray_eval.report.terminal import never_failing_output
 
 DESCRIPTION = "Success rates of robot policies in simulation. Every key of a configuration: ray-eval keys."
 """What `ray-eval --help` begins with."""
+EPILOG = "To begin: ray-eval doctor, then ray-eval run first_light, then ray-eval init for a policy of your own."
+"""What `ray-eval --help` ends with."""
 
 __all__ = ["EXIT_COMPLETE", "EXIT_INCOMPLETE", "EXIT_INTERRUPTED", "EXIT_USER_ERROR", "main"]
 
@@ -97,7 +99,7 @@ def _as_key(option: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = Parser(
-        prog="ray-eval", description=DESCRIPTION, formatter_class=argparse.HelpFormatter
+        prog="ray-eval", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.HelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"ray-eval {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -19,6 +19,11 @@ SHELLS = ("bash", "zsh", "fish")
 """Shells that can complete words."""
 WIDEST = 100
 """Most columns of a text; a wider line is not read."""
+PROTOCOLS = (
+    "A protocol has values of its own for protocol.* (LIBERO takes protocol=openpi unless said); ray-eval run ... "
+    "--dry-run shows those of a run."
+)
+"""Why what a run takes is not always the default that is listed."""
 
 
 def add_keys(commands: Commands) -> None:
@@ -38,7 +43,10 @@ def _keys(parsed: argparse.Namespace) -> int:
         return EXIT_COMPLETE
     width = min(WIDEST, output_console().width)
     for owner, group in itertools.groupby(found, key=lambda key: key.owner):
+        group = list(group)  # noqa: PLW2901 - looked at twice
         print(f"{owner}:" if owner else "every run (* changes no result):")
+        if any(key.name.startswith("protocol.") for key in group):
+            print(textwrap.fill(PROTOCOLS, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
         for key in group:
             mark = "" if key.changes_results else " *"
             print(f"  {key.name}={key.default}{mark}")

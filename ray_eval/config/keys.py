@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import re
 import textwrap
 import typing
 from collections.abc import Iterator
@@ -126,5 +127,5 @@ def _field_texts(schema: type) -> dict[str, str]:
             is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
             if is_field and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
                 name = typing.cast("ast.Name", typing.cast("ast.AnnAssign", field).target).id
-                texts[name] = " ".join(str(below.value.value).split())
+                texts[name] = re.sub(r"\bNone\b", "null", " ".join(str(below.value.value).split()))
     return texts
