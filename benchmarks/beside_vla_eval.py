@@ -6,8 +6,8 @@ python benchmarks/beside_vla_eval.py [--tasks 8] [--episodes 4] [--steps 280] [-
 Both draw two cameras of 256 px and execute chunks of recorded actions, so no episode depends on what is seen. vla-eval
 runs without containers, in two shards beside its own model server. Its shards ask at every step, and the server keeps
 the chunk. ray-eval has two workers and asks when a chunk is used up. It is an error if the two did not execute the
-same actions. Figures are seconds from the first process's start
-to the last one's end, divided by the number of episodes; start-up is in them.
+same actions. Figures are seconds from the first process's start to the last one's end, divided by the number of
+episodes; start-up is in them.
 """
 
 from __future__ import annotations
