@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ray_eval.chaos.schedule import counts_of, rounds
-from ray_eval.cli.words import EXIT_COMPLETE, EXIT_INCOMPLETE, Commands, near, path_option, source_and_words
+from ray_eval.cli.words import (
+    EXIT_COMPLETE,
+    EXIT_INCOMPLETE,
+    Commands,
+    near,
+    path_option,
+    source_and_words,
+    without_out,
+)
 from ray_eval.config import EvalConfig, load_config
 from ray_eval.errors import ConfigError, require_eval_extra
 
@@ -61,13 +69,13 @@ def _chaos(parsed: argparse.Namespace) -> int:
     from ray_eval.chaos.supervisor import Chaos
     from ray_eval.driver.interrupt import signals_interrupt
 
-    words, config = _words(parsed.words)
+    words, config, named = _words(parsed.words, parsed.out)
     fitting = {name: kind for name, kind in KINDS.items() if config.ray.address is None or not kind.is_of_own_ray}
     counts = counts_of(parsed.faults, fitting)
     made = rounds(parsed.seed, counts, parsed.delay)
     until = None if parsed.minutes is None else time.monotonic() + 60 * parsed.minutes
     faults = iter(next(made)) if until is None else itertools.chain.from_iterable(made)
-    out = (parsed.out or Path("runs") / f"chaos-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    out = (named or Path("runs") / f"chaos-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
     if out.exists():
         raise ConfigError(f"--out {out}: expected a new folder, got one that is there")
     print(f"faults: {', '.join(f'{kind} {count}' for kind, count in counts.items())}; seed {parsed.seed}", flush=True)
@@ -79,17 +87,19 @@ def _chaos(parsed: argparse.Namespace) -> int:
             return EXIT_INCOMPLETE
 
 
-def _words(given: Sequence[str]) -> tuple[list[str], EvalConfig]:
-    """The words that `ray-eval run` gets, and what they say."""
+def _words(given: Sequence[str], out: Path | None) -> tuple[list[str], EvalConfig, Path | None]:
+    """The words that `ray-eval run` gets, what they say, and the folder of what is left, if it is named."""
     source, words = source_and_words(given)
+    words, out = without_out(words, out)
     said = {word.partition("=")[0] for word in words}
     words += [f"{key}={value}" for key, value in _UNLESS_SAID.items() if key not in said]
     config = load_config(source, words)
     if config.execution.mode == "realtime":
         raise ConfigError("execution.mode: expected sync or async, got realtime, which gives other episodes each time")
     if config.out is not None:
-        raise ConfigError("out: expected none beside ray-eval chaos; write --out DIR for what it leaves")
-    return [*([source] if source else []), *words], config
+        # Of a file: a run takes it, and here there are several.
+        raise ConfigError("out: expected none in the configuration; write out=DIR on the command line")
+    return [*([source] if source else []), *words], config, out
 
 
 def _say(text: str) -> None:

@@ -141,6 +141,16 @@ def test_an_order_that_was_taken_back_holds_nobody(orders):
     assert obeying(Env()).step("up") == "up"
 
 
-def test_the_folder_of_what_is_left_is_no_key(capsys):
-    assert main(["chaos", "suite=fake", "policy=random", "out=x"]) == EXIT_USER_ERROR
-    assert "expected none beside ray-eval chaos; write --out DIR for what it leaves" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [["out={}"], ["--out", "{}"]])
+def test_the_folder_of_what_is_left_is_named_in_either_way(tmp_path, capsys, words):
+    said = [word.format(tmp_path) for word in words]
+    assert main(["chaos", "suite=fake", "policy=random", *said]) == EXIT_USER_ERROR
+    assert f"--out {tmp_path}: expected a new folder, got one that is there" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_named_twice_or_in_the_configuration_is_refused(tmp_path, capsys):
+    assert main(["chaos", "suite=fake", "policy=random", "out=a", "--out", "b"]) == EXIT_USER_ERROR
+    assert "expected one folder of the results" in capsys.readouterr().err
+    (tmp_path / "eval.yaml").write_text("suite: fake\npolicy: random\nout: a\n")
+    assert main(["chaos", str(tmp_path / "eval.yaml")]) == EXIT_USER_ERROR
+    assert "out: expected none in the configuration; write out=DIR on the command line" in capsys.readouterr().err
