@@ -42,8 +42,8 @@ def _keys(parsed: argparse.Namespace) -> int:
         print(json.dumps([dataclasses.asdict(key) for key in found], indent=2))
         return EXIT_COMPLETE
     width = min(WIDEST, output_console().width)
-    for owner, group in itertools.groupby(found, key=lambda key: key.owner):
-        group = list(group)  # noqa: PLW2901 - looked at twice
+    for owner, members in itertools.groupby(found, key=lambda key: key.owner):
+        group = list(members)
         print(f"{owner}:" if owner else "every run (* changes no result):")
         if any(key.name.startswith("protocol.") for key in group):
             print(textwrap.fill(PROTOCOLS, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))

@@ -44,7 +44,8 @@ def session_for(live: Policy | None, *, is_kept: bool) -> OpenSession:
 
     Args:
         live: a policy of the calling program, if it is that which is run.
-        is_kept: whether it is kept afterwards; never where Ray is the caller's own or a cluster, whose cores others want.
+        is_kept: whether it is kept afterwards; never where Ray is the caller's own, or a cluster, whose cores others
+            want.
     """
 
     @contextlib.contextmanager

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping
+from typing import ClassVar
 
 from ray_eval.envs.aloha.settings import AlohaSettings
 from ray_eval.envs.aloha.tasks import CAMERAS, HEIGHT_PX, INSTRUCTIONS, JOINTS, MAX_STEPS, SUITE, WIDTH_PX
 from ray_eval.envs.canary import canary_of_env
-from ray_eval.envs.digests import FileDigests, memory_file
-from ray_eval.envs.installed import check_importable, check_installed, version_differences
-from ray_eval.envs.origins import origins
+from ray_eval.envs.packaged import PackagedSimulator
 from ray_eval.envs.task_ids import check_task_id
 from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
@@ -25,23 +22,12 @@ from ray_eval.types import (
     Canary,
     EnvSpec,
     EpisodeSpec,
-    Origin,
     TaskEntry,
     VectorSpec,
 )
 
-INSTALL: Final = "ray-eval install aloha"
-"""What installs it."""
-REFERENCE: Final[Mapping[str, str]] = {"gym-aloha": "0.1.5", "mujoco": "3.8.1", "dm-control": "1.0.41"}
-"""Versions that the figures of docs/simulators.md are of; what pip resolves gym-aloha 0.1.5 to."""
-_CONSEQUENCES: Final[Mapping[str, str]] = {
-    "gym-aloha": "scenes and rewards may differ between releases",
-    "mujoco": "every trajectory differs: arms by up to 1 rad after 100 pushing steps",
-    "dm-control": "each release goes with one MuJoCo",
-}
 
-
-class AlohaSimulator:
+class AlohaSimulator(PackagedSimulator):
     """Aloha with settings of its own."""
 
     name: ClassVar[str] = "aloha"
@@ -50,6 +36,16 @@ class AlohaSimulator:
     gl: ClassVar[str | None] = "mujoco"
     control_hz: ClassVar[float] = 50.0
     distributions: ClassVar[tuple[str, ...]] = ("gym-aloha", "mujoco", "dm-control", "numpy")
+    modules: ClassVar[tuple[str, ...]] = ("gym_aloha", "mujoco", "dm_control")
+    imported: ClassVar[str] = "gym_aloha.env"
+    install: ClassVar[str] = "ray-eval install aloha"
+    reference: ClassVar[Mapping[str, str]] = {"gym-aloha": "0.1.5", "mujoco": "3.8.1", "dm-control": "1.0.41"}
+    """Versions that the figures of docs/simulators.md are of; what pip resolves gym-aloha 0.1.5 to."""
+    consequences: ClassVar[Mapping[str, str]] = {
+        "gym-aloha": "scenes and rewards may differ between releases",
+        "mujoco": "every trajectory differs: arms by up to 1 rad after 100 pushing steps",
+        "dm-control": "each release goes with one MuJoCo",
+    }
 
     def __init__(self, settings: AlohaSettings) -> None:
         self._settings = settings
@@ -115,31 +111,6 @@ class AlohaSimulator:
             max_steps=MAX_STEPS,
         )
 
-    def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- there are no files
-        """Nothing beyond versions, settings and spec."""
-        return {}
-
-    def origins(self) -> Mapping[str, Origin]:
-        """Where the packages are imported from, and what is in them."""
-        return origins(("gym_aloha", "mujoco", "dm_control"), FileDigests(memory_file()))
-
-    def check(self) -> None:
-        """Passes when the package is installed, without importing it.
-
-        Raises:
-            SetupError: it is not; what it needs besides is said when it is imported.
-        """
-        check_installed("gym_aloha", INSTALL)
-
-    def version_warning(self) -> str | None:
-        """What differs from the versions that the documented figures are of."""
-        return version_differences(REFERENCE, _CONSEQUENCES, INSTALL)
-
-    def prepare(self) -> None:
-        """Imports gym-aloha with what it needs; what is missing is said by `make_env`."""
-        with contextlib.suppress(ImportError):
-            import gym_aloha.env  # noqa: F401 -- for its cost
-
     def canary(self, *, has_pixels: bool) -> Canary:
         """What this machine makes of 20 steps of handing over a cube from seed 0.
 
@@ -159,7 +130,7 @@ class AlohaSimulator:
             SetupError: gym-aloha is not installed, or cannot be imported.
         """
         task = self._task(suite, task_id)
-        check_importable("gym_aloha.env", INSTALL)
+        self.check_importable()
         from ray_eval.envs.aloha.env import AlohaEnv
 
         return AlohaEnv(task, self._settings, settings)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ray_eval.envs.canary import canary_of_env
-from ray_eval.envs.digests import FileDigests, memory_file
-from ray_eval.envs.installed import check_importable, check_installed, version_differences
 from ray_eval.envs.metaworld import tasks as catalogue
 from ray_eval.envs.metaworld.settings import MetaworldSettings
-from ray_eval.envs.origins import origins
+from ray_eval.envs.packaged import PackagedSimulator
 from ray_eval.envs.task_ids import check_task_id
 from ray_eval.errors import ConfigError, did_you_mean
 from ray_eval.interfaces import Env
@@ -25,22 +22,17 @@ from ray_eval.types import (
     Canary,
     EnvSpec,
     EpisodeSpec,
-    Origin,
     TaskEntry,
     VectorSpec,
 )
 
-REFERENCE: Final = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
-"""Versions that the figures of docs/simulators.md are of; metaworld 3.1.1 asks for exactly this MuJoCo itself."""
 CAMERAS: Final = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
 """Meta-World's cameras, the same in every task. Source: metaworld@3.1.1 assets."""
 SIZE_PX: Final = 480
 """Height and width of Meta-World's own images."""
-INSTALL: Final = "ray-eval install metaworld"
-"""What installs it, in an environment of its own: here it would put its MuJoCo in the place of LIBERO's."""
 
 
-class MetaworldSimulator:
+class MetaworldSimulator(PackagedSimulator):
     """Meta-World with settings of its own."""
 
     name: ClassVar[str] = "metaworld"
@@ -50,6 +42,16 @@ class MetaworldSimulator:
     control_hz: ClassVar[float] = 80.0
     """Control steps per second of simulated time: 5 substeps of 2.5 ms."""
     distributions: ClassVar[tuple[str, ...]] = ("metaworld", "mujoco", "gymnasium", "numpy", "scipy")
+    modules: ClassVar[tuple[str, ...]] = ("metaworld", "mujoco")
+    imported: ClassVar[str] = "metaworld"
+    install: ClassVar[str] = "ray-eval install metaworld"
+    """What installs it, in an environment of its own: here it would put its MuJoCo in the place of LIBERO's."""
+    reference: ClassVar[Mapping[str, str]] = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
+    """Versions that the figures of docs/simulators.md are of; metaworld 3.1.1 asks for exactly this MuJoCo itself."""
+    consequences: ClassVar[Mapping[str, str]] = {
+        "metaworld": "tasks, goals and experts differ between releases",
+        "mujoco": "every trajectory differs: 21 of 2,500 verdicts of the packaged experts between 3.3.0 and 3.16.0",
+    }
 
     def __init__(self, settings: MetaworldSettings) -> None:
         self._settings = settings
@@ -126,33 +128,12 @@ class MetaworldSimulator:
         """
         if self._settings.route == "seeded":
             return {}
-        check_importable("metaworld", INSTALL)
+        self.check_importable()
         from ray_eval.envs.metaworld import goals
 
         wanted = {(self._task(each.suite, each.task_id), each.env_seed) for each in episodes}
         folder = goals.default_folder()
         return {f"goals/{task}/{seed}": goals.digest(goals.goals(task, seed, folder)) for task, seed in sorted(wanted)}
-
-    def origins(self) -> Mapping[str, Origin]:
-        """Where the packages are imported from, and what is in them."""
-        return origins(("metaworld", "mujoco"), FileDigests(memory_file()))
-
-    def check(self) -> None:
-        """Passes when the package is installed, without importing it.
-
-        Raises:
-            SetupError: it is not; what it needs besides is said when it is imported.
-        """
-        check_installed("metaworld", INSTALL)
-
-    def version_warning(self) -> str | None:
-        """What differs from the versions that the documented figures are of."""
-        return version_differences(REFERENCE, _CONSEQUENCES, INSTALL)
-
-    def prepare(self) -> None:
-        """Imports Meta-World with what it needs; what is missing is said by `make_env`."""
-        with contextlib.suppress(ImportError):
-            import metaworld  # noqa: F401 -- for its cost
 
     def canary(self, *, has_pixels: bool) -> Canary:
         """What this machine makes of 20 steps of `reach-v3` at its first goal.
@@ -176,7 +157,7 @@ class MetaworldSimulator:
             SetupError: Meta-World is not installed, or cannot be imported.
         """
         task = self._task(suite, task_id)
-        check_importable("metaworld", INSTALL)
+        self.check_importable()
         from ray_eval.envs.metaworld.env import MetaworldEnv
 
         chosen = self._settings.goal
@@ -201,8 +182,4 @@ _SUCCESS: Final = {
 _SEEDS: Final = {
     "set_task": "env_seed: which 50 goals; start state: one of them",
     "seeded": "env_seed: the goal, drawn while resetting; start state: nothing besides",
-}
-_CONSEQUENCES: Final = {
-    "metaworld": "tasks, goals and experts differ between releases",
-    "mujoco": "every trajectory differs: 21 of 2,500 verdicts of the packaged experts between 3.3.0 and 3.16.0",
 }

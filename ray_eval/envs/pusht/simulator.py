@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 from ray_eval.envs.canary import canary_of_env
-from ray_eval.envs.digests import FileDigests, memory_file
-from ray_eval.envs.installed import check_importable, check_installed, version_differences
-from ray_eval.envs.origins import origins
+from ray_eval.envs.packaged import PackagedSimulator
 from ray_eval.envs.pusht.settings import PushtSettings
 from ray_eval.errors import ConfigError
 from ray_eval.interfaces import Env
@@ -22,7 +19,6 @@ from ray_eval.types import (
     Canary,
     EnvSpec,
     EpisodeSpec,
-    Origin,
     TaskEntry,
     VectorSpec,
 )
@@ -37,17 +33,9 @@ IMAGE_SIZE_PX: Final = 96
 """Height and width of gym-pusht's observation."""
 MAX_STEPS: Final = 300
 """Budget of gym-pusht's registration and of lerobot-eval."""
-INSTALL: Final = "pip install gym-pusht==0.1.8"
-"""What installs it."""
-REFERENCE: Final[Mapping[str, str]] = {"gym-pusht": "0.1.8", "pymunk": "6.11.1"}
-"""Versions that the figures of docs/simulators.md are of."""
-_CONSEQUENCES: Final[Mapping[str, str]] = {
-    "gym-pusht": "physics, reward and drawing may differ between releases",
-    "pymunk": "trajectories may differ (6.6.2 to 6.11.1 gave the same states to the bit)",
-}
 
 
-class PushtSimulator:
+class PushtSimulator(PackagedSimulator):
     """PushT with settings of its own."""
 
     name: ClassVar[str] = "pusht"
@@ -56,6 +44,14 @@ class PushtSimulator:
     gl: ClassVar[str | None] = None
     control_hz: ClassVar[float] = 10.0
     distributions: ClassVar[tuple[str, ...]] = ("gym-pusht", "pymunk", "pygame", "opencv-python", "numpy")
+    modules: ClassVar[tuple[str, ...]] = ("gym_pusht", "pymunk")
+    imported: ClassVar[str] = "gym_pusht.envs.pusht"
+    install: ClassVar[str] = "pip install gym-pusht==0.1.8"
+    reference: ClassVar[Mapping[str, str]] = {"gym-pusht": "0.1.8", "pymunk": "6.11.1"}
+    consequences: ClassVar[Mapping[str, str]] = {
+        "gym-pusht": "physics, reward and drawing may differ between releases",
+        "pymunk": "trajectories may differ (6.6.2 to 6.11.1 gave the same states to the bit)",
+    }
 
     def __init__(self, settings: PushtSettings) -> None:
         self._settings = settings
@@ -114,31 +110,6 @@ class PushtSimulator:
             max_steps=MAX_STEPS,
         )
 
-    def identity(self, episodes: Sequence[EpisodeSpec]) -> Mapping[str, Any]:  # noqa: ARG002 -- there are no files
-        """Nothing beyond versions, settings and spec."""
-        return {}
-
-    def origins(self) -> Mapping[str, Origin]:
-        """Where the packages are imported from, and what is in them."""
-        return origins(("gym_pusht", "pymunk"), FileDigests(memory_file()))
-
-    def check(self) -> None:
-        """Passes when the package is installed, without importing it.
-
-        Raises:
-            SetupError: it is not; what it needs besides is said when it is imported.
-        """
-        check_installed("gym_pusht", INSTALL)
-
-    def version_warning(self) -> str | None:
-        """What differs from the versions that the documented figures are of."""
-        return version_differences(REFERENCE, _CONSEQUENCES, INSTALL)
-
-    def prepare(self) -> None:
-        """Imports gym-pusht with what it needs; what is missing is said by `make_env`."""
-        with contextlib.suppress(ImportError):
-            from ray_eval.envs.pusht import env  # noqa: F401 -- for its cost
-
     def canary(self, *, has_pixels: bool) -> Canary:
         """What this machine makes of 20 steps of the start with seed 0.
 
@@ -159,7 +130,7 @@ class PushtSimulator:
             SetupError: gym-pusht is not installed, or cannot be imported.
         """
         self._check_task(suite, task_id)
-        check_importable("gym_pusht", INSTALL)
+        self.check_importable()
         from ray_eval.envs.pusht.env import PushtEnv
 
         return PushtEnv(self._settings, settings)
