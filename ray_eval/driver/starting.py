@@ -5,11 +5,12 @@ Imports no Ray: what is settled here has to be settled before that is imported.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ray_eval import places
@@ -20,6 +21,8 @@ AUTH_MODE = "RAY_AUTH_MODE"
 """Environment variable that tells Ray whether tokens are used: `token` or `disabled`."""
 TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """Environment variables that give Ray a token, or the path of its file."""
+NICENESS = "RAY_worker_niceness"
+"""Environment variable that tells a node which nice value its workers have; Ray's own choice is 15."""
 RAY_TMPDIR = "RAY_TMPDIR"
 """Environment variable that gives Ray another temporary folder than TMPDIR's."""
 _TIMED_OUT = "timed out during startup"
@@ -37,6 +40,22 @@ def keep_this_interpreter() -> None:
     constants = sys.modules.get("ray._private.ray_constants")
     if constants is not None and os.environ[UV_HOOK].lower() not in ("1", "true"):
         constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def own_priority() -> Iterator[None]:
+    """Has workers of a Ray that is started meanwhile run at this process's priority, or at the one that the user set.
+
+    At Ray's own nice value of 15 a worker gets 3 % of a core that another program keeps busy.
+    """
+    if NICENESS in os.environ:
+        yield
+        return
+    os.environ[NICENESS] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[NICENESS]
 
 
 def slowness(error: Exception) -> str:

@@ -397,6 +397,25 @@ def check_trace(path: Path, record: dict) -> None:
     )
 
 
+PRIORITIES = """
+import os, ray
+from ray_eval.config import RayConfig
+from ray_eval.driver.cluster import ray_session
+
+with ray_session(RayConfig(dashboard=False), "priority", 1, 0):
+    its = ray.get(ray.remote(lambda: os.nice(0)).remote())
+    print("more nice by", its - os.nice(0), "RAY_worker_niceness" in os.environ)
+"""
+
+
+@pytest.mark.parametrize(("said", "found"), [({}, "0 False"), ({"RAY_worker_niceness": "7"}, "7 True")])
+def test_workers_run_at_the_runs_own_priority_unless_the_user_says_otherwise(said, found):
+    done = subprocess.run(
+        [sys.executable, "-c", PRIORITIES], env={**os.environ, **said}, capture_output=True, text=True, check=True
+    )
+    assert f"more nice by {found}" in done.stdout
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["gcs_server", "raylet"])
 def test_a_run_whose_ray_is_killed_ends_at_once_with_the_cause_leaves_nothing_and_goes_on(undisturbed, tmp_path, kind):

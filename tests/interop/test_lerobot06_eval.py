@@ -33,7 +33,7 @@ ROUNDING = 1e-6
 """How far LeRobot's rotations, made in float32, may be from robosuite's, rad."""
 PLANNED = (0, 1)
 """Init states that the scripted policy has the expert's actions for; what it plays at others fails."""
-TASKS = {"libero_object": 3, "libero_goal": 7, "libero_spatial": 2}
+TASKS = {"libero_object": 3, "libero_goal": 4, "libero_spatial": 2}
 
 
 def lerobots(checkpoint, suite, python, folder, steps, rotation):
