@@ -7,7 +7,8 @@
     │       └── PolicyChanged   the server came to serve another one
     ├── LedgerError      a run folder cannot be read, resumed or written       exit 2, no traceback
     ├── EpisodeError     one attempt of one episode broke; it may be retried
-    │   └── PolicyUnavailable   the policy server did not answer in time
+    │   ├── PolicyUnavailable   the policy server did not answer in time
+    │   └── Preempted           the machine was taken back; it counts as no attempt
     └── ContractError    a policy or an env broke its contract; never retried
 
 Every message reads `where: expected, got, remedy`, in one line of at most 500 characters.
@@ -56,6 +57,10 @@ class EpisodeError(RayEvalError):
 
 class PolicyUnavailable(EpisodeError):
     """The policy server did not answer within the deadline."""
+
+
+class Preempted(EpisodeError):
+    """The worker's machine was taken back after a notice, in mid-attempt."""
 
 
 class ContractError(RayEvalError):

@@ -25,7 +25,7 @@ from ray_eval.driver.recorder import Recorder
 from ray_eval.driver.recycling import Recycling
 from ray_eval.driver.replicas import Replicas, since
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
-from ray_eval.errors import EpisodeError, PolicyGone
+from ray_eval.errors import EpisodeError, PolicyGone, Preempted
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.progress import RunView
 from ray_eval.rollout.episode import error_result
@@ -221,9 +221,11 @@ class Execution:
                 raise cause from None
             # The actor is gone, or answered something that is no result: both cost one attempt.
             self._replace_worker(held.lease.worker)
-            broken = EpisodeError(f"{held.lease.worker}: expected a result, got {told_end(error)}")
+            is_preempted = getattr(error, "preempted", False)
+            kind = Preempted if is_preempted else EpisodeError
+            broken = kind(f"{held.lease.worker}: expected a result, got {told_end(error)}")
             result = error_result(held.lease.spec, broken, time.monotonic() - held.since)
-            if getattr(error, "preempted", False):
+            if is_preempted:
                 self._give_back(held, result)
                 return
         self._recorder.add(self._ended(held, result))

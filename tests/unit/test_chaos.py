@@ -61,8 +61,9 @@ def test_a_ledger_of_attempts_sessions_and_one_outcome_each_holds():
     assert violations(lines, ["a", "b"], max_attempts=3) == []
 
 
-def test_silence_of_the_policy_is_no_attempt():
-    lines = [HEADER, *[broke("a", "PolicyUnavailable: nothing")] * 3, broke("a"), broke("a"), line("a")]
+@pytest.mark.parametrize("error", ["PolicyUnavailable: nothing", "Preempted: its node's end"])
+def test_silence_of_the_policy_and_a_machine_that_is_taken_back_are_no_attempt(error):
+    lines = [HEADER, *[broke("a", error)] * 3, broke("a"), broke("a"), line("a")]
     assert violations(lines, ["a"], max_attempts=3) == []
 
 
