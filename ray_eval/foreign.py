@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ MOST_READ_CHARACTERS = 20_000
 """Of an exception's text, what is looked at."""
 _OURS = Path(__file__).resolve().parent
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def look_in_working_folder() -> None:
+    """Has this process find modules in its working folder too, after all others, as `python -m` would first."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def told(error: BaseException) -> str:

@@ -60,6 +60,7 @@ def beginners_folder(tmp_path, monkeypatch):
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (tmp_path / "eval.yaml").write_text("suite: libero_object\npolicy: oracle\n")
+    (tmp_path / "mine.py").touch()
 
 
 @pytest.mark.parametrize(

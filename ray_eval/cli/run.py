@@ -147,6 +147,9 @@ def _recorded_config(folder: Path) -> Path:
     if is_file(path):
         return path
     if is_file(folder / ".lock"):
+        from ray_eval.driver.locks import Lock
+
+        Lock(folder / ".lock").release()  # refused where the run is only beginning
         raise ConfigError(
             f"{folder}: expected a run to resume, got one that was ended before it began; start it again "
             f"by its own command, with --out {typed(folder)} if you like"

@@ -117,6 +117,7 @@ def load_protocol(simulator: str, name: str) -> dict[str, Any]:
     return load_preset("protocols" if is_shared else f"protocols/{simulator}", name, protocol_names(simulator))
 
 
+_OF_A_POLICY = " A LeRobot checkpoint of any type is policy=lerobot policy.path=FOLDER"
 _KINDS = {"protocols": "protocol", "policies": "policy", "suites": "suite group", "executions": "execution"}
 
 
@@ -136,9 +137,8 @@ def load_preset(kind: str, name: str, names: tuple[str, ...] | None = None) -> d
         folder, _, simulator = kind.partition("/")
         what = _KINDS.get(folder, "evaluation")
         whose = f" for the simulator {simulator}" if simulator else ""
-        raise ConfigError(
-            f"{what}: expected one of {', '.join(known)}{whose}, got {name!r}.{did_you_mean(name, known)}"
-        )
+        hint = did_you_mean(name, known) or (_OF_A_POLICY if folder == "policies" else "")
+        raise ConfigError(f"{what}: expected one of {', '.join(known)}{whose}, got {name!r}.{hint}")
     return read_file(configs_folder() / kind / f"{name}.yaml")
 
 

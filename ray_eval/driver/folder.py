@@ -98,20 +98,23 @@ class Entry:
 class RunFolder:
     """A run's folder, held by this process alone from construction to `close`."""
 
-    def __init__(self, path: Path, *, is_resume: bool, remote: RemoteFolder | None = None) -> None:
+    def __init__(
+        self, path: Path, *, is_resume: bool, remote: RemoteFolder | None = None, config: EvalConfig | None = None
+    ) -> None:
         """Makes the folder, or takes up an existing one.
 
         Args:
             path: the folder.
             is_resume: whether a run is gone on with.
             remote: the place in a store that the folder is a copy of, if it is one.
+            config: what a new run is to be of, which a run that is there already is compared with.
 
         Raises:
             ConfigError: it exists and this is no resume, or the other way round.
             LedgerError: another process holds it, or its ledger cannot be read.
         """
         self.path, self._remote = path, remote
-        _check_existence(path, is_resume=is_resume)
+        _check_existence(path, config, is_resume=is_resume)
         _make_folder(path)
         self._lock = _locked(path, may_be_read_only=is_resume and has_header(path))
         self._found: LedgerContent | None = read_ledger(path) if is_resume and has_header(path) else None
@@ -154,11 +157,10 @@ class RunFolder:
             ConfigError: it was another one; the message names the keys that differ.
         """
         if self._found is not None:
-            recorded = self._found.header["identity"]
-            moved = known_by_digest(recorded)
-            configured = {key: value for key, value in recorded.items() if not key.startswith(ENVIRONMENT_PREFIX)}
-            version = recorded_version(self._found.header)
-            check_identity(configured, config.identity(), self.path, version=version, moved=moved)
+            header = self._found.header
+            moved = known_by_digest(header["identity"])
+            version = recorded_version(header)
+            check_identity(_configured(header), config.identity(), self.path, version=version, moved=moved)
 
     def open_ledger(self, config: EvalConfig, header: Mapping[str, Any]) -> None:
         """Writes the configuration and the header, or checks a resumed run's against them.
@@ -279,8 +281,13 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def opened_folder(place: Path | str, *, is_resume: bool) -> Iterator[RunFolder]:
+def opened_folder(place: Path | str, config: EvalConfig, *, is_resume: bool) -> Iterator[RunFolder]:
     """A run's folder for the length of a run: on this machine, or in a store by its address.
+
+    Args:
+        place: the folder, or the address.
+        config: what is run.
+        is_resume: whether a run is gone on with.
 
     Raises:
         ConfigError: it exists and this is no resume, or the other way round; there is no store of that kind.
@@ -289,7 +296,7 @@ def opened_folder(place: Path | str, *, is_resume: bool) -> Iterator[RunFolder]:
     """
     with contextlib.ExitStack() as stack:
         if isinstance(place, Path):
-            yield stack.enter_context(contextlib.closing(RunFolder(place, is_resume=is_resume)))
+            yield stack.enter_context(contextlib.closing(RunFolder(place, is_resume=is_resume, config=config)))
             return
         scratch = stack.enter_context(scratch_folder())
         remote = stack.enter_context(remote_folder(place, scratch / "run", is_resume=is_resume))
@@ -325,22 +332,35 @@ def check_identity(
     Raises:
         ConfigError: they differ; the message names the keys that do.
     """
-    keys = sorted(recorded.keys() | present.keys())
-    canaries = tuple(key for key in keys if key.startswith(_CANARY_KEYS))
-    silent = tuple(key for key in keys if key not in recorded and is_older_than(version, key, present[key]))
-    free = {*silent, *(canaries if allow_mixed else ()), *moved, *known_by_digest(recorded)}
-    differing = [key for key in keys if key not in free and _as_text(recorded, key) != _as_text(present, key)]
+    canaries = tuple(key for key in recorded.keys() | present.keys() if key.startswith(_CANARY_KEYS))
+    free = {*(canaries if allow_mixed else ()), *moved, *known_by_digest(recorded)}
+    differing = [key for key in _differing(recorded, present, version) if key not in free]
     if differing:
-        told = [f"{key}: {shown(recorded.get(key), 60)} there, {shown(present.get(key), 60)} now" for key in differing]
-        others = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
         remedy = "resume with its values"
         if set(differing) <= set(canaries):
             remedy = "this machine computes other bits: resume on one like the first, or set limits.allow_mixed=true"
         if any(key.startswith("environment.policy") for key in differing):
             remedy = "the policy is no longer the one that the run began with: bring that back, or start a new run"
-        raise ConfigError(
-            f"{path}: expected the run's own identity, got another; {remedy}: {'; '.join(told[:MOST_TOLD])}{others}"
-        )
+        told = _differences(recorded, present, differing)
+        raise ConfigError(f"{path}: expected the run's own identity, got another; {remedy}: {told}")
+
+
+def _differing(recorded: Mapping[str, Any], present: Mapping[str, Any], version: int) -> list[str]:
+    """Keys of two identities whose values differ, but for what a ledger of an earlier version could not say."""
+    keys = sorted(recorded.keys() | present.keys())
+    silent = {key for key in keys if key not in recorded and is_older_than(version, key, present[key])}
+    return [key for key in keys if key not in silent and _as_text(recorded, key) != _as_text(present, key)]
+
+
+def _differences(recorded: Mapping[str, Any], present: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The values of keys that differ, the first few of them."""
+    told = [f"{key}: {shown(recorded.get(key), 60)} there, {shown(present.get(key), 60)} now" for key in keys]
+    return "; ".join([*told[:MOST_TOLD], *([f"and {len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else [])])
+
+
+def _configured(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recorded identity has of its configuration."""
+    return {key: value for key, value in header["identity"].items() if not key.startswith(ENVIRONMENT_PREFIX)}
 
 
 def _as_text(identity: Mapping[str, Any], key: str) -> str | None:
@@ -350,14 +370,25 @@ def _as_text(identity: Mapping[str, Any], key: str) -> str | None:
     return json.dumps(identity.get(key), sort_keys=True)
 
 
-def _check_existence(path: Path, *, is_resume: bool) -> None:
+def _check_existence(path: Path, config: EvalConfig | None, *, is_resume: bool) -> None:
     if is_resume and not (_is_there(path) and path.is_dir()):
         raise ConfigError(f"{path}: expected a run's folder to resume, found none; check the path")
     if not is_resume and _is_taken(path):
-        raise ConfigError(
-            f"{path}: expected no such folder, found one; go on with it by --resume {quoted(path)}, or choose another "
-            "--out"
-        )
+        raise ConfigError(f"{path}: expected no such folder, found {_found_there(path, config)}")
+
+
+def _found_there(path: Path, config: EvalConfig | None) -> str:
+    """What is in a new run's way, and what to do."""
+    if not (path / CONFIG_NAME).is_file():
+        return "something that is no run; choose another --out"
+    if config is not None and has_header(path):
+        header, present = read_ledger(path).header, config.identity()
+        recorded = _configured(header)
+        differing = _differing(recorded, present, recorded_version(header))
+        if differing:
+            told = _differences(recorded, present, differing)
+            return f"a run of another configuration ({told}); choose another --out, or go on with that run by --resume"
+    return f"a run; go on with it by --resume {quoted(path)}, or choose another --out"
 
 
 def _is_taken(path: Path) -> bool:

@@ -67,7 +67,10 @@ def _is_locked(descriptor: int, path: Path, flock: Callable[[int, int], None]) -
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return False
-        raise Held(f"{path.parent}: expected nobody else to write there, got a run that is still going on") from error
+        raise Held(
+            f"{path.parent}: expected nobody else to write there, got a run that is still going on; wait for its end, "
+            "or choose another --out"
+        ) from error
     return True
 
 

@@ -54,7 +54,7 @@ def _run(config: EvalConfig, resume: Path | str | None, console: Console | None,
     folders()
     plan = plan_of(config)
     progress = ProgressView(console or Console(quiet=True))
-    with opened_folder(resume or place_of(config), is_resume=resume is not None) as folder:
+    with opened_folder(resume or place_of(config), config, is_resume=resume is not None) as folder:
         part = Part(config, plan, folder)
         if part.is_finished:
             progress.note(f"{folder.place}: every episode is finished already")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ray_eval.config import EvalConfig
+from ray_eval.foreign import look_in_working_folder
 
 _OURS = "ray_eval"
 
@@ -39,6 +40,7 @@ def module_paths(names: Sequence[str]) -> tuple[str, ...]:
 
 def _path_of(name: str) -> Path | None:
     """A package's folder or a module's file; None of one that is not found, built in or spread over folders."""
+    look_in_working_folder()
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):

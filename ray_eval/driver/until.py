@@ -55,7 +55,7 @@ def run_until(config: EvalConfig, rule: str, *, resume: Path | str | None, conso
     order = [spec.episode_id for spec in plan]
     progress = ProgressView(console or Console(quiet=True))
     place = resume or place_of(config)
-    with signals_interrupt(), opened_folder(place, is_resume=resume is not None) as folder:
+    with signals_interrupt(), opened_folder(place, config, is_resume=resume is not None) as folder:
         if resume is None:
             folder.write_whole(UNTIL_NAME, until_text("until", rule, order, None))
         prefix = CompletePrefix(order, [folder], lambda outcomes: _is_narrow(outcomes, half_width))

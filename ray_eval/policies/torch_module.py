@@ -9,10 +9,10 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import os
 import platform
-import sys
 import typing
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ray_eval.errors import ContractError, SetupError
-from ray_eval.foreign import text_of, told, told_with_traceback
+from ray_eval.foreign import look_in_working_folder, text_of, told, told_with_traceback
 from ray_eval.interfaces import Policy
 from ray_eval.policies.contract import check_spec
 from ray_eval.policies.staging import StagedRow, Stager
@@ -138,18 +138,35 @@ def _made(torch: Any, section: TorchPolicySection, path: Path | None, device: st
     return _Wrapped(policy, dataclasses.replace(spec, digest=digest, runtime=runtime, state_dim=state_dim))
 
 
+def check_entrypoint(entrypoint: str) -> None:
+    """Passes when the module of a factory is found; nothing of it is imported.
+
+    Raises:
+        SetupError: it is not.
+    """
+    look_in_working_folder()
+    name = entrypoint.partition(":")[0].partition(".")[0]
+    with contextlib.suppress(ValueError):  # of a name that no module can have
+        if importlib.util.find_spec(name) is not None:
+            return
+    raise _unfound(entrypoint, f"no module {name!r} in {Path.cwd()} or on the path")
+
+
+def _unfound(entrypoint: str, got: str) -> SetupError:
+    return SetupError(
+        f"policy.entrypoint {entrypoint!r}: expected a module that can be imported, got {got}; "
+        "install it, put its folder on PYTHONPATH or start ray-eval there"
+    )
+
+
 def _factory(entrypoint: str) -> Callable[..., Any]:
     where = f"policy.entrypoint {entrypoint!r}"
     name, _, attribute = entrypoint.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    look_in_working_folder()
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise SetupError(
-            f"{where}: expected a module that can be imported, got {told(error)}; "
-            "install it, put its folder on PYTHONPATH or start ray-eval there"
-        ) from error
+        raise _unfound(entrypoint, told(error)) from error
     except (Exception, SystemExit) as error:
         raise SetupError(
             f"{where}: expected a module that can be imported, got {told_with_traceback(error)}"

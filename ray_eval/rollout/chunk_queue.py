@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ray_eval.errors import ConfigError, ContractError, did_you_mean
-from ray_eval.foreign import told, told_with_traceback
+from ray_eval.foreign import look_in_working_folder, told, told_with_traceback
 from ray_eval.sections import QueueRules
 from ray_eval.types import ActionChunk, Array
 
@@ -86,6 +86,7 @@ def load_aggregation(name: str) -> Aggregation:
         raise ConfigError(f"execution.aggregate: expected {expected}, got {name!r}.{did_you_mean(name, AGGREGATIONS)}")
     module_name, _, attribute = name.partition(":")
     where = f"execution.aggregate: expected something importable, got {name!r}"
+    look_in_working_folder()
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ModuleNotFoundError, AttributeError) as error:

@@ -13,14 +13,14 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from ray_eval.errors import ContractError, RayEvalError, SetupError
-from ray_eval.foreign import told_with_traceback
+from ray_eval.foreign import told, told_with_traceback
 from ray_eval.interfaces import Policy, RowwisePolicy, ServedPolicy, StagedPolicy
 from ray_eval.policies import make_policy
 from ray_eval.policies.contract import check_answers, check_spec, continued, trial_observation
 from ray_eval.sections import BatchingSection, PolicySection, ScriptedPolicy
 from ray_eval.serving.forward import free_cached_memory, is_out_of_memory, padded_forward
 from ray_eval.serving.sizes import BatchSizes
-from ray_eval.types import ActionChunk, Observation, PolicySpec
+from ray_eval.types import ActionChunk, Observation, PolicySpec, is_observation_key
 
 logger = logging.getLogger(__name__)
 
@@ -356,6 +356,8 @@ def _refusal(policy: Policy, error: Exception, row_count: int = 1) -> SetupError
             f"{type(error).__name__}; lower serving.batch_size, or free the device"
         )
     got = str(error) if isinstance(error, ContractError) else told_with_traceback(error)
+    if isinstance(error, KeyError) and error.args and is_observation_key(str(error.args[0])):
+        got = f"{told(error)}; it is not among spec.keys ({', '.join(policy.spec.keys)}): add it there"
     return SetupError(f"policy {policy.spec.name!r}: expected an answer to a made-up observation, got {got}")
 
 

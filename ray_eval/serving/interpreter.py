@@ -13,6 +13,7 @@ from ray_eval.policies.lerobot.checkpoint import Checkpoint, local_checkpoint
 from ray_eval.policies.lerobot.kinds import all_modules, needs_of
 from ray_eval.policies.lerobot.loading import refuse_kind
 from ray_eval.policies.lerobot.missing import check_saved_by
+from ray_eval.policies.torch_module import check_entrypoint
 from ray_eval.sections import LeRobotPolicySection, PolicySection, TorchPolicySection
 
 _MODULES = ("grpc", "grpc_health", "numpy", "omegaconf", "google.protobuf", "rich")
@@ -39,7 +40,10 @@ def check_interpreter(section: PolicySection) -> str:
     path = found(str(Path(interpreter_of(section) or sys.executable).expanduser()), KEY)
     if isinstance(section, LeRobotPolicySection):
         _check_lerobot(path, _checkpoint_of(section))
-    elif isinstance(section, TorchPolicySection) and section.python is not None:
+    elif isinstance(section, TorchPolicySection) and section.python is None:
+        if section.entrypoint is not None:
+            check_entrypoint(section.entrypoint)
+    elif isinstance(section, TorchPolicySection):
         asked = ask(path, KEY, (*_MODULES, "torch"))
         check_needs(asked, _SIDE)
         if "torch" not in asked.modules:
@@ -59,10 +63,11 @@ def _check_lerobot(path: str, checkpoint: Checkpoint | None) -> None:
     install = f"ray-eval install lerobot {checkpoint.type if checkpoint else ''}".rstrip()
     remedy = f"type: {install}, and write the path that it says at the end"
     asked = ask(path, KEY, (*_MODULES, "lerobot", *all_modules()), ("lerobot",))
-    check_needs(asked, _SIDE, f"LeRobot 0.6 wants 3.12; {remedy}")
+    check_needs(asked, {}, f"LeRobot 0.6 wants 3.12; {remedy}")
     version = asked.versions.get("lerobot")
     if version is None or "lerobot" not in asked.modules:
         raise asked.fail("LeRobot there", "none", remedy)
+    check_needs(asked, _SIDE)
     if checkpoint is not None:
         check_saved_by(checkpoint, version)
         _check_kind(asked, checkpoint.type, version)

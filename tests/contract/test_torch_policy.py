@@ -210,6 +210,10 @@ class Unanswering:
     def infer_batch(self, observations):
         foreign()
 
+class Unlisted(Unanswering):
+    def infer_batch(self, observations):
+        return [o.arrays["observation.images.image"] for o in observations]
+
 class Unnamed(Unanswering):
     @property
     def spec(self):
@@ -288,6 +292,12 @@ def test_what_users_code_raises_is_said_in_one_line_with_its_place(users_module,
     traceback = Path(message.rpartition("the whole traceback is in ")[2]).read_text()
     assert "Traceback (most recent call last)" in traceback
     assert "users_own.py" in traceback
+
+
+def test_a_key_that_the_spec_lacks_is_said_to_be_wanted_there(users_module):
+    said = r"'observation\.images\.image' \(.*\); it is not among spec\.keys \(observation\.state\): add it there$"
+    with pytest.raises(SetupError, match=said):
+        load_policy(TorchPolicySection(entrypoint="users_own:Unlisted", device="cpu"), BatchingSection())
 
 
 def test_a_module_that_breaks_while_it_is_imported_says_where(users_module):

@@ -80,8 +80,13 @@ LACKING = {
         "pi0",
         "expected LeRobot there, got none; type: ray-eval install lerobot pi0",
     ),
+    "it has nothing": (
+        {"lerobot": None, "found": ()},
+        "act",
+        "expected LeRobot there, got none; type: ray-eval install lerobot act",
+    ),
     "it has not our side": (
-        {"found": WITHOUT},
+        {"found": (*WITHOUT, "lerobot")},
         "act",
         "expected grpcio, rich there, .*type: .* -m pip install grpcio rich",
     ),
@@ -117,6 +122,16 @@ def test_one_that_has_all_of_it_passes(tmp_path):
     assert check_interpreter(LeRobotPolicySection("hub:of/it", python=python)) == python
     assert check_interpreter(TorchPolicySection(entrypoint="a:b", python=python)) == python
     assert check_interpreter(NoopPolicy()) == sys.executable
+
+
+def test_a_factorys_module_is_looked_for_in_the_working_folder_too_and_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "my_net.py").write_text("raise RuntimeError")
+    monkeypatch.setattr("sys.path", list(sys.path))
+    section = TorchPolicySection(entrypoint="my_net:make")
+    with pytest.raises(SetupError, match=r"'my_net:make': .*no module 'my_net' in .* or on the path; install it, put"):
+        check_interpreter(section)
+    monkeypatch.chdir(tmp_path)
+    assert check_interpreter(section) == sys.executable
 
 
 def test_a_torch_policy_wants_torch(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_eval.cli.run import _recorded_config
 from ray_eval.config import load_config
 from ray_eval.driver.folder import Entry, RunFolder, make_header
 from ray_eval.driver.part import Part
@@ -29,7 +30,8 @@ from ray_eval.report.metrics import csv_text, rate_of, summary_text
 from ray_eval.rollout.episode import error_result
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
-CONFIG = load_config(None, ["suite=fake", "policy=oracle", "episodes_per_task=2"])
+WORDS = ("suite=fake", "policy=oracle", "episodes_per_task=2")
+CONFIG = load_config(None, WORDS)
 PLAN = make_plan(CONFIG, lambda _suite: 3, lambda _suite, _task: 5)
 HEADER = make_header(CONFIG, {"mujoco": "3.2.3", "renderer": None}, {"started_at": "now"})
 FIRST = Attempt(1, "worker-0", "2026-01-01T00:00:00+00:00")
@@ -232,9 +234,25 @@ def test_results_that_are_written_down_together_make_the_ledger_of_those_that_ar
 
 def test_a_folder_that_exists_is_refused_and_untouched(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(ConfigError, match="--resume"):
+    with pytest.raises(ConfigError, match=r"found something that is no run; choose another --out$"):
         RunFolder(tmp_path, is_resume=False)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], r"found a run; go on with it by --resume .*run, or choose another --out$"),
+        (
+            ["seed=5"],
+            r"a run of another configuration \(seed: 0 there, 5 now\); choose another --out, or go on with that",
+        ),
+    ],
+)
+def test_a_run_that_is_in_a_new_ones_way_is_compared_with_it(words, said, tmp_path):
+    folder_with(tmp_path / "run", result(PLAN[0]))
+    with pytest.raises(ConfigError, match=said):
+        RunFolder(tmp_path / "run", is_resume=False, config=load_config(None, [*WORDS, *words]))
 
 
 def test_a_folder_that_is_missing_cannot_be_resumed(tmp_path):
@@ -244,8 +262,13 @@ def test_a_folder_that_is_missing_cannot_be_resumed(tmp_path):
 
 def test_two_runs_cannot_write_one_folder(tmp_path):
     held = RunFolder(tmp_path / "run", is_resume=False)
-    with pytest.raises(LedgerError, match="still going on"):
-        RunFolder(tmp_path / "run", is_resume=True)
+    for beginning in (
+        lambda: RunFolder(tmp_path / "run", is_resume=True),
+        lambda: RunFolder(tmp_path / "run", is_resume=False),
+        lambda: _recorded_config(tmp_path / "run"),
+    ):
+        with pytest.raises(LedgerError, match="still going on; wait for its end, or choose another --out"):
+            beginning()
     held.close()
 
 

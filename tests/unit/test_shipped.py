@@ -1,5 +1,7 @@
 """Which modules a cluster's nodes get from the driver's machine: the user's, and nothing that is installed."""
 
+import sys
+
 import pytest
 
 from ray_eval.config import load_config
@@ -29,6 +31,13 @@ def test_a_gymnasium_envs_module_is_shipped(mine):
     by_id = load_config(None, [*words, "simulator.id=my_package.inner:Mine-v0"])
     assert shipped_modules(by_key) == (str(mine / "my_module.py"),)
     assert shipped_modules(by_id) == (str(mine / "my_package"),)
+
+
+def test_a_module_of_the_working_folder_is_shipped(tmp_path, monkeypatch):
+    (tmp_path / "my_own.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    assert module_paths(["my_own"]) == (str(tmp_path / "my_own.py"),)
 
 
 def test_a_configuration_without_import_strings_ships_nothing():

@@ -13,6 +13,7 @@ from typing import Any
 
 from ray_eval.errors import SetupError
 from ray_eval.foreign import text_of
+from ray_eval.messages import one_line
 from ray_eval.sections import HUB
 
 CONFIG_NAME = "config.json"
@@ -31,6 +32,8 @@ _UNREAD = ("train_config.json",)
 _BLOCK_BYTES = 1 << 20
 _HUB_PARTS = 2
 """Parts of an id on the hub: the owner and the name."""
+_MOST_OF_THE_HUB = 120
+"""Characters of what the hub's client says that a message has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +225,11 @@ def _fetched(name: str, revision: str | None) -> tuple[Path, str]:
         # A snapshot's folder is called by its commit.
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:
-        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        what = one_line(f"{type(error).__name__}: {error}", _MOST_OF_THE_HUB)
         raise SetupError(
             f"policy.path={name}: expected a folder, or a checkpoint that the hub gives out"
-            f"{f' at revision {revision}' if revision else ''}, got {what}; check the path, or fetch it where there is"
-            " a network and give the folder"
+            f"{f' at revision {revision}' if revision else ''}, got no such folder in {Path.cwd()}, and of the hub "
+            f"{what}; check the path, or fetch it where there is a network and give the folder"
         ) from error
     return folder, folder.name
 
