@@ -25,6 +25,7 @@ from ray_eval.driver.endings import (
     lateness,
     logs_folder,
     placed_actors,
+    told_by_us,
     told_end,
 )
 from ray_eval.driver.imports import added_by_ray, driver_path, keep_order
@@ -275,6 +276,7 @@ def ray_session(
             return
         processes = RayProcesses() if config.address is None else None
         with contextlib.ExitStack() as stack:
+            stack.enter_context(told_by_us())
             if processes is not None:
                 stack.callback(processes.end)
             url = _initialise(config, run_id, worker_cpus + actor_cpus, processes, modules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ ANSWER_TIMEOUT_S = 600.0
 _TAIL_BYTES = 200_000
 _USED_OF_LIMIT = re.compile(r"was ([\d.]+)GB used / ([\d.]+)GB limit")
 _OF_IT = re.compile(r"actual memory used=([\d.]+)GB")
+_PRINT = "print_to_stdstream"
+"""Ray's function that prints what its nodes report; looked up anew for each report."""
 _KILL = "kill details: Memory on the node"
 """What Ray's own log says where it kills for memory, behind the count."""
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b.*")
@@ -130,6 +132,25 @@ class KillWatch:
             file.seek(self._from_bytes)
             return [line for line in file.read().decode("utf-8", "replace").splitlines() if _KILL in line]
         return []
+
+
+@contextlib.contextmanager
+def told_by_us() -> Iterator[None]:
+    """Keeps Ray from printing the end of each lost process, with its colours, among a run's own words.
+
+    `told_end` says it where it matters. Ray prints it in every driver, `log_to_driver=False` or not.
+    Source: ray 2.60.0 `_private/worker.py`, `listen_error_messages`.
+    """
+    module = ray._private.worker  # noqa: SLF001 - Ray has no public way
+    printed = getattr(module, _PRINT, None)
+    if printed is None:
+        yield
+        return
+    setattr(module, _PRINT, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(module, _PRINT, printed)
 
 
 def logs_folder() -> Path | None:

@@ -397,6 +397,25 @@ def check_trace(path: Path, record: dict) -> None:
     )
 
 
+def test_a_lost_worker_is_told_of_once_in_the_runs_own_words_without_a_colour(tmp_path):
+    out = tmp_path / "run"
+    process = start("run", *LONG, "workers=1", f"out={out}")
+    wait_for_episodes(out, 1, process)
+    (worker,) = workers_of(process.pid)
+    worker.kill()
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert said.count("attempt 1 broke (EpisodeError: worker-0 fake: expected a result, got its process's end") == 1
+    assert "(raylet)" not in said
+    assert "\x1b" not in said
+
+
+def workers_of(driver: int) -> list[psutil.Process]:
+    """Ray's processes of workers below a driver."""
+    below = psutil.Process(driver).children(recursive=True)
+    return [each for each in below if " ".join(each.cmdline()[:1]).startswith("ray::Worker")]
+
+
 PRIORITIES = """
 import os, ray
 from ray_eval.config import RayConfig
