@@ -215,13 +215,20 @@ def _read_names(value: Any, where: str) -> Names:
     return Names({key: _read_text(name, _join(where, key)) for key, name in flattened(value)})
 
 
+_WHERE_NUMBERS_ARE = {"tasks": "; type: ray-eval list tasks SUITE, which has the tasks' numbers"}
+"""By key, what a value that is no number is answered with."""
+
+
 def _read_int(value: Any, where: str) -> int:
     is_text = isinstance(value, str) and _INTEGER.fullmatch(value) is not None and len(value) <= _MOST_DIGITS
     if (isinstance(value, int) and not isinstance(value, bool)) or is_text:
         number = int(value)
         if -_INTEGER_LIMIT <= number < _INTEGER_LIMIT:
             return number
-    raise ConfigError(f"{where}: expected an integer of at most 64 bits without leading zeros, got {shown(value)}")
+    hint = _WHERE_NUMBERS_ARE.get(where, "")
+    raise ConfigError(
+        f"{where}: expected an integer of at most 64 bits without leading zeros, got {shown(value)}{hint}"
+    )
 
 
 def _read_float(value: Any, where: str) -> float:

@@ -118,6 +118,7 @@ MISTAKES = {
     "no brackets": (["tasks=3"], r"write tasks=\[3\]"),
     "leading zeros": (["workers=02"], "integer or auto"),
     "an exponent for an integer": (["repeats=1e3"], "without leading zeros"),
+    "a task by its words": (["tasks=[pick_up]"], "got .pick_up.; type: ray-eval list tasks SUITE"),
     "infinity": (["serving.infer_timeout_s=inf"], "expected a finite number"),
     "a number beyond floating point": (["serving.infer_timeout_s=1e400"], "expected a finite number"),
     "thousands of digits": ([f"seed={'9' * 5000}"], "at most 64 bits"),
