@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from ray_eval.awake import AwakeClock
 from ray_eval.chaos.leftovers import processes_of, title_of
 from ray_eval.errors import RayEvalError
 from ray_eval.orders import Orders, Taken
@@ -89,9 +90,9 @@ class Scene:
         Raises:
             NotInjectedError: it does not come in time.
         """
-        end = time.monotonic() + self.patience_s
+        clock = AwakeClock()
         while not until():
-            if time.monotonic() > end:
+            if clock() > self.patience_s:
                 raise NotInjectedError(f"expected {what} within {self.patience_s:g} s, got none")
             time.sleep(POLL_S)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from ray_eval.awake import AwakeClock
 from ray_eval.orders import VARIABLE
 from ray_eval.scratch import PREFIX, SHARED_MEMORY
 
@@ -47,11 +48,11 @@ def leftovers(orders: Path, temporary: Path, patience_s: float) -> list[str]:
         temporary: the run's own temporary folder.
         patience_s: longest wait.
     """
-    until = time.monotonic() + patience_s
+    clock = AwakeClock()
     while True:
         left = [f"process {process.pid} {title_of(process)[:80]}" for process in processes_of(orders)]
         left += [*_files_in(temporary), *_abandoned_memory()]
-        if not left or time.monotonic() > until:
+        if not left or clock() > patience_s:
             return left
         time.sleep(_POLL_S)
 

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from ray_eval import places
+from ray_eval.awake import AwakeClock
 from ray_eval.chaos.injecting import KINDS, POLL_S, NotInjectedError, Scene
 from ray_eval.chaos.leftovers import leftovers, processes_of, title_of
 from ray_eval.chaos.rules import violations
@@ -86,7 +87,7 @@ class Chaos:
         self._private = self._temporary / "tmp"
         self._private.mkdir()
         self._verdict = Verdict()
-        self._began = time.monotonic()
+        self._began, self._clock = time.monotonic(), AwakeClock()
         self._tickets = 0
 
     def close(self) -> None:
@@ -208,13 +209,13 @@ class Chaos:
         Raises:
             NotInjectedError: none comes by in time.
         """
-        until = time.monotonic() + self._patience_s
+        until = self._clock() + self._patience_s
         while (taken := self._held(driver, until)) is not None:
             if taken.host == platform.node():
                 return Scene(self._tickets, psutil.Process(driver.pid), taken, self._orders, folder, self._patience_s)
             # Another host's process ids mean others here.
             self._orders.answer(self._tickets)
-            if time.monotonic() > until:
+            if self._clock() > until:
                 raise NotInjectedError(
                     f"{fault.kind}: expected a worker of {platform.node()} to step within {self._patience_s:g} s, got "
                     f"those of {taken.host} alone; run ray-eval chaos on a host that has workers"
@@ -228,16 +229,16 @@ class Chaos:
         while (taken := self._orders.taken(self._tickets)) is None:
             if driver.poll() is not None and self._orders.withdraw(self._tickets):
                 return None
-            if time.monotonic() > until:
+            if self._clock() > until:
                 raise NotInjectedError(f"expected an episode's step within {self._patience_s:g} s, got none")
             time.sleep(POLL_S)
         return taken
 
     def _await_progress(self, driver: subprocess.Popen[bytes], folder: Path) -> None:
         """Whatever happened, the run goes on: with another episode, or to its end."""
-        before, until = _finished(folder), time.monotonic() + self._patience_s
+        before, until = _finished(folder), self._clock() + self._patience_s
         while driver.poll() is None and _finished(folder) <= before:
-            if time.monotonic() > until:
+            if self._clock() > until:
                 self._verdict.violations.append(f"{folder.name}: expected it to go on, got nothing for long")
                 driver.kill()
             time.sleep(POLL_S)
@@ -253,9 +254,9 @@ class Chaos:
 
     def _await_end_of_workers(self, folder: Path) -> None:
         """Workers outlive a driver that was killed by a moment, in which they would take the next driver's orders."""
-        until = time.monotonic() + self._patience_s
+        until = self._clock() + self._patience_s
         while any(_WORKER in title_of(process) for process in processes_of(self._orders.folder)):
-            if time.monotonic() > until:
+            if self._clock() > until:
                 self._verdict.violations.append(f"{folder.name}: expected its workers to end with their driver")
                 return
             time.sleep(POLL_S)

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ import ray
 from ray.actor import ActorHandle
 
 from ray_eval import places
+from ray_eval.awake import AwakeClock
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.driver import turns
 from ray_eval.driver.elastic import steady_labels
@@ -202,17 +202,17 @@ class Cluster:
             SetupError: some did not come in time.
             ActorsEnded: nothing else went wrong than that processes ended.
         """
-        watch, started, waiting = KillWatch(logs_folder()), time.monotonic(), list(questions.values())
+        watch, clock, waiting = KillWatch(logs_folder()), AwakeClock(), list(questions.values())
         limit_s = timeout_s or self.config.placement_timeout_s
         while waiting:
             self.check_alive()
-            slice_s = min(LOOK_S, max(0.1, started + limit_s - time.monotonic()))
+            slice_s = min(LOOK_S, max(0.1, limit_s - clock()))
             _, waiting = ray.wait(list(questions.values()), num_returns=len(questions), timeout=slice_s)
             late = [name for name, question in questions.items() if question in waiting]
             kills = watch.kills() if late else []
             if late and timeout_s is None and set(late) <= placed_actors():
                 limit_s = max(limit_s, ANSWER_TIMEOUT_S)
-            if late and (time.monotonic() - started >= limit_s or len(kills) >= MOST_KILLS):
+            if late and (clock() >= limit_s or len(kills) >= MOST_KILLS):
                 raise SetupError(lateness(late, limit_s, kills))
         answers: dict[str, Any] = {}
         ended: dict[str, str] = {}

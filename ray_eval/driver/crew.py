@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from ray_eval.awake import AwakeClock
 from ray_eval.config import simulator_section
 from ray_eval.driver.canaries import differing_parts, unlike
 from ray_eval.driver.cluster import ActorsEnded, local_workers, worker_count
@@ -41,6 +42,7 @@ class Crew:
         """What each said of itself."""
         self._canaries: dict[str, Canary] = {}
         self._born = 0
+        self._clock = AwakeClock(time.monotonic)
         self._told_late: set[str] = set()
         self._nodes = Nodes() if context.config.ray.address is not None else None
         self._address_for: Callable[[int], Callable[[], ConnectSection]]
@@ -244,7 +246,7 @@ class Crew:
 
     def _send_for_worker(self, tries: int = 1) -> None:
         name, worker = self.start_worker()
-        self.newcomers[self._ask_newcomer(worker)] = Newcomer(name, worker, tries, time.monotonic())
+        self.newcomers[self._ask_newcomer(worker)] = Newcomer(name, worker, tries, self._clock())
 
     def _ask_newcomer(self, worker: ActorHandle[Any]) -> ray.ObjectRef[Any]:
         answer: ray.ObjectRef[Any] = worker.introduce.remote(has_pixels=self._has_pixels, episodes=self._planned)
@@ -293,7 +295,7 @@ class Crew:
         Raises:
             SetupError: nobody else is there.
         """
-        limit_s, now = self._context.config.ray.placement_timeout_s, time.monotonic()
+        limit_s, now = self._context.config.ray.placement_timeout_s, self._clock()
         late = [newcomer.name for newcomer in self.newcomers.values() if now - newcomer.since > limit_s]
         if late and all(now - newcomer.since < ANSWER_TIMEOUT_S for newcomer in self.newcomers.values()):
             there = placed_actors()

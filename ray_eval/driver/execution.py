@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from ray_eval.awake import AwakeClock
 from ray_eval.driver.callers_policy import LivePolicy
 from ray_eval.driver.context import Context
 from ray_eval.driver.crew import Crew
@@ -71,6 +72,7 @@ class Execution:
         self._held: dict[ray.ObjectRef[Any], _Held] = {}
         self._given_up: dict[ray.ObjectRef[Any], Lease] = {}
         self._outage = Outage()
+        self._clock = AwakeClock(time.monotonic)
         self._recycling = Recycling(round((limits.recycle_memory_gb or 2 * limits.worker_memory_gb) * 1e9))
         self._view = RunView(
             [spec for part in parts for spec in part.plan],
@@ -186,7 +188,7 @@ class Execution:
                 settings = self._parts[lease.part].settings
                 answer = self._crew.workers[name].run.remote(lease.spec, lease.attempt, settings)
                 answered = self._view.policy.get("requests", 0)
-                self._held[answer] = _Held(lease, utc_now(), time.monotonic(), answered=answered)
+                self._held[answer] = _Held(lease, utc_now(), self._clock(), answered=answered)
 
     def _resize(self) -> None:
         """More workers while episodes wait, fewer at the tail; one that has none left might get a broken one again."""
@@ -224,7 +226,7 @@ class Execution:
             is_preempted = getattr(error, "preempted", False)
             kind = Preempted if is_preempted else EpisodeError
             broken = kind(f"{held.lease.worker}: expected a result, got {told_end(error)}")
-            result = error_result(held.lease.spec, broken, time.monotonic() - held.since)
+            result = error_result(held.lease.spec, broken, self._clock() - held.since)
             if is_preempted:
                 self._give_back(held, result)
                 return
@@ -290,7 +292,7 @@ class Execution:
     def _overdue(self) -> Iterator[_Ended]:
         """Ends the workers that are past their time, and gives their attempts."""
         limit_s = self._context.config.limits.episode_timeout_s
-        now = time.monotonic()
+        now = self._clock()
         for answer, held in [item for item in self._held.items() if now - item[1].since > limit_s + item[1].waited_s]:
             worker = held.lease.worker
             waited_s, answered = waited(self._crew.workers[worker]), self._view.policy.get("requests", 0)

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from ray_eval.awake import AwakeClock
 from ray_eval.config import EvalConfig
 from ray_eval.driver.cluster import Cluster
 from ray_eval.errors import PolicyGone, PolicyUnavailable, RayEvalError, SetupError
@@ -208,7 +209,7 @@ class _Return:
     def __init__(self, actors: Sequence[ActorHandle[Any]], longest_s: float) -> None:
         self._actors = actors
         self._longest_s = longest_s
-        self._since = time.monotonic()
+        self._clock = AwakeClock(time.monotonic)
         self._asked = [actor.connection.remote() for actor in actors]
 
     def is_over(self) -> bool:
@@ -217,6 +218,7 @@ class _Return:
         Raises:
             PolicyGone: none can, or none did in time.
         """
+        waited_s = self._clock()
         done, waiting = ray.wait(self._asked, num_returns=len(self._asked), timeout=0)
         errors = [error for answer in done if (error := _error_of(answer)) is not None]
         if len(errors) < len(done):
@@ -224,7 +226,7 @@ class _Return:
         known = [cause for error in errors if isinstance(cause := getattr(error, "cause", None), RayEvalError)]
         if not waiting and len(known) == len(errors):
             raise PolicyGone(str(known[0])) from known[0]
-        if time.monotonic() - self._since > self._longest_s:
+        if waited_s > self._longest_s:
             last = f"; {first_line(errors[0])}" if errors else ""
             raise PolicyGone(f"policy: expected it to serve again within {self._longest_s:g} s, got silence{last}")
         if not waiting:

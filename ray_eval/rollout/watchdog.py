@@ -7,6 +7,7 @@ a server that many share has its own limit, `serving.infer_timeout_s`.
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import sys
 import threading
@@ -16,6 +17,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from ray_eval.awake import STILL_S
 
 POLL_S = 1.0
 """Pause between two looks; an attempt that takes less is not looked at."""
@@ -79,7 +82,8 @@ class Watchdog:
     ) -> None:
         self._say, self._waited, self._end = say, waited, end
         self._limits: Deadlines | None = None
-        self._phase: tuple[str, float, float] | None = None
+        self._phase: tuple[str, float, float, float] | None = None
+        self._looked_at, self._still_s = math.inf, 0.0
         self._since = self._worked_s = self._told_s = 0.0
         self._is_begun = threading.Event()
         self._thread: threading.Thread | None = None
@@ -102,7 +106,7 @@ class Watchdog:
 
     def enter(self, name: str, limit_s: float) -> None:
         """A phase begins."""
-        self._phase = (name, limit_s, time.monotonic())
+        self._phase = (name, limit_s, time.monotonic(), self._still_s)
 
     def leave(self) -> None:
         """The phase is over."""
@@ -115,6 +119,7 @@ class Watchdog:
             if not self._is_begun.is_set():
                 faulthandler.cancel_dump_traceback_later()
                 self._is_begun.wait()
+                self._looked_at = math.inf
             limits = self._limits
             if limits is not None:
                 longest_s = max(limits.build, limits.reset, limits.step, limits.render)
@@ -125,7 +130,10 @@ class Watchdog:
     def look(self) -> None:
         """Ends the process where its phase is past its limit; tells how long the policy was waited for."""
         phase, now = self._phase, time.monotonic()
-        if phase is not None and now - phase[2] > phase[1]:
+        # Where this thread stood still, so did the phase.
+        self._still_s += max(0.0, now - self._looked_at - STILL_S)
+        self._looked_at = now
+        if phase is not None and now - phase[2] - (self._still_s - phase[3]) > phase[1]:
             self._give_up(phase[0], phase[1])
         if phase is None and self._limits is not None:
             waited_s = now - self._since - self._worked_s

@@ -234,6 +234,14 @@ endings: Counter[str] = Counter()
 def test_every_episode_ends_once_and_nobody_is_lost_whatever_comes(configured, data, workers):
     config, plan = configured
     world = World(data, config)
+    ended_by, crew = played(world, config, plan, workers)
+    check(world, crew, plan, config, ended_by)
+    totals.update(world.happened)
+    endings[type(ended_by).__name__ if ended_by else "complete"] += 1
+
+
+def played(world, config, plan, workers):
+    """What ended the run before its time, and its crew."""
     context = Context(config, world, Path(), ProgressView(Console(quiet=True)), len(plan))
     crew = crew_of(world, context, plan, workers)
     with pytest.MonkeyPatch.context() as patch:
@@ -249,9 +257,7 @@ def test_every_episode_ends_once_and_nobody_is_lost_whatever_comes(configured, d
             assert execution.run() is False
         except (SetupError, PolicyGone) as error:
             ended_by = error
-    check(world, crew, plan, config, ended_by)
-    totals.update(world.happened)
-    endings[type(ended_by).__name__ if ended_by else "complete"] += 1
+    return ended_by, crew
 
 
 def check(world, crew, plan, config, ended_by):
@@ -270,6 +276,27 @@ def check(world, crew, plan, config, ended_by):
     known = [*crew.workers.values(), *(newcomer.worker for newcomer in crew.newcomers.values())]
     assert {id(actor) for actor in world.alive} == {id(actor) for actor in known}
     assert len(known) == len({id(actor) for actor in known})
+
+
+class Paused(World):
+    """All stand still for an hour, in mid-episode, the driver as well."""
+
+    def happen(self, answers):
+        self.events += 1
+        if self.events == 1:
+            self.now_s += 3600.0
+            return False
+        for answer in answers:
+            self.settle(answer, "success")
+        return True
+
+
+def test_a_run_that_stood_still_as_a_whole_has_lost_no_attempt():
+    config = load_config(None, ["suite=fake", "policy=random", "episodes_per_task=2"])
+    plan, world = plan_of(config), Paused(None, config)
+    ended_by, _ = played(world, config, plan, workers=2)
+    assert ended_by is None
+    assert [line["kind"] for line in world.lines[1:]] == ["episode"] * len(plan) + ["served"]
 
 
 def test_the_schedules_had_everything_in_them():
