@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
@@ -29,6 +30,10 @@ FIRST_BACKOFF_S = 0.05
 """Pause before the second try; doubled before each later one."""
 MAX_BACKOFF_S = 1.0
 """Longest pause between two tries."""
+SHORT_BYTES = 64 * 1024
+"""So much goes into a socket that nobody reads. For more, gRPC waits past its deadline, until somebody does."""
+OVERTIME_S = 1.0
+"""A call that has outlived its deadline by so much is left to itself."""
 
 _TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
@@ -104,7 +109,8 @@ class Connection:
         """Closes the channel; calls under way are cancelled."""
         if self.regions is not None:
             self.regions.close()
-        self._channel.close()
+        # It waits for calls that gRPC cannot end, as those to a server that reads nothing.
+        threading.Thread(target=self._channel.close, daemon=True).start()
 
     def _open(self) -> None:
         self._channel = open_channel(self.section)
@@ -129,7 +135,7 @@ class _AwaitedCall:
     def cancel(self) -> None:
         self._is_cancelled = True
 
-    def result(self) -> Any:
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002 -- the seam's signature; gRPC keeps the time
         if self._answer is None:
             if self._is_cancelled:
                 raise grpc.FutureCancelledError
@@ -232,6 +238,7 @@ class Pending(Generic[Value]):
         self._waits_since = self._started_at
         self._finished_at = math.nan
         self._is_cancelled = False
+        self._left_at = math.inf
         self._call = self._send()
 
     @property
@@ -265,12 +272,13 @@ class Pending(Generic[Value]):
         pause_s = FIRST_BACKOFF_S
         while True:
             try:
-                answer = self._call.result()
+                answer = self._call.result(timeout=max(0.0, self._left_at - self._connection.clock()))
                 self._note_arrival()
                 self._settle(may_be_read=False)
                 self._request = None  # an episode keeps its answers to the end, and need not keep the images with them
                 return self._decode(answer)
-            except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            except (grpc.RpcError, grpc.FutureCancelledError, grpc.FutureTimeoutError) as error:
+                self._call.cancel()
                 self._settle(may_be_read=True)
                 self._raise_unless_transient(error)
             except BaseException:  # a signal, in mid-wait
@@ -288,17 +296,19 @@ class Pending(Generic[Value]):
         return self._waits_since + self._connection.section.infer_timeout_s - self._connection.clock()
 
     def _send(self) -> Any:
-        if self._is_awaited:
-            return _AwaitedCall(lambda: self._start(self._method(self._connection)))
-        call = self._start(self._method(self._connection).future)
+        assert self._request is not None, "kept until there is an answer"  # noqa: S101 -- for the type
+        message, method = self._request.message(), self._method(self._connection)
+        if self._is_awaited and (not isinstance(message, bytes) or len(message) <= SHORT_BYTES):
+            return _AwaitedCall(lambda: self._start(method, message))
+        call = self._start(method.future, message)
         call.add_done_callback(self._end)
         return call
 
-    def _start(self, send: Callable[..., Any]) -> Any:
+    def _start(self, send: Callable[..., Any], message: Any) -> Any:
         longest_s = self._connection.section.infer_timeout_s / TRIES_PER_TIMEOUT
         timeout_s = min(self._connection.try_timeout_s, longest_s, max(0.001, self._remaining_s()))
-        assert self._request is not None, "kept until there is an answer"  # noqa: S101 -- for the type
-        return send(self._request.message(), timeout=timeout_s, metadata=self._connection.metadata)
+        self._left_at = self._connection.clock() + timeout_s + OVERTIME_S
+        return send(message, timeout=timeout_s, metadata=self._connection.metadata)
 
     def _end(self, call: Any) -> None:
         """Called in gRPC's thread, so that the time is the answer's and not that of `result`."""
@@ -330,6 +340,8 @@ class Pending(Generic[Value]):
 def _code_and_details(error: Exception) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, grpc.Call):
         return error.code(), error.details() or ""
+    if isinstance(error, grpc.FutureTimeoutError):
+        return grpc.StatusCode.DEADLINE_EXCEEDED, "it reads nothing"
     return grpc.StatusCode.CANCELLED, "the channel was closed"
 
 

@@ -618,3 +618,21 @@ def test_a_server_of_its_own_says_where_it_is_and_stops_when_told(number):
         client.close()
         process.send_signal(number)
         assert process.wait(15) == 0
+
+
+def test_a_server_that_stands_still_and_reads_nothing_is_unavailable_in_time(tmp_path):
+    """Images that its socket has no room for: gRPC waits for the socket, past its own deadline."""
+    seeing = SERVE.replace("keys=(STATE,)", "keys=('observation.images.image',)")
+    seeing = seeing.replace('"127.0.0.1:0"', repr(f"unix:{tmp_path}/s"))
+    with subprocess.Popen([sys.executable, "-c", seeing], stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().split("served at ")[1].split()[0]
+        client = client_of(address, infer_timeout_s=2.0)
+        image = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
+        observation = Observation({IMAGE: image}, "t")
+        assert client.infer(observation, "a", is_awaited=True).result().actions.shape == (2, 7)
+        process.send_signal(signal.SIGSTOP)
+        # Nobody lets it go on before this has ended, and what it ends with is what closes the client.
+        with pytest.raises(PolicyUnavailable, match="got DEADLINE_EXCEEDED"):
+            client.infer(observation, "b", is_awaited=True).result()
+        client.close()
+        process.kill()

@@ -229,7 +229,7 @@ totals: Counter[str] = Counter()
 endings: Counter[str] = Counter()
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data(), workers=st.integers(1, 3))
 def test_every_episode_ends_once_and_nobody_is_lost_whatever_comes(configured, data, workers):
     config, plan = configured

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +89,23 @@ def test_a_phase_within_its_limit_and_the_time_between_phases_end_nothing(watche
     dog.finish()
     dog.look()
     assert said == []
+
+
+def test_a_phase_in_which_all_stood_still_is_past_its_limit_by_what_it_took_itself(watched, monkeypatch):
+    dog, said, _ = watched
+    now = [0.0]
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with dog.begin(Deadlines(step=60)).step:
+        dog.look()
+        now[0] += 3600
+        dog.look()
+        assert said == []
+        for _ in range(50):
+            now[0] += 1
+            dog.look()
+        now[0] += 1
+        with pytest.raises(Ended):
+            dog.look()
 
 
 def test_what_is_waited_for_the_policy_is_told_and_taken_back_at_the_end(watched, monkeypatch):
