@@ -42,12 +42,13 @@ def shrink(kind):
     if kind not in KINDS:
         return
     module = importlib.import_module(f"lerobot.policies.{kind}.modeling_{kind}")
-    if getattr(module, "is_small", False):
+    whole = "PaliGemmaForConditionalGenerationWithPiGemma"
+    # LeRobot 0.4 has none, and its pi0 family is refused before it is built.
+    if getattr(module, "is_small", False) or not hasattr(module, whole):
         return
     module.is_small = True
     sizes = module.GemmaConfig
     module.get_gemma_config = lambda _variant: sizes(**TEXT)
-    whole = "PaliGemmaForConditionalGenerationWithPiGemma"
     setattr(module, whole, _smaller(getattr(module, whole), _change_paligemma))
     if hasattr(module, "PiGemmaForCausalLM"):
         module.PiGemmaForCausalLM = _smaller(module.PiGemmaForCausalLM, _change_expert)

@@ -41,6 +41,10 @@ KINDS = {
     "sarm": "got type 'sarm'; it judges states and does not act",
 }
 """What becomes of each policy type of LeRobot 0.4.4 in the environment of scripts/install_lerobot.sh."""
+REGISTERED_LATER = ("reward_classifier", "sac", "sarm")
+"""Types of which LeRobot 0.4.4 knows once its factory is imported."""
+PLUGINS = {"drift", "script"}
+"""Types of the folder plugins, which is on the path of every script."""
 ONE_CAMERA = ("act_ensemble", "diffusion_ddim", "vqbet")
 NAMES = (
     "act",
@@ -275,8 +279,8 @@ REFUSALS = {
     "newer format": "The fields `a_field_of_tomorrow` are not valid for ACTConfig",
     "cut weights": "expected readable weights in model.safetensors",
     "missing weight": "Missing key(s) in state_dict",
-    "another action dimension": "size mismatch for model.action_head.weight",
-    "another state": "size mismatch for model.encoder_robot_state_input_proj.weight",
+    "another action dimension": "of (64, 7) for a layer of (64, 6), and 2 more like it",
+    "another state": "of (64, 8) for a layer of (64, 9)",
     "no pipelines": "got no policy_preprocessor.json; without them nothing is normalised",
     "broken pipeline": "is not a valid processor configuration",
     "foreign camera": "write policy.rename.image=front or policy.rename.image2=front",
@@ -286,13 +290,13 @@ REFUSALS = {
 @pytest.fixture(scope="module")
 def kinds(checkpoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
-    run_in_lerobot("kinds.py", checkpoints, folder, path=str(ROOT))
+    run_in_lerobot("kinds.py", checkpoints, folder, *REGISTERED_LATER, path=str(ROOT))
     return json.loads((folder / "kinds.json").read_text())
 
 
 @pytest.mark.nightly
 def test_these_are_all_the_types_that_lerobot_knows(kinds):
-    assert kinds.keys() == KINDS.keys()
+    assert kinds.keys() - PLUGINS == KINDS.keys()
 
 
 @pytest.mark.nightly

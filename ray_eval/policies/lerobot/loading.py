@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def _with_weights(checkpoint: Checkpoint, policy_class: Any, config: Any, *, is_
             raise unreachable(checkpoint, config, error) from error
         raise checkpoint.fail(
             f"weights that fit config.json as LeRobot {lerobot_version()} reads it",
-            first_lines(error),
+            _told_sizes(error) or first_lines(error),
             "the checkpoint is damaged, or was saved by another LeRobot; use that one by policy.python",
         ) from error
     return policy
@@ -210,3 +211,19 @@ def _quiet() -> Iterator[None]:
     finally:
         for line in said.getvalue().splitlines():
             logger.info("lerobot: %s", line)
+
+
+def _told_sizes(error: Exception) -> str | None:
+    """Which weights have other sizes than their layers, of the text that torch has a line of for each; None if none."""
+    found = _OTHER_SIZE.findall(str(error))
+    if not found:
+        return None
+    name, has, wants = found[0]
+    more = f", and {len(found) - 1} more like it" if len(found) > 1 else ""
+    return f"{name} of ({has}) for a layer of ({wants}){more}"
+
+
+_OTHER_SIZE = re.compile(
+    r"size mismatch for (\S+): copying a param with shape torch\.Size\(\[([^\]]*)\]\) from checkpoint, "
+    r"the shape in current model is torch\.Size\(\[([^\]]*)\]\)"
+)
