@@ -9,12 +9,18 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from ray_eval import places
+from ray_eval.awake import AwakeClock
 
 LOCK_NAME = "starting-ray"
 """File in the user's private folder that is locked by the process whose Ray is starting."""
+PATIENCE_S = 120.0
+"""Longest wait for the starts of others: a process that was stopped in mid-start holds nobody up for ever."""
+POLL_S = 0.1
+"""Pause between two looks."""
 
 
 class _Turn:
@@ -58,12 +64,23 @@ def own_ray() -> Iterator[contextlib.ExitStack]:
 
 
 @contextlib.contextmanager
-def start() -> Iterator[None]:
-    """Within, no other process of this user starts a Ray on this machine."""
+def start(patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Within, no other process of this user starts a Ray on this machine, unless one takes longer than `patience_s`."""
     descriptor = os.open(places.private_folder() / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         with contextlib.suppress(OSError):  # no locks in this file system: then all start together
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _wait(descriptor, patience_s)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait(descriptor: int, patience_s: float) -> None:
+    clock = AwakeClock()
+    while clock() < patience_s:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(POLL_S)
+        else:
+            return
