@@ -54,7 +54,10 @@ def read_hosts(values: Mapping[str, Any], prices: Mapping[str, Any], where: str)
         return tuple(_of_ray(name, kind, prices, where) for name, kind in values["available_node_types"].items())
     if isinstance(values.get("hosts"), Mapping):
         return tuple(_of_a_person(name, kind, prices, where) for name, kind in values["hosts"].items())
-    raise ConfigError(f"{where}: expected hosts, or a cluster file of `ray up` with available_node_types, got neither")
+    raise ConfigError(
+        f"{where}: expected hosts by name, such as hosts: {{sim: {{count: 2, cpus: 96, memory_gb: 384}}}}, or a "
+        "cluster file of `ray up` with available_node_types, got neither"
+    )
 
 
 def _priced(name: str, prices: Mapping[str, Any]) -> dict[str, Any]:

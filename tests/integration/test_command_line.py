@@ -126,7 +126,7 @@ def interrupt_its_resume(out: Path, kept: int) -> int:
         (("run", "policy=oracle", "suite=fake", "tasks=[7]"), "expected indices from 0 to 2, got 7"),
         (("run", "frist_light"), "expected a file or one of"),
         (("run", "--resume", "nowhere"), "found none"),
-        (("run", "first_light", "--out", "."), "--resume"),
+        (("run", "first_light", "--out", "."), "choose another --out"),
         (("run", "policy=replay", "suite=fake"), "policy.path"),
         (("episode", "nowhere", "fake/0/0"), "expected a run's folder"),
         (("run", "latency", "execution.latency.trace=nowhere.txt", "--dry-run"), "expected a readable text file"),

@@ -552,7 +552,7 @@ def _():
 # --- what is provoked elsewhere, and followed here ---
 
 ELSEWHERE = {
-    ("cli/chaos", "write --out DIR for what it leaves"): ("unit/test_chaos.py", ()),
+    ("cli/chaos", "write out=DIR on the command line"): ("unit/test_chaos.py", ()),
     ("config/simulators", "write execution.fps=N"): ("unit/test_pacing.py", ("policy=noop", "suite=fake")),
     ("serving/interpreter", "write the path that it says at the end"): ("unit/test_interpreter.py", ()),
     ("policies/lerobot/checkpoint", "write the folder of the checkpoint that "): ("unit/test_policies_lerobot.py", ()),

@@ -110,7 +110,7 @@ def test_hosts_are_read_from_rays_file_and_from_a_persons():
     assert read_hosts(person, {}, "hosts.yaml") == (Hosts("gpu", 1, 16, 1, None, 3.0),)
     with pytest.raises(ConfigError, match="workers: expected its cores"):
         read_hosts(ray, {"m7i.large": 0.1}, "cluster.yaml")
-    with pytest.raises(ConfigError, match="expected hosts, or a cluster file"):
+    with pytest.raises(ConfigError, match="expected hosts by name"):
         read_hosts({"cluster_name": "x"}, {}, "cluster.yaml")
 
 
