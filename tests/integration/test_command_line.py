@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -22,6 +23,7 @@ import pytest
 
 from ray_eval.cli import main
 from ray_eval.driver.folder import RunFolder
+from ray_eval.orders import VARIABLE, Orders
 from ray_eval.report.ledger import LEDGER_NAME, read_ledger
 
 LONG = ("policy=random", "suite=fake", "repeats=2", "ray.dashboard=false")
@@ -87,16 +89,21 @@ def test_killed_then_interrupted_then_resumed_ends_in_the_same_bytes(undisturbed
     assert len(episode_lines(out)) == EPISODES
 
 
-def kill_a_run(out: Path) -> int:
-    """Starts a run, kills its driver in the middle, and counts the episodes that the ledger kept."""
-    process = start("run", *LONG, "workers=2", "--out", out)
-    wait_for_episodes(out, 3, process)
+def kill(process: subprocess.Popen) -> None:
+    """Kills a driver, and waits until Ray has followed it."""
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     # Ray's two agents try for a minute to report the death of their raylet, and end after that.
     _, alive = psutil.wait_procs([child for child in family if "Agent" not in child.name()], timeout=30)
     assert alive == []
+
+
+def kill_a_run(out: Path) -> int:
+    """Starts a run, kills its driver in the middle, and counts the episodes that the ledger kept."""
+    process = start("run", *LONG, "workers=2", "--out", out)
+    wait_for_episodes(out, 3, process)
+    kill(process)
     assert not (out / "summary.json").exists()
     kept = len(read_ledger(out).episodes)
     assert 3 <= kept < EPISODES
@@ -116,6 +123,54 @@ def interrupt_its_resume(out: Path, kept: int) -> int:
     finished = len(read_ledger(out).episodes)
     assert kept + 2 <= finished < EPISODES
     return finished
+
+
+class Told:
+    """What a run says; every episode that it tells of is in its ledger by then."""
+
+    def __init__(self, process: subprocess.Popen, out: Path) -> None:
+        self.episodes: list[str] = []
+        self._process, self._out = process, out
+
+    def until(self, beginning: str) -> None:
+        for line in self._process.stdout:
+            if told := re.match(r"(\S+): (success|failure) ", line):
+                self.episodes.append(told.group(1))
+                assert told.group(1) in {each["episode_id"] for each in episode_lines(self._out)}
+            if re.match(beginning, line):
+                return
+        raise AssertionError(beginning)
+
+
+@pytest.mark.nightly
+def test_a_run_that_is_terminated_and_then_killed_has_in_its_ledger_what_it_told_of(undisturbed, tmp_path, monkeypatch):
+    """As where a machine is taken back: SIGTERM, and SIGKILL soon. By what the run says, and by no clock."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "orders"))
+    orders, out = Orders(tmp_path / "orders"), tmp_path / "run"
+    process = start("run", *LONG, "workers=2", "limits.grace_s=600", "--out", out)
+    told = Told(process, out)
+    told.until(r"\S+: (success|failure) ")
+    for number in (1, 2):
+        orders.hold(number)
+        while orders.taken(number) is None:
+            assert process.poll() is None
+            time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    told.until("stopping: 2 running episodes may finish")
+    # What was running when the signal came, and came to its end after it, counts as well.
+    orders.answer(1)
+    told.until(r"\S+: (success|failure) ")
+    kill(process)
+    orders.answer(2)
+
+    assert (out / LEDGER_NAME).read_bytes().endswith(b"\n")
+    assert sorted(told.episodes) == sorted(each["episode_id"] for each in episode_lines(out))
+    assert 2 <= len(told.episodes) < EPISODES
+    monkeypatch.delenv(VARIABLE)
+    resumed = ray_eval("run", "--resume", out)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert (out / "summary.json").read_bytes() == undisturbed
+    assert len(episode_lines(out)) == EPISODES
 
 
 @pytest.mark.parametrize(

@@ -446,6 +446,58 @@ def test_a_step_that_hangs_is_an_error_that_names_its_limit_and_the_log_has_its_
     assert (run.out / "summary.json").read_bytes() == undisturbed
 
 
+LEAKING = """
+import numpy as np
+from ray_eval.envs.fake import FakeEnv, FakeSimulator
+
+KEPT = []
+
+
+class LeakingEnv(FakeEnv):
+    def reset(self, episode):
+        KEPT.append(np.ones(150_000_000, np.uint8))
+        super().reset(episode)
+
+
+class LeakingSimulator(FakeSimulator):
+    name = "leaking"
+
+    @classmethod
+    def has_suite(cls, suite):
+        return suite == "leaking"
+
+    def suites(self):
+        return ("leaking",)
+
+    def make_env(self, suite, task_id, settings):
+        return LeakingEnv(suite, task_id, settings)
+"""
+
+
+@pytest.mark.nightly
+def test_workers_whose_env_leaks_are_replaced_between_episodes_and_cost_no_attempt(
+    ray_session, packages, tmp_path, monkeypatch
+):
+    (packages / "leaking.py").write_text(LEAKING)
+    information = packages / "leaking-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: leaking\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[ray_eval.simulators]\nleaking = leaking:LeakingSimulator\n")
+    monkeypatch.syspath_prepend(str(packages))
+    leaking = ("tasks=[0]", "workers=1", "protocol.max_steps=20")
+    base = {"suite": "leaking", "policy": "random"}
+    kept = evaluate(tmp_path / "kept", *leaking, "limits.recycle_memory_gb=8", base=base)
+    assert len({record["worker"] for record in records(kept.out, "episode")}) == 1
+    said = io.StringIO()
+    config = ray_eval.load_config(base, [*leaking, "limits.recycle_memory_gb=0.6", f"out={tmp_path / 'recycled'}"])
+    recycled = run(config, console=Console(file=said, width=200))
+    # A worker holds some 0.2 GB, and 0.15 more after each of its episodes.
+    assert len({record["worker"] for record in records(recycled.out, "episode")}) > 1
+    assert "after an episode, more than limits.recycle_memory_gb; a new one takes its place" in said.getvalue()
+    assert records(recycled.out, "attempt") == []
+    assert (recycled.out / "summary.json").read_bytes() == (kept.out / "summary.json").read_bytes()
+
+
 def test_a_run_whose_every_action_comes_too_late_is_marked(ray_session, tmp_path):
     words = ("execution.mode=async", "execution.latency.steps=10", "episodes_per_task=1", "tasks=[0]")
     starved = evaluate(tmp_path / "run", *words, "protocol.max_steps=20")
