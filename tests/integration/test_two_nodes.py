@@ -171,6 +171,62 @@ def test_a_node_that_is_added_gets_work_and_one_that_is_drained_gets_none(tmp_pa
     print(f"added to worked: {seen['worked'] - seen['added']:.1f} s")
 
 
+PREEMPTED = """
+import os, pathlib, subprocess, sys, threading, time
+from ray.cluster_utils import Cluster
+
+import ray
+import ray_eval
+from ray_eval.orders import VARIABLE, Orders
+
+out, notice = pathlib.Path(sys.argv[1]), sys.argv[2]
+os.environ[VARIABLE] = str(out.parent / "orders")
+orders = Orders(out.parent / "orders")
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+node = cluster.add_node(num_cpus=1)
+seen = {}
+
+
+def take_back():
+    # A worker waits in mid-step; the only node with room for it is the second one, as the policy is on the first.
+    orders.hold(1)
+    while orders.taken(1) is None:
+        time.sleep(0.1)
+    if notice == "notice":
+        drain = ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "taken"]
+        program = pathlib.Path(sys.executable).with_name("ray")
+        command = [program, "drain-node", "--address", cluster.address, *drain, "--deadline-remaining-seconds", "1"]
+        subprocess.run(command, check=True, capture_output=True)
+        time.sleep(2)  # Ray calls an end a preemption from the deadline on
+    cluster.add_node(num_cpus=1)
+    cluster.remove_node(node, allow_graceful=False)
+    orders.answer(1)
+
+
+threading.Thread(target=take_back, daemon=True).start()
+words = ["policy=random", "suite=fake", "tasks=[0]", "workers=1", f"ray.address={cluster.address}"]
+evaluation = ray_eval.evaluate(None, [*words, "limits.max_attempts=1", f"out={out}"])
+print("complete" if evaluation.is_complete else "not complete")
+cluster.shutdown()
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="network namespaces need root")
+@pytest.mark.parametrize(("notice", "said"), [("notice", "complete"), ("none", "not complete")])
+def test_a_node_that_is_taken_back_after_a_notice_costs_no_attempt_and_one_that_is_lost_costs_one(
+    tmp_path, notice, said
+):
+    """With one attempt for each episode, the one whose machine went is an error, or it is not."""
+    inside = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" -c "$@"', sys.executable, PREEMPTED]
+    done = subprocess.run([*inside, tmp_path / "run", notice], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == said
+    lines = [json.loads(line) for line in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()]
+    attempts = [line for line in lines if line["kind"] == "attempt"]
+    assert len(attempts) == (notice == "notice")
+
+
 SHIPPING = """
 import pathlib, subprocess, sys
 from ray.cluster_utils import Cluster

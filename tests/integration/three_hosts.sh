@@ -3,6 +3,7 @@
 # bridge that everything between them crosses. Runs `ray-eval WORDS` on the first and keeps what crossed in $1/crossed.pcap.
 #   unshare --net --mount --pid --fork --mount-proc --kill-child three_hosts.sh FOLDER PYTHON PORT WORDS...
 # The policy listens at PORT of the first host, the only one that is no spot host; the others have a core for a worker each.
+# With WIRE set, nothing is kept, and the cables of the others are what wire.py makes of FOLDER/wire.json.
 set -euo pipefail
 folder=$1 python=$2 port=$3
 shift 3
@@ -13,7 +14,17 @@ ip link set bridge up
 ip link set lo up
 for host in 1 2 3; do
     ip netns add "host$host"
-    ip link add "cable$host" type veth peer name eth0 netns "host$host"
+    if [ -n "${WIRE:-}" ] && [ "$host" != 1 ]; then
+        "$python" "$(dirname "$0")/wire.py" "cable$host" "far$host" "$folder" &
+        wire=$!
+        until ip link show "far$host" >/dev/null 2>&1; do
+            kill -0 "$wire"
+            sleep 0.1
+        done
+        ip link set "far$host" netns "host$host" name eth0
+    else
+        ip link add "cable$host" type veth peer name eth0 netns "host$host"
+    fi
     ip link set "cable$host" master bridge up
     ip -n "host$host" addr add "10.77.0.$host/24" dev eth0
     ip -n "host$host" link set eth0 up
@@ -33,7 +44,7 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token RAY_USAGE_STATS_ENA
 head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1 >"$folder/token"
 ray=$(dirname "$python")/ray
 
-tcpdump -i bridge -w "$folder/crossed.pcap" --immediate-mode -U "tcp" 2>"$folder/tcpdump.log" &
+[ -n "${WIRE:-}" ] || tcpdump -i bridge -w "$folder/crossed.pcap" --immediate-mode -U "tcp" 2>"$folder/tcpdump.log" &
 # The first host's driver must see its Ray: both are in one set of mounts.
 on 1 sh -c '
     folder=$1 ray=$2; shift 2
