@@ -232,3 +232,11 @@ loaded = [name for name in sys.modules if name.startswith(("ray_eval.policies", 
 assert loaded == [], loaded
 """,
     )
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_no_test_joins_the_ray_that_somebody_else_left_on_the_machine(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    starts = [call for call in calls if ast.unparse(call.func) == "ray.init"]
+    nameless = [call.lineno for call in starts if not call.args and "address" not in {key.arg for key in call.keywords}]
+    assert nameless == [], f"{path}: ray.init says address='local', or it joins what /tmp/ray/ray_current_cluster names"

@@ -46,7 +46,7 @@ def test_a_finished_run_is_read_and_summed_up_again(tmp_path, name):
 
 
 def test_a_run_of_the_fake_suite_goes_on(tmp_path):
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
     try:
         goes_on("fake", tmp_path)
     finally:

@@ -27,6 +27,7 @@ def ray_session():
 
     # The policy's process looks for the user's module where this one was started.
     ray.init(
+        address="local",
         num_cpus=8,
         include_dashboard=False,
         log_to_driver=False,

@@ -122,7 +122,7 @@ def test_workers_that_find_other_files_than_the_driver_are_refused_with_both_pla
         # The driver has its LIBERO before the working folder's; its workers are told of the clone alone.
         "import os, sys\nfrom ray_eval.envs.libero import suites\nsuites.suites()\n"
         f"os.environ['PYTHONPATH'] = {str(clone)!r}\nimport ray\n"
-        "ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address='127.0.0.1')\n"
+        "ray.init('local', num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address='127.0.0.1')\n"
         f"import ray_eval\nray_eval.evaluate({{'policy': 'noop', 'suite': 'libero_object'}}, {list(NOOP[2:])!r} + "
         f"['out={tmp_path / 'run'}'])\n"
     )
