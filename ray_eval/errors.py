@@ -8,6 +8,7 @@
     ├── LedgerError      a run folder cannot be read, resumed or written       exit 2, no traceback
     ├── EpisodeError     one attempt of one episode broke; it may be retried
     │   ├── PolicyUnavailable   the policy server did not answer in time
+    │   ├── WorkerUnreachable   the network between driver and worker broke
     │   └── Preempted           the machine was taken back; it counts as no attempt
     └── ContractError    a policy or an env broke its contract; never retried
 
@@ -57,6 +58,10 @@ class EpisodeError(RayEvalError):
 
 class PolicyUnavailable(EpisodeError):
     """The policy server did not answer within the deadline."""
+
+
+class WorkerUnreachable(EpisodeError):
+    """Ray lost its connection to the worker in mid-attempt, and knows of no end of its process."""
 
 
 class Preempted(EpisodeError):

@@ -603,7 +603,7 @@ class EpisodeResult:
     is_retryable: bool = True
     """Whether another attempt may cure the error."""
     is_excused: bool = False
-    """Whether it broke of what is no fault of the episode's: its policy did not answer, its machine was taken back."""
+    """Whether it broke of what is no fault of the episode's: its policy did not answer, its network broke."""
     resident_bytes: int = field(default=0, compare=False)
     """Memory of the process that simulated, afterwards; 0 where nobody looked."""
     actions: RecordedActions | None = field(default=None, compare=False, repr=False)

@@ -8,8 +8,8 @@ from typing import Any
 
 _ERROR = "error"
 _HASHES = ("outcome", "steps", "actions_sha256", "trajectory_sha256", "final_state_sha256")
-_EXCUSED = ("PolicyUnavailable", "Preempted")
-"""Begin the error of an attempt that counts as none: its policy was silent, its machine was taken back."""
+_EXCUSED = ("PolicyUnavailable", "WorkerUnreachable", "Preempted")
+"""Begin the error of an attempt that counts as none: its policy was silent, its network broke, its machine left."""
 
 
 def violations(lines: Sequence[Mapping[str, Any]], plan: Sequence[str], max_attempts: int) -> list[str]:

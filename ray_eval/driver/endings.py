@@ -13,7 +13,9 @@ import psutil
 import ray
 from ray.actor import ActorHandle
 
+from ray_eval.errors import EpisodeError, Preempted, WorkerUnreachable
 from ray_eval.foreign import first_line, text_of
+from ray_eval.messages import one_line
 from ray_eval.rollout.actor import WAITED, left
 
 MOST_KILLS = 3
@@ -29,17 +31,33 @@ _KILL = "kill details: Memory on the node"
 """What Ray's own log says where it kills for memory, behind the count."""
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b.*")
 _TRACEBACK = "Traceback (most recent call last)"
+_RPC_ERROR = re.compile(r"RPC [Ee]rror: (?:recvmsg:)?(.*?)(?: rpc_code: \d+)?[.\n]")
 _FILE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def told_end(error: ray.exceptions.RayError) -> str:
     """Why a process gave no answer, in one line."""
+    return broken_by(error)[1]
+
+
+def broken_by(error: ray.exceptions.RayError) -> tuple[type[EpisodeError], str]:
+    """What an attempt broke by whose worker gave no result, and the same in one line."""
     said = text_of(error)
     if isinstance(error, ray.exceptions.OutOfMemoryError) or "low on memory" in said:
-        return f"it was killed by Ray: {told_shortage(said)}"
+        return EpisodeError, f"it was killed by Ray: {told_shortage(said)}"
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        words = left(error.actor_id)
+        if words is None:
+            return WorkerUnreachable, f"no answer, as Ray's connection to its process broke ({_broken_link(said)})"
+        return EpisodeError, f"its process's end ({words})"
     if isinstance(error, ray.exceptions.RayActorError):
-        return f"its process's end {end_of(error)}"
-    return first_line(error)
+        return Preempted if error.preempted else EpisodeError, f"its process's end {end_of(error)}"
+    return EpisodeError, first_line(error)
+
+
+def _broken_link(said: str) -> str:
+    found = _RPC_ERROR.search(said)
+    return found.group(1).strip() if found else one_line(said)
 
 
 def told_shortage(said: str) -> str:

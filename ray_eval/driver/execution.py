@@ -15,7 +15,7 @@ from ray_eval.awake import AwakeClock
 from ray_eval.driver.callers_policy import LivePolicy
 from ray_eval.driver.context import Context
 from ray_eval.driver.crew import Crew
-from ray_eval.driver.endings import told_end, waited
+from ray_eval.driver.endings import broken_by, waited
 from ray_eval.driver.folder import Entry, utc_now
 from ray_eval.driver.interrupt import StopSignal, stop_on_signals
 from ray_eval.driver.live import LiveMetrics, session_name
@@ -221,13 +221,12 @@ class Execution:
             if isinstance(cause, PolicyGone):
                 # Nobody's attempt: the run's policy is gone, and what another one does is not its result.
                 raise cause from None
-            # The actor is gone, or answered something that is no result: both cost one attempt.
+            # The actor is gone, cannot be reached, or answered something that is no result.
             self._replace_worker(held.lease.worker)
-            is_preempted = getattr(error, "preempted", False)
-            kind = Preempted if is_preempted else EpisodeError
-            broken = kind(f"{held.lease.worker}: expected a result, got {told_end(error)}")
+            kind, said = broken_by(error)
+            broken = kind(f"{held.lease.worker}: expected a result, got {said}")
             result = error_result(held.lease.spec, broken, self._clock() - held.since)
-            if is_preempted:
+            if kind is Preempted:
                 self._give_back(held, result)
                 return
         self._recorder.add(self._ended(held, result))

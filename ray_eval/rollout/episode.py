@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ray_eval.errors import ContractError, PolicyUnavailable
+from ray_eval.errors import ContractError, PolicyUnavailable, WorkerUnreachable
 from ray_eval.foreign import text_of
 from ray_eval.interfaces import Env, KnowsStart
 from ray_eval.messages import one_line
@@ -268,7 +268,7 @@ def error_result(spec: EpisodeSpec, error: BaseException, wall_s: float = 0.0) -
         error=one_line(f"{type(error).__name__}: {text_of(error)}"),
         traceback="".join(traceback.format_exception(error)),
         is_retryable=not isinstance(error, ContractError),
-        is_excused=isinstance(error, PolicyUnavailable),
+        is_excused=isinstance(error, (PolicyUnavailable, WorkerUnreachable)),
     )
 
 

@@ -3,7 +3,9 @@
 import pytest
 import ray
 
-from ray_eval.driver.endings import KillWatch, end_of, last_words, lateness, told_end, told_shortage
+from ray_eval.driver.endings import KillWatch, broken_by, end_of, last_words, lateness, told_end, told_shortage
+from ray_eval.errors import EpisodeError, WorkerUnreachable
+from ray_eval.rollout import actor
 
 OUT_OF_MEMORY = """1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: ::1, ID: \
 cb4d) was 22.50GB used / 23.54GB limit (0.955)
@@ -40,6 +42,19 @@ def test_what_rays_memory_monitor_kills_is_one_line_that_says_whose_memory_it_is
         "there, or take fewer workers (ray-eval doctor says how many fit)"
     )
     assert told_shortage("in other words").startswith("the node is short of memory; free memory there")
+
+
+def test_a_worker_that_cannot_be_reached_has_not_ended_unless_it_left_words(monkeypatch):
+    link = "The actor is temporarily unavailable: RpcError: RPC error: recvmsg:Connection reset by peer rpc_code: 14"
+    silent = ray.exceptions.ActorUnavailableError(link, b"0" * 16)
+    monkeypatch.setattr(actor, "_internal_kv_get", lambda *_, **__: None)
+    assert broken_by(silent) == (
+        WorkerUnreachable,
+        "no answer, as Ray's connection to its process broke (Connection reset by peer)",
+    )
+    monkeypatch.setattr(actor, "_internal_kv_get", lambda *_, **__: b"a step took 10 s")
+    monkeypatch.setattr(actor, "_internal_kv_del", lambda *_, **__: None)
+    assert broken_by(silent) == (EpisodeError, "its process's end (a step took 10 s)")
 
 
 def test_a_run_that_starts_among_kills_says_so_and_not_that_it_is_slow(tmp_path):

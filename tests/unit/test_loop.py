@@ -32,7 +32,18 @@ from ray_eval.types import EpisodeResult, Outcome
 MOST_EVENTS = 60
 """From then on all goes well, so that a run that does not end is one that hangs."""
 LIMIT_S = 1.0
-ENDS = ("success", "failure", "broken", "contract", "unserved", "death", "preempted", "frozen", "bad answer")
+ENDS = (
+    "success",
+    "failure",
+    "broken",
+    "contract",
+    "unserved",
+    "death",
+    "preempted",
+    "unreachable",
+    "frozen",
+    "bad answer",
+)
 WELCOMES = ("comes", "comes", "comes", "death", "differs")
 """What may come of a worker's question who it is."""
 
@@ -161,6 +172,8 @@ class World:
             answer.value = EpisodeResult(spec, Outcome(how))
         elif how in ("death", "preempted"):
             answer.actor.die(is_preempted=how == "preempted")
+        elif how == "unreachable":
+            answer.error = ray.exceptions.ActorUnavailableError("RPC error: recvmsg:Connection reset by peer", None)
         elif how == "frozen":
             answer.is_frozen = True
         elif how == "bad answer":
