@@ -17,6 +17,7 @@ MOST_AXES = 16
 """Nested brackets of an array; deeper ones are no array's."""
 
 _CUT = " [...] "
+_CUT_WORD_BEHIND, _CUT_WORD_IN_FRONT = re.compile(r"\s\S{0,30}$"), re.compile(r"^\S{0,30}\s")
 _NUMBERS = re.compile(r"[-+.,;\s\d()\[\]]|nan|inf|e(?=[-+\d])|j|True|False")
 _WRAPPER = re.compile(r"(?:array|tensor|Array|Parameter containing:\s*tensor)\(\s*$")
 _TAIL = re.compile(r"\s*(?:,\s*[a-z_]+=(?:\([^()]*\)|<[^<>]*>|[^,()]+))*\s*\)")
@@ -29,7 +30,8 @@ def one_line(text: str, most_characters: int = MOST_CHARACTERS) -> str:
     if len(line) <= most_characters:
         return line
     kept = most_characters - len(_CUT)
-    return f"{line[: kept - kept // 2].rstrip()}{_CUT}{line[len(line) - kept // 2 :].lstrip()}"
+    front, behind = line[: kept - kept // 2], line[len(line) - kept // 2 :]
+    return f"{_CUT_WORD_BEHIND.sub('', front)}{_CUT}{_CUT_WORD_IN_FRONT.sub('', behind)}"
 
 
 def parsed_json(text: str | bytes, parse_constant: Callable[[str], Any] | None = None) -> Any:

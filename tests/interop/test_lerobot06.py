@@ -75,7 +75,7 @@ LOADED = {
 HUB = "on this machine, got "
 KINDS = {
     **LOADED,
-    "fastwam": f"what it takes from the hub (text_encoder_model_id='Wan-AI/Wan2.2-TI2V-5B-Diffusers', {HUB}",
+    "fastwam": f"text_encoder_model_id='Wan-AI/Wan2.2-TI2V-5B-Diffusers', model_id='Wan-AI/Wan2.2-TI2V-5B') {HUB}",
     "molmoact2": f"discrete_action_tokenizer='allenai/MolmoAct2-FAST-Tokenizer') {HUB}",
     "wall_x": (
         "got no torchdiffeq and no qwen_vl_utils; pip install 'lerobot[wallx]' there",
@@ -309,7 +309,7 @@ def test_what_lerobot_06_saved_is_refused_under_04_with_the_line_to_type(name, u
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_these_are_all_the_types_that_lerobot_knows(kinds):
-    assert kinds.keys() == KINDS.keys()
+    assert kinds.keys() - {"script"} == KINDS.keys()
 
 
 @pytest.mark.nightly

@@ -119,9 +119,11 @@ def test_the_points_of_a_sweep_as_json(capsys):
     assert [point["values"] for point in plan["points"]] == [{"seed": "1"}, {"seed": "2"}]
 
 
-def test_a_dry_run_says_whose_word_the_policys_keys_are(capsys):
-    assert main(["run", "policy=torch", "policy.entrypoint=mine:Mine", "suite=libero_object", "--dry-run"]) == 0
-    assert "# mine:Mine itself says keys, chunk_len" in capsys.readouterr().out
+def test_a_dry_run_says_whose_word_the_policys_keys_are(capsys, tmp_path, monkeypatch):
+    (tmp_path / "my_network.py").write_text("class Mine: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["run", "policy=torch", "policy.entrypoint=my_network:Mine", "suite=libero_object", "--dry-run"]) == 0
+    assert "# my_network:Mine itself says keys, chunk_len" in capsys.readouterr().out
     assert unread_words(LeRobotPolicySection(path="outputs/act")).startswith("the checkpoint says what it reads")
     assert main([*ORACLE]) == 0
     assert "itself says" not in capsys.readouterr().out

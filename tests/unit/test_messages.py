@@ -91,3 +91,10 @@ def test_hints_do_not_mind_capitals(word, meant):
 
 def test_a_line_that_is_short_enough_is_not_touched():
     assert one_line("policy: expected a, got b; write c") == "policy: expected a, got b; write c"
+
+
+def test_a_long_line_is_cut_between_words():
+    told = one_line("first " + "word " * 200 + "last")
+    assert len(told) <= MOST_CHARACTERS
+    assert set(told.split()) == {"first", "word", "[...]", "last"}
+    assert len(one_line("x" * 2000)) == MOST_CHARACTERS
