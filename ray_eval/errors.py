@@ -8,7 +8,7 @@
     ├── LedgerError      a run folder cannot be read, resumed or written       exit 2, no traceback
     ├── EpisodeError     one attempt of one episode broke; it may be retried
     │   ├── PolicyUnavailable   the policy server did not answer in time
-    │   ├── WorkerUnreachable   the network between driver and worker broke
+    │   ├── WorkerUnreachable   its machine, or the network to it, was lost
     │   └── Preempted           the machine was taken back; it counts as no attempt
     └── ContractError    a policy or an env broke its contract; never retried
 
@@ -61,7 +61,7 @@ class PolicyUnavailable(EpisodeError):
 
 
 class WorkerUnreachable(EpisodeError):
-    """Ray lost its connection to the worker in mid-attempt, and knows of no end of its process."""
+    """The worker's machine was lost in mid-attempt, or the network to it: Ray knows of no end of its process alone."""
 
 
 class Preempted(EpisodeError):

@@ -31,6 +31,8 @@ _KILL = "kill details: Memory on the node"
 """What Ray's own log says where it kills for memory, behind the count."""
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b.*")
 _TRACEBACK = "Traceback (most recent call last)"
+_NODE_DIED = "its node has died"
+"""What Ray says where a machine went, and its workers with it."""
 _RPC_ERROR = re.compile(r"RPC [Ee]rror: (?:recvmsg:)?(.*?)(?: rpc_code: \d+)?[.\n]")
 _FILE = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -51,8 +53,14 @@ def broken_by(error: ray.exceptions.RayError) -> tuple[type[EpisodeError], str]:
             return WorkerUnreachable, f"no answer, as Ray's connection to its process broke ({_broken_link(said)})"
         return EpisodeError, f"its process's end ({words})"
     if isinstance(error, ray.exceptions.RayActorError):
-        return Preempted if error.preempted else EpisodeError, f"its process's end {end_of(error)}"
+        return _kind_of_end(error), f"its process's end {end_of(error)}"
     return EpisodeError, first_line(error)
+
+
+def _kind_of_end(error: ray.exceptions.RayActorError) -> type[EpisodeError]:
+    if error.preempted:
+        return Preempted
+    return WorkerUnreachable if _NODE_DIED in text_of(error) else EpisodeError
 
 
 def _broken_link(said: str) -> str:

@@ -40,6 +40,7 @@ class Clock:
         self._mark = f"JUMPING_CLOCK={self._wrong_by_s}".encode()
         self.variables = {"LD_PRELOAD": str(library), "JUMPING_CLOCK": str(self._wrong_by_s)}
         self._library = str(library)
+        self._lacking: set[tuple[int, str]] = set()
 
     def jump(self, hours: int) -> None:
         self._wrong_by_s.touch()
@@ -47,17 +48,19 @@ class Clock:
             file.write(struct.pack("=q", 3600 * hours))
 
     def processes(self) -> set[str]:
-        """Titles of those that have it; of a process that has its variables and not the clock, nothing holds."""
-        found = set()
+        """Titles of those that have it; who has its variables and lacks it at two looks is no process of this clock."""
+        found, lacking = set(), set()
         for process in psutil.process_iter():
             try:
                 if self._mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
                     maps, title = Path(f"/proc/{process.pid}/maps").read_text(), " ".join(process.cmdline())
-                    assert self._library in maps or not maps, title
-                    found.add(title)
+                    # A process that begins is not linked yet, and one that ends has no memory any more.
+                    (found if self._library in maps or not maps else lacking).add((process.pid, title))
             except (OSError, psutil.Error):
                 continue
-        return found
+        assert not lacking & self._lacking
+        self._lacking = lacking
+        return {title for _, title in found}
 
 
 def lines_of(out: Path, kind: str) -> list[dict]:
@@ -68,18 +71,19 @@ def lines_of(out: Path, kind: str) -> list[dict]:
 def disturbed(clock: Clock, words: list[str], out: Path, *, stop_after: int | None) -> tuple[int, set[str]]:
     """A run whose clock jumps all the time, stopped by SIGTERM after so many episodes; its exit code and processes."""
     driver = subprocess.Popen(words, env={**os.environ, **clock.variables}, stdout=subprocess.DEVNULL)
-    seen = set()
-    for hours in itertools.cycle(HOURS):
-        clock.jump(hours)
-        if driver.poll() is not None:
-            return driver.returncode, seen
-        if (out / LEDGER_NAME).exists():
-            seen |= clock.processes()
-            if stop_after is not None and len(lines_of(out, "episode")) >= stop_after:
-                driver.send_signal(signal.SIGTERM)
-                stop_after = None
-        time.sleep(PAUSE_S)
-    raise AssertionError
+    seen, hours = set(), itertools.cycle(HOURS)
+    try:
+        while driver.poll() is None:
+            clock.jump(next(hours))
+            if (out / LEDGER_NAME).exists():
+                seen |= clock.processes()
+                if stop_after is not None and len(lines_of(out, "episode")) >= stop_after:
+                    driver.send_signal(signal.SIGTERM)
+                    stop_after = None
+            time.sleep(PAUSE_S)
+    finally:
+        driver.kill()
+    return driver.wait(), seen
 
 
 @pytest.mark.nightly

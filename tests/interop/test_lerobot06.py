@@ -79,6 +79,7 @@ KINDS = {
     "molmoact2": f"discrete_action_tokenizer='allenai/MolmoAct2-FAST-Tokenizer') {HUB}",
     "wall_x": (
         "got no torchdiffeq and no qwen_vl_utils; pip install 'lerobot[wallx]' there",
+        "got no torchdiffeq; pip install 'lerobot[wallx]' there",
         f"(pretrained_name_or_path='x-square-robot/wall-oss-flow') {HUB}",  # where LeRobot has all of its extras
     ),
     "gaussian_actor": "got type 'gaussian_actor'; it answers one action at a time",

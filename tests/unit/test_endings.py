@@ -4,7 +4,7 @@ import pytest
 import ray
 
 from ray_eval.driver.endings import KillWatch, broken_by, end_of, last_words, lateness, told_end, told_shortage
-from ray_eval.errors import EpisodeError, WorkerUnreachable
+from ray_eval.errors import EpisodeError, Preempted, WorkerUnreachable
 from ray_eval.rollout import actor
 
 OUT_OF_MEMORY = """1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: ::1, ID: \
@@ -55,6 +55,18 @@ def test_a_worker_that_cannot_be_reached_has_not_ended_unless_it_left_words(monk
     monkeypatch.setattr(actor, "_internal_kv_get", lambda *_, **__: b"a step took 10 s")
     monkeypatch.setattr(actor, "_internal_kv_del", lambda *_, **__: None)
     assert broken_by(silent) == (EpisodeError, "its process's end (a step took 10 s)")
+
+
+@pytest.mark.parametrize(
+    ("said", "preempted", "kind"),
+    [
+        ("The actor died because its node has died. Node Id: 1f", False, WorkerUnreachable),
+        ("The actor died because its node has died. Node Id: 1f", True, Preempted),
+        ("Worker unexpectedly exits with a connection error code 2.", False, EpisodeError),
+    ],
+)
+def test_an_end_is_an_attempt_where_nothing_but_the_process_ended(said, preempted, kind):
+    assert broken_by(ray.exceptions.RayActorError(error_msg=said, preempted=preempted))[0] is kind
 
 
 def test_a_run_that_starts_among_kills_says_so_and_not_that_it_is_slow(tmp_path):
