@@ -67,7 +67,7 @@ class Scene:
         """The run's processes with a word in their title; waits for one that is being started again.
 
         Raises:
-            NotInjectedError: there is none.
+            NotInjectedError: there is none, or the driver has ended.
         """
         found: list[psutil.Process] = []
 
@@ -75,7 +75,10 @@ class Scene:
             found[:] = [process for process in processes_of(self.orders.folder) if word in title_of(process)]
             return bool(found)
 
-        self.wait(is_there, f"a process of the run that is called {word}")
+        wanted = f"a process of the run that is called {word}"
+        self.wait(lambda: is_there() or not self.is_driver_there(), wanted)
+        if not found:
+            raise NotInjectedError(f"expected {wanted}, got the driver's end")
         return found
 
     def broken(self) -> int:
