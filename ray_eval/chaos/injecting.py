@@ -75,10 +75,7 @@ class Scene:
             found[:] = [process for process in processes_of(self.orders.folder) if word in title_of(process)]
             return bool(found)
 
-        wanted = f"a process of the run that is called {word}"
-        self.wait(lambda: is_there() or not self.is_driver_there(), wanted)
-        if not found:
-            raise NotInjectedError(f"expected {wanted}, got the driver's end")
+        self.wait_for_run(is_there, f"a process of the run that is called {word}")
         return found
 
     def broken(self) -> int:
@@ -99,6 +96,16 @@ class Scene:
                 raise NotInjectedError(f"expected {what} within {self.patience_s:g} s, got none")
             time.sleep(POLL_S)
 
+    def wait_for_run(self, until: Callable[[], object], what: str) -> None:
+        """Waits for what only a run that goes on brings about.
+
+        Raises:
+            NotInjectedError: it does not come in time, or the driver ended without.
+        """
+        self.wait(lambda: until() or not self.is_driver_there(), what)
+        if not until():
+            raise NotInjectedError(f"expected {what}, got the driver's end")
+
     def is_driver_there(self) -> bool:
         """Whether the driver runs."""
         with contextlib.suppress(psutil.Error):
@@ -111,9 +118,7 @@ class Scene:
         Raises:
             NotInjectedError: it has none in time, or the driver ended without: who was hit had no episode any more.
         """
-        self.wait(lambda: self.broken() > before or not self.is_driver_there(), "an attempt that broke in the ledger")
-        if self.broken() <= before:
-            raise NotInjectedError("expected an attempt that broke in the ledger, got the driver's end")
+        self.wait_for_run(lambda: self.broken() > before, "an attempt that broke in the ledger")
 
 
 Facts = Mapping[str, Any]
@@ -269,7 +274,7 @@ def _scratch_of(scene: Scene) -> Path:
             found[:] = [path.parent for path in locks if path.name == LOCK_NAME and any(path.parent.glob("*.sock"))]
         return bool(found)
 
-    scene.wait(is_there, "a folder with the policy's socket; serving.address may be none of a socket")
+    scene.wait_for_run(is_there, "a folder with the policy's socket; serving.address may be none of a socket")
     return found[0]
 
 
