@@ -67,9 +67,11 @@ def unsteady(first: Any, second: Any) -> set[Path]:
     return {path for path in ones.keys() | others.keys() if ones.get(path) != others.get(path)}
 
 
-def difference(expected: str, got: str) -> str:
-    """The first key under which two such texts differ, with dots between the keys; empty where there is none."""
-    return ".".join(min(filter(None, unsteady(_loaded(expected), _loaded(got))), default=()))
+def difference(expected: str, got: str) -> tuple[str, str, str] | None:
+    """The first key under which two such texts differ, with dots between the keys, and what each has there, as JSON."""
+    ones, others = (dict(_leaves(_loaded(text), ())) for text in (expected, got))
+    path = min(filter(None, unsteady(_loaded(expected), _loaded(got))), default=())
+    return (".".join(path), ones.get(path, "nothing"), others.get(path, "nothing")) if path else None
 
 
 def _loaded(text: str) -> Any:

@@ -140,7 +140,8 @@ class Greeting:
             raise
         if got != self._known:
             link.close()
-            raise changed(address, self._known, got, difference(self._known, got))
+            key, expected, got = difference(self._known, got) or ("", self._known, got)
+            raise changed(address, expected, got, key)
         return link
 
     def _told(self, value: Any) -> str:
@@ -224,14 +225,11 @@ def changed(address: str, expected: object, got: object, key: str = "") -> Polic
         got: What it says now.
         key: Where in its metadata that is, if it is known.
     """
-    aside = (
-        f" ({key!r} differs; policy.ignore_metadata=[{key.rsplit('.', 1)[-1]}] if it is not the policy's)"
-        if key
-        else ""
-    )
+    place = f"{key}: " if key else ""
+    aside = f" (policy.ignore_metadata=[{key.rsplit('.', 1)[-1]}] if it is not the policy's)" if key else ""
     return PolicyChanged(
-        f"policy server at {address}: expected what the run began with, {expected}, got {got}{aside}; start the same "
-        "server again and go on with --resume, or start another run"
+        f"policy server at {address}: expected what the run began with, {place}{expected}, got {got}{aside}; start the "
+        "same server again and go on with --resume, or start another run"
     )
 
 
