@@ -52,7 +52,7 @@ def test_what_two_connections_are_told_differently_is_left_out_and_so_is_what_th
     assert told({"gpu": "b", "model": "a"}, ignored=["gpu"]) == '{"model": "a"}'
 
 
-def test_the_key_under_which_two_differ_is_named():
-    assert difference('{"a": {"b": 1, "c": 2}}', '{"a": {"b": 1, "c": 3}}') == "a.c"
-    assert difference("{}", '{"new": 1}') == "new"
-    assert difference("{}", "{}") == ""
+def test_the_key_under_which_two_differ_is_named_with_both_values():
+    assert difference('{"a": {"b": 1, "c": 2}}', '{"a": {"b": 1, "c": 3}}') == ("a.c", "2", "3")
+    assert difference("{}", '{"new": 1}') == ("new", "nothing", "1")
+    assert difference("{}", "{}") is None
