@@ -26,7 +26,7 @@ from ray_eval.driver.recorder import Recorder
 from ray_eval.driver.recycling import Recycling
 from ray_eval.driver.replicas import Replicas, since
 from ray_eval.driver.scheduler import Lease, Scheduler, Verdict
-from ray_eval.errors import EpisodeError, PolicyGone, Preempted
+from ray_eval.errors import EpisodeError, PolicyGone, Preempted, WorkerUnreachable
 from ray_eval.report.ledger import Attempt, episode_record
 from ray_eval.report.progress import RunView
 from ray_eval.rollout.episode import error_result
@@ -228,6 +228,10 @@ class Execution:
             result = error_result(held.lease.spec, broken, self._clock() - held.since)
             if kind is Preempted:
                 self._give_back(held, result)
+                return
+            if kind is WorkerUnreachable:
+                # It says nothing of the policy: a machine may take many attempts along at once.
+                self._recorder.add(self._ended(held, result))
                 return
         self._recorder.add(self._ended(held, result))
         self._recycle(held.lease.worker, result.resident_bytes)
