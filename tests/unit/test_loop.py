@@ -312,6 +312,25 @@ def test_a_run_that_stood_still_as_a_whole_has_lost_no_attempt():
     assert [line["kind"] for line in world.lines[1:]] == ["episode"] * len(plan) + ["served"]
 
 
+class Unreachable(World):
+    """A machine takes all workers along, again and again, and then all goes well."""
+
+    def happen(self, answers):
+        self.events += 1
+        for answer in answers:
+            gone = self.events <= 6 and answer.spec is not None
+            self.settle(answer, "unreachable" if gone else "success" if answer.spec else "comes")
+        return True
+
+
+def test_machines_that_are_lost_are_not_taken_for_a_silent_policy():
+    config = load_config(None, ["suite=fake", "policy=random", "episodes_per_task=2"])
+    plan, world = plan_of(config), Unreachable(None, config)
+    ended_by, _ = played(world, config, plan, workers=3)
+    assert ended_by is None
+    assert world.happened["unreachable"] >= 6
+
+
 def test_the_schedules_had_everything_in_them():
     assert set(totals) == {*ENDS, *WELCOMES, "idle death", "late"}
     assert {"complete", "SetupError"} <= set(endings)
