@@ -21,6 +21,7 @@ from ray_eval.envs.gl import choose_backend, gl_environment
 from ray_eval.errors import ConfigError
 from ray_eval.report.terminal import output_console
 from ray_eval.rollout.running import installed_versions
+from ray_eval.sections import WORKER_MEMORY_BYTES
 
 _SIMULATING: Final = ("step", "reset", "build", "render", "memory", "e2e")
 """Benches that run LIBERO, whose variables must be there before NumPy is loaded."""
@@ -186,7 +187,9 @@ def bench_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[64], help="workers: pipeline --fake (default: 64)")
     parser.add_argument("--step-ms", type=float, default=50.0, help="time of a step: pipeline --fake (default: 50)")
-    parser.add_argument("--budget-gb", type=float, default=2.5, help="limits.worker_memory_gb: memory (default: 2.5)")
+    parser.add_argument(
+        "--budget-gb", type=float, default=WORKER_MEMORY_BYTES / 1e9, help="limits.worker_memory_gb: memory"
+    )
     parser.add_argument("--beside", type=int, default=1, metavar="N", help="processes side by side: memory (1)")
     parser.add_argument("--cold", action="store_true", help="with an empty cache folder each time: startup")
     parser.add_argument(

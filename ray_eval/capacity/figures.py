@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ray_eval.errors import ConfigError
-from ray_eval.sections import require
+from ray_eval.sections import WORKER_MEMORY_BYTES, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Figures:
     """From the command to the first episode: Ray, workers, policy."""
     end_s: float = 0.0
     """From the last result to the end of the program."""
-    worker_bytes: int = 2_500_000_000
+    worker_bytes: int = WORKER_MEMORY_BYTES
     """Memory of a worker."""
     policy_bytes: int = 0
     """Host memory of a policy server."""

@@ -18,6 +18,7 @@ from ray_eval.sections import (
     PATH,
     POLICY_TYPES,
     RESULTS,
+    WORKER_MEMORY_BYTES,
     BatchingSection,
     Control,
     Determinism,
@@ -309,7 +310,7 @@ class LimitsConfig:
     """The same for one observation, its images included."""
     grace_s: float = field(default=20.0, metadata=OPERATIONAL)
     """After Ctrl+C or SIGTERM, how long running episodes may go on."""
-    worker_memory_gb: float = field(default=2.5, metadata=OPERATIONAL)
+    worker_memory_gb: float = field(default=WORKER_MEMORY_BYTES / 1e9, metadata=OPERATIONAL)
     """Memory that a worker may hold: simulators of tasks that it may come back to are kept within it."""
     recycle_memory_gb: float | None = field(default=None, metadata=OPERATIONAL)
     """A worker that holds more after an episode is replaced by a new one; null takes twice `worker_memory_gb`."""

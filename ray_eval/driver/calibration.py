@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ray_eval.capacity.figures import EpisodeFigures, Figures, median_or, own_time_s, scaled
 from ray_eval.config import EvalConfig
-from ray_eval.driver.cluster import WORKER_MEMORY_BYTES, local_workers, worker_count
+from ray_eval.driver.cluster import local_workers, worker_count
 from ray_eval.driver.folder import RunFolder
 from ray_eval.driver.part import Part
 from ray_eval.driver.plan import plan_of
@@ -27,6 +27,7 @@ from ray_eval.report.ledger import read_ledger
 from ray_eval.report.progress import ProgressView, RunView
 from ray_eval.rollout.latency import make_latency
 from ray_eval.scratch import scratch_folder
+from ray_eval.sections import WORKER_MEMORY_BYTES
 from ray_eval.types import EpisodeResult, EpisodeSpec, Outcome
 
 TASKS_PER_WORKER = 2

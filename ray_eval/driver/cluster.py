@@ -38,13 +38,18 @@ from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
 from ray_eval.orders import passed_on
 from ray_eval.rollout.actor import Worker
-from ray_eval.sections import BatchingSection, ConnectSection, ListenSection, PolicySection, SimulatorSection
+from ray_eval.sections import (
+    WORKER_MEMORY_BYTES,
+    BatchingSection,
+    ConnectSection,
+    ListenSection,
+    PolicySection,
+    SimulatorSection,
+)
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.serving.determinism import thread_variables
 from ray_eval.types import Canary
 
-WORKER_MEMORY_BYTES = 2_500_000_000
-"""Resident memory to allow for a worker with one LIBERO simulator. Source: measured, 2.0 to 2.2 GB at its peak."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Object store of a Ray started here: results are small, observations never go through it."""
 SMALLEST_OBJECT_STORE_BYTES = 80 * 1024 * 1024

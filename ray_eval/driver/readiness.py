@@ -9,9 +9,10 @@ import shutil
 from pathlib import Path
 
 from ray_eval import places
-from ray_eval.driver.cluster import WORKER_MEMORY_BYTES, auto_workers, object_store_bytes
+from ray_eval.driver.cluster import auto_workers, object_store_bytes
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.starting import ray_folder
+from ray_eval.sections import WORKER_MEMORY_BYTES
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Ray keeps its objects
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from ray_eval import heap
 from ray_eval.interfaces import Env
 from ray_eval.sections import EnvSettings
 
@@ -34,6 +35,7 @@ class BuiltEnvs:
     """
 
     def __init__(self, build: Builder, resident: Callable[[], int] = resident_bytes) -> None:
+        heap.keep_large_apart()
         self._build = build
         self._resident = resident
         self._empty_bytes = resident()
@@ -80,3 +82,4 @@ class BuiltEnvs:
         env.close()
         del env
         gc.collect()  # robosuite's objects refer to one another in circles, and hold the compiled model
+        heap.trim()

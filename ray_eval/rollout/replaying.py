@@ -16,7 +16,7 @@ from ray_eval.interfaces import Env, TellsScene
 from ray_eval.messages import one_line
 from ray_eval.rollout.episode import little_endian
 from ray_eval.scene import SceneReading
-from ray_eval.sections import EnvSettings
+from ray_eval.sections import WORKER_MEMORY_BYTES, EnvSettings
 from ray_eval.types import Array, CameraSpec, EpisodeSpec, FloatArray, RecordedActions
 
 
@@ -95,7 +95,7 @@ class ReplaySettings:
     """What an env must know."""
     looks: Looks
     """What is looked at."""
-    memory_bytes: int = 2_500_000_000
+    memory_bytes: int = WORKER_MEMORY_BYTES
     """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
 
 

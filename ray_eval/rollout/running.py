@@ -23,6 +23,7 @@ from ray_eval.rollout.preflight import remarks
 from ray_eval.rollout.replaying import ReplaySettings, Retraced, Seer, looking, replayed
 from ray_eval.rollout.watchdog import UNWATCHED, Deadlines, Phases, Watchdog
 from ray_eval.sections import (
+    WORKER_MEMORY_BYTES,
     ConnectSection,
     EnvSettings,
     LatencySection,
@@ -51,7 +52,7 @@ class RolloutSettings:
     """Virtual latency of inference."""
     fps: int | None = None
     """Control steps per second of wall-clock time, with the latency that inference really has; None in virtual time."""
-    memory_bytes: int = 2_500_000_000
+    memory_bytes: int = WORKER_MEMORY_BYTES
     """Resident memory within which the worker keeps the simulators of tasks that it may come back to."""
     canaries: tuple[str, ...] = ()
     """Digests of the machines that may take part; empty admits any."""

@@ -60,22 +60,20 @@ class Pair:
 
     def __init__(self, mjcf):
         from robosuite.utils.binding_utils import MjSim
+        from robosuite_images import RobosuiteImages
 
         from ray_eval.envs.libero.rendering import SceneRenderer
 
         self.sim = MjSim.from_xml_string(mjcf)
         self.model, self.data = self.sim.model._model, self.sim.data._data
-        self.ours, self.plain = SceneRenderer(self.sim.model), SceneRenderer(self.sim.model)
+        self.ours, self.plain = SceneRenderer(self.sim.model), RobosuiteImages(self.model)
 
     def images(self, size_px=64):
         """(ours, robosuite's)"""
         mujoco.mj_forward(self.model, self.data)
         snapshot = take_snapshot(self.model, self.data)
         ours = self.ours.render(snapshot, "front", size_px)
-        context = self.plain._current_context()
-        with self.plain._scene.showing(snapshot):
-            context.render(width=size_px, height=size_px, camera_id=self.model.camera("front").id)
-        return ours, context.read_pixels(size_px, size_px)
+        return ours, self.plain.image(snapshot, "front", size_px)
 
     def check(self, size_px=64):
         ours, plain = self.images(size_px)

@@ -32,7 +32,7 @@ GB = 10**9
         (1, 24 * GB, 1, 1),  # never none
         (16, 128 * GB, 0, 15),  # a large one leaves a CPU to Ray
         (16, 128 * GB, 1, 14),  # and one to the policy
-        (64, 20 * GB, 0, 8),  # memory may be what is short
+        (64, 12 * GB, 0, 8),  # memory may be what is short
         (64, GB, 0, 1),
     ],
 )

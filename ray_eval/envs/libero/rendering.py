@@ -1,9 +1,9 @@
 """Camera images of snapshots, drawn with robosuite's own offscreen context on mjData of their own.
 
-Geoms that an image cannot show are left out (see `culling`), and what stands still is drawn once (see `background`).
-The first image of each camera is also drawn as robosuite draws it, and must be equal. Nothing here touches the
-simulation's mjData; the mjModel's visual fields are swapped in for one drawing and put back. GL contexts belong to the
-thread that made them.
+OpenGL gets what the scene wears (see `uploading`). Geoms that an image cannot show are left out (see `culling`), and
+what stands still is drawn once (see `background`). The first image of each camera is also drawn as robosuite draws it,
+and must be equal. Nothing here touches the simulation's mjData; the mjModel's visual fields are swapped in for one
+drawing and put back. GL contexts belong to the thread that made them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ray_eval.envs.libero.snapshot import MODEL_FIELDS, POSE_FIELDS, SceneSnapsh
 if TYPE_CHECKING:
     from ray_eval.envs.libero.background import Background
     from ray_eval.envs.libero.culling import SceneBounds
+    from ray_eval.envs.libero.uploading import Upload
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +35,20 @@ _open_renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
 
 
 class SceneRenderer:
-    """Draws snapshots of one compiled scene; builds its GL context at the first drawing (about 1.5 s).
+    """Draws snapshots of one compiled scene; builds its GL context at the first drawing (about 0.5 s).
 
     The context holds the scene's meshes and textures. It outlives a rebuild of the same task, whose assets are
     the same: `rebind` gives it the new mjModel.
+
+    Args:
+        model: The scene, a robosuite MjModel.
+        compile_anew: Gives another mjModel of it, the binding's own. Then the context alone keeps the textures.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._scene = _Scene(model)
+    def __init__(self, model: Any, compile_anew: Callable[[], Any] | None = None) -> None:
+        from ray_eval.envs.libero.uploading import Upload
+
+        self._scene = _Scene(model, Upload(_binding(model), compile_anew))
         self._context: Any = None
         self._views: dict[tuple[int, int], _View] = {}
 
@@ -49,7 +56,8 @@ class SceneRenderer:
         """Draws from another compilation of the same scene (a robosuite MjModel) from now on."""
         if model is self._scene.model:
             return
-        self._scene = _Scene(model)
+        self._scene.upload.turn_to(_binding(model))
+        self._scene = _Scene(model, self._scene.upload)
         if self._context is not None:
             self._context.gl_ctx.make_current()
             self._forget_views()
@@ -83,6 +91,9 @@ class SceneRenderer:
             _register_for_exit(self)
         else:
             self._context.gl_ctx.make_current()
+            if not self._scene.upload.is_current:
+                self._context.con.free()
+                self._context._set_mujoco_context_and_buffers()  # noqa: SLF001 -- as robosuite does for a larger image
         return self._context
 
 
@@ -159,16 +170,17 @@ class _View:
 class _Scene:
     """What robosuite's render context takes for a simulation: an mjModel, and mjData that nothing steps."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, upload: Upload) -> None:
         from robosuite.utils.binding_utils import MjData
 
         self.model = model
         self.data = MjData(model)
+        self.upload = upload
 
     @property
     def binding(self) -> Any:
         """MuJoCo's own mjModel."""
-        return self.model._model  # noqa: SLF001 -- robosuite has no public way
+        return _binding(self.model)
 
     @functools.cached_property
     def bounds(self) -> SceneBounds:
@@ -212,17 +224,34 @@ class _Scene:
                 getattr(model, name)[:] = value
 
 
+def _binding(model: Any) -> Any:
+    """MuJoCo's own mjModel of robosuite's."""
+    return model._model  # noqa: SLF001 -- robosuite has no public way
+
+
 def _offscreen_context(scene: _Scene) -> Any:
     """Robosuite's offscreen context with the settings that its own environments give it."""
-    from robosuite.utils.binding_utils import MjRenderContextOffscreen
-
     from ray_eval.envs.libero.culling import COLLISION_GROUP, VISUAL_GROUP
 
-    context = MjRenderContextOffscreen(scene, device_id=-1)
+    context = _context_class()(scene, device_id=-1)
     context.vopt.geomgroup[COLLISION_GROUP] = 0
     context.vopt.geomgroup[VISUAL_GROUP] = 1
     context.vopt.geomgroup[HIDDEN_GROUP] = 0  # as it is anyway; robosuite's models do not use it
     return context
+
+
+@functools.cache
+def _context_class() -> Any:
+    """Robosuite's offscreen context, which uploads what the scene says."""
+    import mujoco
+    from robosuite.utils.binding_utils import MjRenderContextOffscreen
+
+    class Offscreen(MjRenderContextOffscreen):  # type: ignore[misc] # robosuite has no types
+        def _set_mujoco_context_and_buffers(self) -> None:
+            self.con = self.sim.upload.made()
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.con)
+
+    return Offscreen
 
 
 def _register_for_exit(renderer: SceneRenderer) -> None:

@@ -30,6 +30,7 @@ class Simulation:
     """
 
     def __init__(self, bddl_path: Path, models: ModelCache) -> None:
+        self._models = models
         self.env: Any = _construct(bddl_path, models)
         """LIBERO's environment, without the wrapper `ControlEnv`."""
         self._recorder = SnapshotRecorder(self.env)
@@ -72,6 +73,10 @@ class Simulation:
         """[time, qpos, qvel], a copy."""
         data = self.env.sim.data
         return np.concatenate([[data.time], data.qpos, data.qvel])
+
+    def compiled_anew(self) -> Any:
+        """Another mjModel (the binding's own) of the scene, as it was compiled."""
+        return self._models.compiled(self.env.mjcf)
 
     def close(self) -> None:
         """Frees the simulation."""

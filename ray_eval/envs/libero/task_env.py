@@ -75,6 +75,8 @@ class _WarmReset:
     """Mixed into a LIBERO problem class: the steps of robosuite's hard reset, done once and put back ever after."""
 
     sim: Any
+    mjcf: str
+    """The text that the simulation was compiled from."""
     robots: Any
     objects_dict: Mapping[str, Any]
     fixtures_dict: Mapping[str, Any]
@@ -111,7 +113,8 @@ class _WarmReset:
         if self._fresh is None:
             from robosuite.utils.binding_utils import MjSim
 
-            self.sim = MjSim(self._compile(xml_string or env.model.get_xml()))
+            self.mjcf = xml_string or env.model.get_xml()
+            self.sim = MjSim(self._compile(self.mjcf))
             self._fresh = self._remembered()
         else:
             for name, values in self._fresh.arrays.items():

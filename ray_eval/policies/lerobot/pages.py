@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import mmap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_MADV_PAGEOUT = 21
-"""Linux's advice to take pages out of memory now. It loses nothing: what is asked for again is read again."""
+from ray_eval.heap import page_out
 
 
 @contextlib.contextmanager
@@ -38,15 +35,6 @@ def _giving_back(tensors: Sequence[Any]) -> Any:
     def give_back(_module: Any, _keys: Any) -> None:
         for tensor in tensors:
             if tensor.device.type == "cpu":
-                _page_out(tensor.data_ptr(), tensor.nbytes)
+                page_out(tensor.data_ptr(), tensor.nbytes)
 
     return give_back
-
-
-def _page_out(address: int, length: int) -> None:
-    """Advises Linux of the whole pages in a range; elsewhere nothing happens."""
-    start = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
-    whole = (address + length - start) // mmap.PAGESIZE * mmap.PAGESIZE
-    advise = getattr(ctypes.CDLL(None), "madvise", None)
-    if advise is not None and whole > 0:
-        advise(ctypes.c_void_p(start), ctypes.c_size_t(whole), _MADV_PAGEOUT)
