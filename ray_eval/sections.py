@@ -30,7 +30,7 @@ PrefixSchedule = Literal["zeros", "ones", "linear", "exp"]
 MAX_LATENCY_MS = 600_000
 """Longest latency, ms."""
 WORKER_MEMORY_BYTES = 1_500_000_000
-"""Resident memory to allow for a worker with one LIBERO simulator. Source: measured, 0.8 to 1.4 GB, 1.7 as one loads."""
+"""Resident memory to allow for a worker with one LIBERO simulator. Measured: 0.8 to 1.4 GB, 1.7 as one loads."""
 MOST_REPR_CHARACTERS = 20_000
 """Of a value that an error message shows, what is looked at."""
 

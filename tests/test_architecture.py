@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ray_eval"
 
 LEAVES = {
     "awake",
+    "heap",
     "interpreters",
     "errors",
     "foreign",

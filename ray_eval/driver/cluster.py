@@ -17,6 +17,7 @@ from ray_eval import places
 from ray_eval.awake import AwakeClock
 from ray_eval.config import EvalConfig, RayConfig
 from ray_eval.driver import turns
+from ray_eval.driver.api_server import ApiServer
 from ray_eval.driver.elastic import steady_labels
 from ray_eval.driver.endings import (
     ANSWER_TIMEOUT_S,
@@ -33,7 +34,7 @@ from ray_eval.driver.interrupt import hangups_wait
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.processes import TMPDIR, RayEnded, RayProcesses
-from ray_eval.driver.starting import own_priority, ray_folder, settle_token, slowness
+from ray_eval.driver.starting import own_choices, ray_folder, settle_token, slowness
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
 from ray_eval.orders import passed_on
@@ -114,8 +115,8 @@ class Cluster:
     """CPUs for workers: free ones when the run came, less the policy's."""
     is_ours: bool = True
     """Whether this run started Ray and will end it."""
-    dashboard_url: str | None = None
-    """Where its dashboard is, `host:port`; None without one."""
+    api_server: ApiServer = field(default_factory=ApiServer)
+    """Its dashboard; without one nothing is known of it."""
     actors: list[ActorHandle[Any]] = field(default_factory=list)
     """Every actor that is alive as far as the driver knows."""
     processes: RayProcesses | None = None
@@ -279,16 +280,21 @@ def ray_session(
             with contextlib.closing(cluster):
                 yield cluster
             return
-        processes = RayProcesses() if config.address is None else None
+        processes, api_server = RayProcesses() if config.address is None else None, ApiServer()
         with contextlib.ExitStack() as stack:
             stack.enter_context(told_by_us())
             if processes is not None:
                 stack.callback(processes.end)
-            url = _initialise(config, run_id, worker_cpus + actor_cpus, processes, modules)
+            stack.callback(api_server.end)
+            with api_server.beside():
+                url = _initialise(config, run_id, worker_cpus + actor_cpus, processes, modules)
+            if url is not None:
+                api_server.url = url
             stack.callback(_shut_down, ray_session_name())
             fitting = _free_cpus() - actor_cpus if config.address else worker_cpus
-            cluster = Cluster(config, run_id, fitting, config.address is None, url, processes=processes)
+            cluster = Cluster(config, run_id, fitting, config.address is None, api_server, processes=processes)
             stack.callback(cluster.close)
+            stack.callback(api_server.settle)
             yield cluster
 
 
@@ -321,7 +327,7 @@ def _free_cpus() -> int:
 def _initialise(
     config: RayConfig, run_id: str, cpu_count: int, processes: RayProcesses | None, modules: Sequence[str]
 ) -> str | None:
-    """Starts or joins Ray, whose processes are noted if they are its own; the dashboard's address."""
+    """Starts or joins Ray, whose processes are noted if they are its own; the dashboard's address where it is known."""
     shared: dict[str, Any] = {"namespace": run_id, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if processes is not None:
@@ -349,7 +355,7 @@ def _initialise(
 def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any], processes: RayProcesses) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settle_token()
-    with turns.start(), hangups_wait(), own_priority(), processes.own_temporary_folder():
+    with turns.start(), hangups_wait(), own_choices(), processes.own_temporary_folder():
         return _started(config, cpu_count, shared)
 
 

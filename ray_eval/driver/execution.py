@@ -131,6 +131,7 @@ class Execution:
                 self._resize()
             self._crew.look_out()
             self._announce(stop)
+            self._context.tell_dashboard()
             self._view.policy = self._policies.metrics()
             self._tick_metrics()
             self._context.progress.tick()

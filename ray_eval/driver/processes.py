@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -51,7 +52,10 @@ class RayProcesses:
 
     def note(self) -> None:
         """Remembers those that are there now: once the one that started them is gone, nothing tells whose they were."""
-        self._found |= {process for process in _descendants() if process not in self._others and _is_rays(process)}
+        new = [process for process in _descendants() if process not in self._others]
+        self._found |= {process for process in new if _is_rays(process)}
+        # What Ray's own have started, whatever it is called.
+        self._found |= {child for process in self._found for child in _descendants(process)}
 
     def check(self) -> None:
         """Passes while Ray lives.
@@ -75,16 +79,26 @@ class RayProcesses:
         for process in self._found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(self._found, timeout=_LONGEST_WAIT_S)
+        waited_until = time.monotonic() + _LONGEST_WAIT_S
+        while any(map(_holds_something, self._found)) and time.monotonic() < waited_until:
+            time.sleep(_POLL_S)
         self._scratch.close()
 
 
-_LONGEST_WAIT_S = 5.0
+_LONGEST_WAIT_S, _POLL_S = 5.0, 0.02
 
 
-def _descendants() -> Iterator[psutil.Process]:
+def _holds_something(process: psutil.Process) -> bool:
+    """Whether it still runs; one that has ended is a zombie until its parent, in a container often nobody, looks."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        yield from psutil.Process().children(recursive=True)
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _descendants(process: psutil.Process | None = None) -> Iterator[psutil.Process]:
+    """Those of a process; of this one by default."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        yield from (process or psutil.Process()).children(recursive=True)
 
 
 def _is_rays(process: psutil.Process) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +42,6 @@ from ray_eval.driver.served import Served
 from ray_eval.driver.servers import check_servers
 from ray_eval.driver.shipped import shipped_modules
 from ray_eval.driver.simulators import simulator_of, spec_identity
-from ray_eval.driver.starting import AUTH_MODE, token_file
 from ray_eval.driver.titles import spec_words
 from ray_eval.errors import ConfigError, EpisodeError
 from ray_eval.interfaces import Policy
@@ -91,9 +89,6 @@ def open_session(
         with progress.phase(where):
             modules = tuple(dict.fromkeys(path for each in (config, *others) for path in shipped_modules(each)))
             cluster = stack.enter_context(ray_session(config.ray, run_id, count, actor_cpus(config), modules))
-        if cluster.dashboard_url is not None:
-            token = f" (it asks for the token in {token_file()})" if os.environ.get(AUTH_MODE) == "token" else ""
-            progress.note(f"Ray dashboard: http://{cluster.dashboard_url}{token}")
         session = Session(config, cluster, scratch, progress, waiting_count, live=live)
         try:
             # Ray took the signal for itself when it started.
@@ -123,6 +118,7 @@ class Session:
     ) -> None:
         """The configuration's operational keys are the session's; parts may differ from it in all others."""
         self._context = Context(config, cluster, scratch, progress, waiting_count)
+        self._context.tell_dashboard()
         self._served = Served(self._context, live)
         self._rendering = Rendering(self._context)
         self._crew = Crew(self._context)

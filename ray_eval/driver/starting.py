@@ -23,6 +23,8 @@ TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """Environment variables that give Ray a token, or the path of its file."""
 NICENESS = "RAY_worker_niceness"
 """Environment variable that tells a node which nice value its workers have; Ray's own choice is 15."""
+PRESTART = "RAY_prestart_worker_first_driver"
+"""Environment variable that tells a node whether to start a worker for each CPU when its first program comes."""
 RAY_TMPDIR = "RAY_TMPDIR"
 """Environment variable that gives Ray another temporary folder than TMPDIR's."""
 _TIMED_OUT = "timed out during startup"
@@ -43,19 +45,20 @@ def keep_this_interpreter() -> None:
 
 
 @contextlib.contextmanager
-def own_priority() -> Iterator[None]:
-    """Has workers of a Ray that is started meanwhile run at this process's priority, or at the one that the user set.
+def own_choices() -> Iterator[None]:
+    """Has a Ray that is started meanwhile do as a run needs it, or as the user set it.
 
-    At Ray's own nice value of 15 a worker gets 3 % of a core that another program keeps busy.
+    - Workers run at this process's priority. At Ray's own nice value of 15 one gets 3 % of a core that another program
+      keeps busy.
+    - No worker is started before it is asked for: each of ours has variables of its own, so those would never be used.
     """
-    if NICENESS in os.environ:
-        yield
-        return
-    os.environ[NICENESS] = "0"
+    ours = {name: "0" for name in (NICENESS, PRESTART) if name not in os.environ}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        del os.environ[NICENESS]
+        for name in ours:
+            del os.environ[name]
 
 
 def slowness(error: Exception) -> str:

@@ -207,11 +207,11 @@ def _draw() -> dict[str, Any]:
         renderer.update_scene(data, camera="top")
         pixels = renderer.render()
         name = GL.glGetString(GL.GL_RENDERER).decode()
-        files = _loaded_files()
+        files = loaded_files()
     return {"renderer": name, "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(), "files": files}
 
 
-def _loaded_files() -> list[str]:
+def loaded_files() -> list[str]:
     """Libraries that this process has mapped, and the files of its modules."""
     mapped = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
     modules = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}

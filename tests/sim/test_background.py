@@ -317,3 +317,66 @@ def test_a_scene_that_is_not_laid_out_as_expected_is_drawn_as_ever(pair, caplog)
     room.check()
     room.check()
     assert "mjvGeom: expected it as in MuJoCo 3.2.3" in caplog.text
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    """An empty cache folder, and a process that knows of none."""
+    from ray_eval.envs.libero import proofs
+
+    monkeypatch.setenv("RAY_EVAL_CACHE", str(tmp_path / "cache"))
+    proofs._proven.cache_clear()
+    yield proofs
+    proofs._proven.cache_clear()
+
+
+def drawn_by_robosuite(pair, monkeypatch, name="kitchen"):
+    """How many images robosuite draws of the first two of a scene of that name."""
+    from ray_eval.envs.libero.rendering import SceneRenderer, _View
+
+    room, drawn = pair(KITCHEN), []
+    room.ours = SceneRenderer(room.sim.model, name=name)
+    original = _View._by_robosuite
+    monkeypatch.setattr(_View, "_by_robosuite", lambda view, context: drawn.append(1) or original(view, context))
+    for _ in range(2):
+        room.move("hand", dx=0.02)
+        room.check()
+    monkeypatch.setattr(_View, "_by_robosuite", original)
+    assert room.background is not None
+    return len(drawn)
+
+
+def test_what_is_proven_of_a_scene_is_known_the_next_time_and_in_the_next_process(pair, memory, monkeypatch):
+    assert drawn_by_robosuite(pair, monkeypatch) == 1
+    assert drawn_by_robosuite(pair, monkeypatch) == 0
+    memory._proven.cache_clear()
+    assert drawn_by_robosuite(pair, monkeypatch) == 0
+    assert drawn_by_robosuite(pair, monkeypatch, "another scene") == 1
+    assert drawn_by_robosuite(pair, monkeypatch, None) == 1
+    monkeypatch.setenv("LIBGL_DEBUG", "quiet")
+    memory._proven.cache_clear()
+    assert drawn_by_robosuite(pair, monkeypatch) == 1
+
+
+def test_what_is_drawn_otherwise_is_not_taken_for_proven(pair, memory):
+    from OpenGL import GL
+
+    from ray_eval.envs.libero.rendering import SceneRenderer
+
+    for _ in range(2):
+        room = pair(KITCHEN)
+        room.ours = SceneRenderer(room.sim.model, name="kitchen")
+        room.ours._current_context()
+        GL.glEnable(GL.GL_ALPHA_TEST)
+        room.check()
+        assert room.background is None
+    room = pair(KITCHEN)
+    room.ours = SceneRenderer(room.sim.model, name="kitchen", compile_anew=None)
+    room.check(700)  # which has the context made larger
+    room.check(700)
+    memory._proven.cache_clear()
+    larger = pair(KITCHEN)
+    larger.ours = SceneRenderer(larger.sim.model, name="kitchen")
+    for size_px in (700, 64, 700):
+        larger.move("hand", dx=0.02)
+        assert larger.check(size_px).shape == (size_px, size_px, 3)

@@ -23,12 +23,26 @@ print(json.dumps(dataclasses.asdict(run_canary(has_pixels=True))))
 """
 
 
-def canary(**environment):
-    """In a process with a worker's variables, and these on top."""
+REMEMBERED = """
+import dataclasses, json
+from ray_eval.envs.libero import canary
+computed, original = [], canary._computed
+canary._computed = lambda **wanted: computed.append(1) or original(**wanted)
+found = [dataclasses.asdict(canary.known_canary(has_pixels=has_pixels)) for has_pixels in (True, True, False)]
+print(json.dumps([len(computed), found]))
+"""
+
+
+def told(program, **environment):
+    """What a program says in a process with a worker's variables, and these on top."""
     variables = {**os.environ, **gl_environment(choose_backend("auto").backend), **environment}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return Canary(**json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def canary(**environment):
+    return Canary(**told(PROGRAM, **environment))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +61,21 @@ def test_another_kernel_of_the_linear_algebra_changes_that_part_alone(here):
     other = canary(OPENBLAS_CORETYPE="Nehalem")
     assert other.linear_algebra != here.linear_algebra
     assert (other.physics, other.pixels) == (here.physics, here.pixels)
+
+
+def test_it_is_computed_once_on_a_machine_and_anew_where_anything_is_another(here, tmp_path):
+    cache = {"RAY_EVAL_CACHE": str(tmp_path)}
+    for computed in (2, 0):
+        count, found = told(REMEMBERED, **cache)
+        assert count == computed
+        assert found == [*[dataclasses.asdict(here)] * 2, {**dataclasses.asdict(here), "pixels": None}]
+    assert told(REMEMBERED, OPENBLAS_CORETYPE="Nehalem", **cache)[0] == 2
+    assert told(REMEMBERED, **cache)[0] == 2  # the last one's word counts
+    entries = list(tmp_path.glob("canary-*.json"))
+    assert len(entries) == 2
+    for entry in entries:
+        entry.write_text(entry.read_text().replace("libmujoco", "libanother"))
+    assert told(REMEMBERED, **cache)[0] == 2
 
 
 def test_a_worker_on_another_machine_than_the_runs_refuses_its_episode():

@@ -17,6 +17,7 @@ from ray_eval.chaos.rules import violations
 from ray_eval.config import load_config, simulator_section
 from ray_eval.driver import crew as crew_module
 from ray_eval.driver import execution as execution_module
+from ray_eval.driver.api_server import ApiServer
 from ray_eval.driver.contents import OwnContents
 from ray_eval.driver.context import Context
 from ray_eval.driver.crew import Crew
@@ -94,7 +95,7 @@ class World:
 
     def __init__(self, data, config):
         self.data, self.config, self.now_s, self.events, self.happened = data, config, 0.0, 0, Counter()
-        self.alive, self.lines, self.away = [], [{"kind": "header"}], 0
+        self.alive, self.lines, self.away, self.api_server = [], [{"kind": "header"}], 0, ApiServer()
 
     # --- the clock ---
 

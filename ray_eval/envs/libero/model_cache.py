@@ -47,9 +47,12 @@ class ModelCache:
 
     def compiled(self, mjcf: str) -> Any:
         """The mjModel of an MJCF text, loaded where it is known, else compiled and stored."""
+        return self.compiled_as(self.key(mjcf), mjcf)
+
+    def compiled_as(self, key: str | None, mjcf: str) -> Any:
+        """The same, where the text's key is known."""
         import mujoco
 
-        key = content_key(mjcf, mujoco.__version__) if self.limit_bytes else None
         if key is None:
             return mujoco.MjModel.from_xml_string(mjcf)
         entry = self._found(key)
@@ -61,6 +64,12 @@ class ModelCache:
         except (OSError, mujoco.FatalError) as error:
             logger.warning("model cache %s: expected to store a model, got %s; it is compiled anew", self.folder, error)
         return model
+
+    def key(self, mjcf: str) -> str | None:
+        """What names the scene of an MJCF text, by all that it is compiled from; None where none is kept."""
+        import mujoco
+
+        return content_key(mjcf, mujoco.__version__) if self.limit_bytes else None
 
     def _found(self, key: str) -> Path | None:
         for entry in self.folder.glob(f"{key}-*.mjb"):

@@ -43,10 +43,13 @@ class SceneRenderer:
     Args:
         model: The scene, a robosuite MjModel.
         compile_anew: Gives another mjModel of it, the binding's own. Then the context alone keeps the textures.
+        name: Names it by all that it is made of; None has its first images held against robosuite's each time.
     """
 
-    def __init__(self, model: Any, compile_anew: Callable[[], Any] | None = None) -> None:
+    def __init__(self, model: Any, compile_anew: Callable[[], Any] | None = None, name: str | None = None) -> None:
         from ray_eval.envs.libero.uploading import Upload
+
+        self._name = name
 
         self._scene = _Scene(model, Upload(_binding(model), compile_anew))
         self._context: Any = None
@@ -67,7 +70,10 @@ class SceneRenderer:
     def render(self, snapshot: SceneSnapshot, camera: str, size_px: int) -> NDArray[np.uint8]:
         """The camera's (size_px, size_px, 3) RGB image as robosuite delivers it: rows bottom-up."""
         context, camera_id = self._current_context(), self._scene.model.camera_name2id(camera)
-        view = self._views.setdefault((camera_id, size_px), _View(self._scene, camera_id, size_px))
+        if (camera_id, size_px) not in self._views:
+            name = self._name and f"{self._name} {camera} {size_px}"
+            self._views[camera_id, size_px] = _View(self._scene, camera_id, size_px, name)
+        view = self._views[camera_id, size_px]
         image = view.on_background(context, snapshot)
         return view.without_unseen(context, snapshot) if image is None else image
 
@@ -98,10 +104,10 @@ class SceneRenderer:
 
 
 class _View:
-    """One camera's images of one size, in one context."""
+    """One camera's images of one size, in one context; what is proven of them is remembered under the name."""
 
-    def __init__(self, scene: _Scene, camera_id: int, size_px: int) -> None:
-        self._scene, self._camera_id, self._size_px = scene, camera_id, size_px
+    def __init__(self, scene: _Scene, camera_id: int, size_px: int, name: str | None) -> None:
+        self._scene, self._camera_id, self._size_px, self._name = scene, camera_id, size_px, name
         self._background: Background | None = None
         self._is_proven = self._is_aside = False
 
@@ -135,12 +141,18 @@ class _View:
             self.free()
         expected = None
         if self._background is None:
+            from ray_eval.envs.libero import proofs
             from ray_eval.envs.libero.background import Background
 
             self._is_aside = not Background.is_of_use(self._scene.binding, self._scene.bounds, self._camera_id)
             if self._is_aside:
                 return None
-            expected = self._by_robosuite(context)  # which makes the context large enough
+            self._is_proven |= self._name is not None and proofs.is_proven(self._name)
+            if self._is_proven:
+                self._make_room(context)
+            else:
+                expected = self._by_robosuite(context)  # which makes room itself
+            self._scene.fill(context, self._camera_id)
             self._background = Background(
                 context, self._scene.binding, self._scene.bounds, self._camera_id, self._size_px
             )
@@ -149,12 +161,25 @@ class _View:
             return expected
         image: NDArray[np.uint8] = context.read_pixels(self._size_px, self._size_px)
         if not self._is_proven:
-            expected = self._by_robosuite(context) if expected is None else expected
-            self._is_proven = np.array_equal(image, expected)
-            if not self._is_proven:
-                self._set_aside(f"{np.any(image != expected, axis=2).sum()} pixels differ from robosuite's")
-                return expected
-        return image
+            self._prove(image, self._by_robosuite(context) if expected is None else expected)
+        return image if self._is_proven else expected
+
+    def _prove(self, image: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+        """Holds an image against robosuite's; where they differ, all are drawn as ever."""
+        from ray_eval.envs.libero import proofs
+
+        difference = np.any(image != expected, axis=2).sum()
+        self._is_proven = difference == 0
+        if not self._is_proven:
+            self._set_aside(f"{difference} pixels differ from robosuite's")
+        elif self._name is not None:
+            proofs.keep(self._name)
+
+    def _make_room(self, context: Any) -> None:
+        """Makes the context large enough, as robosuite does before it draws."""
+        width, height = context.con.offWidth, context.con.offHeight
+        if self._size_px > min(width, height):
+            context.update_offscreen_size(max(self._size_px, width), max(self._size_px, height))
 
     def _by_robosuite(self, context: Any) -> NDArray[np.uint8]:
         context.render(width=self._size_px, height=self._size_px, camera_id=self._camera_id)

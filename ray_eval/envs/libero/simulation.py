@@ -12,7 +12,7 @@ import numpy as np
 from ray_eval.envs.libero.control_step import ControlStep
 from ray_eval.envs.libero.model_cache import ModelCache
 from ray_eval.envs.libero.snapshot import PackedSnapshot, SnapshotRecorder
-from ray_eval.envs.libero.task_env import make_task_env
+from ray_eval.envs.libero.task_env import Compiler, make_task_env
 from ray_eval.errors import EpisodeError
 from ray_eval.types import FloatArray, StepResult
 
@@ -31,7 +31,9 @@ class Simulation:
 
     def __init__(self, bddl_path: Path, models: ModelCache) -> None:
         self._models = models
-        self.env: Any = _construct(bddl_path, models)
+        self.scene: str | None = None
+        """What names the compiled scene by all that it is made of; None where that is not known."""
+        self.env: Any = _construct(bddl_path, self._compiled)
         """LIBERO's environment, without the wrapper `ControlEnv`."""
         self._recorder = SnapshotRecorder(self.env)
         self._control_step = ControlStep(self.env, self._recorder)
@@ -76,7 +78,11 @@ class Simulation:
 
     def compiled_anew(self) -> Any:
         """Another mjModel (the binding's own) of the scene, as it was compiled."""
-        return self._models.compiled(self.env.mjcf)
+        return self._models.compiled_as(self.scene, self.env.mjcf)
+
+    def _compiled(self, mjcf: str) -> Any:
+        self.scene = self._models.key(mjcf)
+        return self._models.compiled_as(self.scene, mjcf)
 
     def close(self) -> None:
         """Frees the simulation."""
@@ -122,7 +128,7 @@ def placed(attempt: Callable[[], T]) -> T:
     )
 
 
-def _construct(bddl_path: Path, models: ModelCache) -> Any:
+def _construct(bddl_path: Path, compile_model: Compiler) -> Any:
     """A task's environment; a fixed seed keeps what construction draws from failing on some days only."""
     np.random.seed(0)  # noqa: NPY002 -- LIBERO draws from the global generator
-    return placed(lambda: make_task_env(bddl_path, models.compiled))
+    return placed(lambda: make_task_env(bddl_path, compile_model))

@@ -139,9 +139,9 @@ class LiberoSimulator:
 
     def canary(self, *, has_pixels: bool) -> Canary:
         """What this machine makes of a small scene that exercises what LIBERO does."""
-        from ray_eval.envs.libero.canary import run_canary
+        from ray_eval.envs.libero.canary import known_canary
 
-        return run_canary(has_pixels=has_pixels)
+        return known_canary(has_pixels=has_pixels)
 
     def make_env(self, suite: str, task_id: int, settings: EnvSettings) -> Env:
         """The env of one task.
