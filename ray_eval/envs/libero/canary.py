@@ -37,6 +37,7 @@ def known_canary(*, has_pixels: bool) -> Canary:
     Raises:
         SetupError: MuJoCo or robosuite is not installed.
     """
+    _simulation_class()  # whose import sets variables of its own
     asked = f"libero|{has_pixels}"
     known = recall(_KIND, asked)
     with contextlib.suppress(TypeError):
@@ -63,12 +64,7 @@ def _computed(*, has_pixels: bool) -> tuple[Canary, str | None]:
     Raises:
         SetupError: MuJoCo or robosuite is not installed.
     """
-    try:
-        from robosuite.utils.binding_utils import MjSim
-    except ImportError as error:
-        raise SetupError(f"canary: expected MuJoCo and robosuite, got {error}; pip install 'ray-eval[eval]'") from error
-
-    sim = MjSim.from_xml_string(_scene())
+    sim = _simulation_class().from_xml_string(_scene())
     states = b"".join(_bytes(state) for state in _trajectory(sim))
     image, renderer = _image(sim) if has_pixels else (None, None)
     canary = Canary(
@@ -77,6 +73,14 @@ def _computed(*, has_pixels: bool) -> tuple[Canary, str | None]:
         pixels=None if image is None else _sha256(_bytes(image)),
     )
     return canary, renderer
+
+
+def _simulation_class() -> Any:
+    try:
+        from robosuite.utils.binding_utils import MjSim
+    except ImportError as error:
+        raise SetupError(f"canary: expected MuJoCo and robosuite, got {error}; pip install 'ray-eval[eval]'") from error
+    return MjSim
 
 
 def _trajectory(sim: Any) -> Iterator[FloatArray]:
