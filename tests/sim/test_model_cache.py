@@ -1,12 +1,15 @@
 """Compiled models on disk: the same model, whatever happens to the folder."""
 
 import os
+import time
 from multiprocessing import get_context
 
 import mujoco
 import numpy as np
 import pytest
 
+from ray_eval.envs import digests
+from ray_eval.envs.digests import FileDigests
 from ray_eval.envs.libero.model_cache import KEPT_FOR_S, ModelCache, content_key
 
 MJCF = '<mujoco><worldbody><body><freejoint/><geom name="{}" size=".1"/></body></worldbody></mujoco>'
@@ -19,7 +22,7 @@ def cache(tmp_path):
 
 
 def entries(cache):
-    return sorted(cache.folder.glob("*"))
+    return sorted(cache.folder.glob("*.mjb"))
 
 
 def saved(model):
@@ -49,12 +52,16 @@ def test_the_key_is_made_of_text_files_and_version(tmp_path):
     mesh = tmp_path / "mesh.obj"
     mesh.write_text("first")
     mjcf = f'<mujoco><asset><mesh file="{mesh}"/></asset></mujoco>'
-    keys = [content_key(mjcf, "3.2.3"), content_key(mjcf, "3.2.4"), content_key(mjcf + " ", "3.2.3")]
+
+    def key(text, version):
+        return content_key(text, version, FileDigests(tmp_path / "digests.json"))
+
+    keys = [key(mjcf, "3.2.3"), key(mjcf, "3.2.4"), key(mjcf + " ", "3.2.3")]
     mesh.write_text("other")
-    keys.append(content_key(mjcf, "3.2.3"))
+    keys.append(key(mjcf, "3.2.3"))
     assert len(set(keys)) == 4
     mesh.unlink()
-    assert content_key(mjcf, "3.2.3") is None
+    assert key(mjcf, "3.2.3") is None
 
 
 def test_a_scene_that_names_a_missing_file_is_not_cached(cache):
@@ -77,14 +84,13 @@ def test_the_entry_unused_for_longest_makes_room_but_not_one_just_used(tmp_path)
     for index, name in enumerate("abac"):
         now[0] = index * 10.0
         cache.compiled(MJCF.format(name))
-        for entry in entries(cache):
-            if entry.stat().st_mtime > 1e6:  # stored by the real clock just now
-                os.utime(entry, (now[0], now[0]))
     first = set(entries(cache))
     assert len(first) == 2
     now[0] = 15.0 + KEPT_FOR_S
     cache.compiled(MJCF.format("c"))
     assert len(set(entries(cache)) & first) == 1
+    # What says when an entry was used goes with it.
+    assert {path.stem for path in tmp_path.glob("*.used")} == {entry.stem for entry in entries(cache)}
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path):
@@ -101,3 +107,20 @@ def test_processes_that_store_the_same_model_at_once_leave_one_entry(cache):
 
 def _geom_count(cache):
     return cache.compiled(SCENE).ngeom
+
+
+def test_an_entry_is_read_for_its_digest_once_and_again_when_it_changes(cache, monkeypatch):
+    read, original = [], digests._digest
+    monkeypatch.setattr(digests, "_digest", lambda path: read.append(path) or original(path))
+    cache.compiled(SCENE)
+    (entry,) = entries(cache)
+    os.utime(entry, (0, 0))
+    while time.time() - entry.stat().st_ctime < digests.SETTLED_S:  # a change within the clock's grain would not show
+        time.sleep(0.1)
+    for _ in range(3):
+        cache.compiled(SCENE)
+    assert read == [entry]
+    entry.write_bytes(entry.read_bytes()[:-1] + b"?")
+    cache.compiled(SCENE)
+    assert read == [entry, entry]
+    assert entries(cache) == [entry]
