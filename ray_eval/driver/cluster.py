@@ -34,6 +34,7 @@ from ray_eval.driver.interrupt import hangups_wait
 from ray_eval.driver.joining import check_members, prepare_to_join
 from ray_eval.driver.limits import cpu_limit, memory_limit
 from ray_eval.driver.processes import TMPDIR, RayEnded, RayProcesses
+from ray_eval.driver.registration import noticed_at_once
 from ray_eval.driver.starting import own_choices, ray_folder, settle_token, slowness
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import told_with_traceback
@@ -355,7 +356,7 @@ def _initialise(
 def _start_local(config: RayConfig, cpu_count: int, shared: Mapping[str, Any], processes: RayProcesses) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settle_token()
-    with turns.start(), hangups_wait(), own_choices(), processes.own_temporary_folder():
+    with turns.start(), hangups_wait(), own_choices(), noticed_at_once(), processes.own_temporary_folder():
         return _started(config, cpu_count, shared)
 
 

@@ -84,9 +84,26 @@ def test_without_a_dashboard_no_address_is_told():
     assert "Failed" not in said
 
 
-def test_a_ray_that_starts_it_otherwise_is_waited_for_as_ever():
-    before = "from ray_eval.driver import api_server; api_server._METHOD = 'start_it_otherwise'"
-    told, _ = session(before, "Node.start_api_server")
+OTHERWISE = """
+from ray_eval.driver import api_server, registration
+api_server._METHOD, registration._FUNCTION = "start_it_otherwise", "ask_otherwise"
+"""
+UNKNOWN = """
+from ray_eval.driver import registration
+original = Node.start_api_server
+def wait_for(address, node_id):
+    raise TypeError("asked otherwise")
+registration._wait_for = wait_for
+"""
+
+
+def test_a_node_that_cannot_be_asked_for_is_noticed_as_ever():
+    told, _ = session(UNKNOWN, has_dashboard=False)
+    assert (told["answer"], told["failure"], told["left"], told["is_mended"]) == (3, None, [], True)
+
+
+def test_a_ray_that_starts_otherwise_is_waited_for_as_ever():
+    told, _ = session(OTHERWISE, "Node.start_api_server")
     assert (told["answer"], told["failure"], told["has_url"], told["left"]) == (3, None, True, [])
 
 
