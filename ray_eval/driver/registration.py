@@ -42,7 +42,8 @@ def noticed_at_once() -> Iterator[None]:
 
 
 def _wait_for(gcs_address: str, node_id: str) -> None:
-    client, since = _raylet.GcsClient(address=gcs_address), time.monotonic()
+    raylet: Any = _raylet
+    client, since = raylet.GcsClient(address=gcs_address), time.monotonic()
     while time.monotonic() - since < _LONGEST_S:
         if any(known.hex() == node_id for known in client.get_all_node_info(timeout=_LONGEST_S)):
             return
