@@ -1,9 +1,9 @@
 """Camera images of snapshots, drawn with robosuite's own offscreen context on mjData of their own.
 
 OpenGL gets what the scene wears (see `uploading`). Geoms that an image cannot show are left out (see `culling`), and
-what stands still is drawn once (see `background`). The first image of each camera is also drawn as robosuite draws it,
-and must be equal. Nothing here touches the simulation's mjData; the mjModel's visual fields are swapped in for one
-drawing and put back. GL contexts belong to the thread that made them.
+what stands still is drawn once (see `background`). The first image of each camera is held against robosuite's, once on
+a machine (see `proofs`). Nothing here touches the simulation's mjData; the mjModel's visual fields are swapped in for
+one drawing and put back. GL contexts belong to the thread that made them.
 """
 
 from __future__ import annotations
