@@ -1,6 +1,6 @@
 """ray-eval beside vla-eval 0.8: the same LIBERO episodes and actions, two simulators and a policy each, from the start.
 
-pip install --constraint constraints.txt vla-eval
+pip install --constraint constraints.txt vla-eval torch
 python benchmarks/beside_vla_eval.py [--tasks 8] [--episodes 4] [--steps 280] [--replan 10] [--turns 1]
 
 Both draw two cameras of 256 px and execute chunks of recorded actions, so no episode depends on what is seen. vla-eval

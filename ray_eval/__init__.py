@@ -15,7 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray_eval.errors import (
+from ray_eval.whole import require_packages
+
+require_packages()
+
+from ray_eval.errors import (  # noqa: E402 -- not before it is known that these can be imported
     ConfigError,
     ContractError,
     EpisodeError,
@@ -24,8 +28,8 @@ from ray_eval.errors import (
     SetupError,
     require_eval_extra,
 )
-from ray_eval.interfaces import Env, Policy
-from ray_eval.types import ActionChunk, EpisodeResult, EpisodeSpec, Observation, Outcome, PolicySpec
+from ray_eval.interfaces import Env, Policy  # noqa: E402
+from ray_eval.types import ActionChunk, EpisodeResult, EpisodeSpec, Observation, Outcome, PolicySpec  # noqa: E402
 
 if typing.TYPE_CHECKING:
     from ray_eval.config import EvalConfig, load_config

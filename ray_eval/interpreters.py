@@ -72,8 +72,13 @@ class Interpreter:
         return SetupError(f"{self.key}={self.path}: expected {expected}, got {got}; {remedy}")
 
 
-def found(python: str, key: str) -> str:
+def found(python: str, key: str, made: Path | None = None) -> str:
     """The interpreter, if there is one.
+
+    Args:
+        python: How it is called.
+        key: The configuration's key that names it.
+        made: One that was installed for this.
 
     Raises:
         SetupError: there is none; the message names the configuration's key.
@@ -82,7 +87,9 @@ def found(python: str, key: str) -> str:
         return python
     path, inner = Path(python), Path(python) / "bin" / "python"
     got = "found a folder" if path.is_dir() else "found a file that cannot be run" if path.exists() else "found none"
-    remedy = f"write {key}={inner}" if os.access(inner, os.X_OK) else "write ENVIRONMENT/bin/python"
+    remedy = f"write {key}={made}, which ray-eval install has made" if made else "write ENVIRONMENT/bin/python"
+    if os.access(inner, os.X_OK):
+        remedy = f"write {key}={inner}"
     raise SetupError(
         f"{key}={python}: expected a Python interpreter on {platform.node()}, {got}; {remedy}, and have it on every"
         " machine"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import shlex
 import sys
@@ -26,6 +27,7 @@ from ray_eval.cli import main as ray_eval_command
 from ray_eval.cli.words import Parser
 from ray_eval.config import is_file, load_config, preset_names, protocol_names
 from ray_eval.errors import ConfigError, SetupError
+from ray_eval.install.environment import made_python
 from ray_eval.sections import POLICY_TYPES, ScriptedPolicy
 
 if typing.TYPE_CHECKING:
@@ -149,6 +151,15 @@ class SimClientConfig:
             yield f"policy.path={path}"
         if device != "auto":
             yield f"policy.device={device}"
+        if kind == "lerobot":
+            yield from self._python_word()
+
+    def _python_word(self) -> Iterator[str]:
+        """LeRobot's interpreter, where it is not this one, nothing is said of it, and `ray-eval install` made one."""
+        is_said = any(word.startswith("policy.python=") for word in self.words)
+        made = None if is_said or importlib.util.find_spec("lerobot") else made_python("lerobot")
+        if made is not None:
+            yield f"policy.python={made}"
 
     def _env_words(self) -> Iterator[str]:
         env = self.env
@@ -250,7 +261,7 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--verbose", nargs="?", const=True, default=True, type=_truth, help="whether progress is shown")
     parser.add_argument("--dry-run", action="store_true", help="print the configuration and the plan; run nothing")
     parser.add_argument("words", nargs="*", metavar="key=value", help="further words of ray-eval run")
-    return parser.parse_args(given)
+    return parser.parsed(given)
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, item: dataclasses.Field[Any]) -> None:

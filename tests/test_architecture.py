@@ -13,6 +13,7 @@ LEAVES = {
     "awake",
     "heap",
     "interpreters",
+    "whole",
     "errors",
     "foreign",
     "messages",
@@ -32,7 +33,7 @@ EDGES = {
     "chaos": {"config", "driver", "report"},
     # Measures every side of the package, and nothing but the command line knows it.
     "bench": {"envs", "serving", "policies", "rollout", "wire", "driver", "config", "report", "capacity"},
-    "sim_client": {"", "cli", "config", "driver"},
+    "sim_client": {"", "cli", "config", "driver", "install"},
     "testing": {"envs", "policies"},
     # A simulator's own keys are read by its own type, which the registry finds.
     "config": {"envs", "stats"},

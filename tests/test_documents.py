@@ -103,7 +103,6 @@ def test_the_site_has_every_document():
     assert listed == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
 
 
-@pytest.mark.nightly
 def test_the_site_is_built_and_nothing_in_it_leads_nowhere(tmp_path):
     site = tmp_path / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]

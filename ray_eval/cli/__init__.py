@@ -82,8 +82,9 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     words: list[str] | None = getattr(parsed, "words", None)
     unknown = [word for word in behind if words is None or word.startswith("-")]
     if unknown:
-        hints = [_as_key(word[2:]) for word in unknown if word.startswith("--") and words is not None][:1]
-        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
+        hints = [_as_key(word[2:]) for word in unknown if word.startswith("--") and words is not None]
+        hint = parsed.parser.meant(unknown) or "".join(hints[:1])
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if words is not None:
         parsed.words = [*words, *behind]
     return parsed

@@ -11,8 +11,7 @@ from ray_eval.cli.words import EXIT_COMPLETE, Commands, path_option, typed
 from ray_eval.config import load_config
 from ray_eval.config.starter import Answers, Found, look_into, starter_text, starter_values
 from ray_eval.errors import ConfigError
-from ray_eval.install.environment import default_folder, python_of
-from ray_eval.install.recipes import wanted
+from ray_eval.install.environment import made_python
 
 _EPILOG = """\
 POLICY is a checkpoint's folder, hub:ID, FILE.pt2, package.module:factory, TYPE@HOST:PORT of a server that runs already,
@@ -68,8 +67,8 @@ def _init(parsed: argparse.Namespace) -> int:
 
 def _with_lerobot(found: Found, policy: str) -> Found:
     """The policy in the environment that `ray-eval install lerobot` makes; said how where there is none."""
-    python = python_of(default_folder(wanted("lerobot", ())))
-    if python.exists():
+    python = made_python("lerobot")
+    if python is not None:
         print(f"  LeRobot: {python}")
         return look_into(policy, str(python))
     said = "LeRobot needs an environment of its own: ray-eval install lerobot makes one and says its policy.python"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ray_eval.cli.words import EXIT_COMPLETE, EXIT_INCOMPLETE, Commands, near, path_option
 from ray_eval.errors import ConfigError, require_eval_extra
 from ray_eval.report.terminal import output_console
+from ray_eval.report.wording import many
 
 _REPLAY_EPILOG = """\
 Needs no policy: the run kept the actions. exit codes: 0 every trajectory is the recorded one; 1 some are not. Examples:
@@ -92,7 +93,8 @@ def _video(parsed: argparse.Namespace) -> int:
     if not films.replays:
         console.print(f"no episode is chosen by --which {' '.join(which)}; --which all takes every one")
     for path in films.files[-1:]:
-        console.print(f"{len(films.files)} files below {near(path.parents[2])}", highlight=False, soft_wrap=True)
+        count = many(len(films.files), "file")
+        console.print(f"{count} below {near(path.parents[2])}", highlight=False, soft_wrap=True)
     return EXIT_INCOMPLETE if films.missing else EXIT_COMPLETE
 
 

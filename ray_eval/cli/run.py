@@ -175,11 +175,11 @@ def _show_plan(config: EvalConfig) -> int:
     from ray_eval.driver.checks import check_execution
     from ray_eval.driver.plan import plan_of
     from ray_eval.driver.titles import unread_words
-    from ray_eval.report.wording import plan_lines
+    from ray_eval.report.wording import many, plan_lines
 
     plan = plan_of(config)
     check_execution(config)
-    print(f"# {len(plan)} episodes:")
+    print(f"# {many(len(plan), 'episode')}:")
     for spec in plan:
         print(f"#   {spec.episode_id}  env_seed {spec.env_seed}  max_steps {spec.max_steps}")
     for line in plan_lines(len(plan)):

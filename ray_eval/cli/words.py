@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ray_eval.config import EvalConfig, checked_text, is_file, is_url, user_path
-from ray_eval.errors import ConfigError, did_you_mean
+from ray_eval.errors import ConfigError, did_you_mean, nearest
 from ray_eval.messages import one_line, quoted
 from ray_eval.report.metrics import error_groups
 from ray_eval.types import EpisodeResult
@@ -31,6 +31,20 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: typing.Any, **kwargs: typing.Any) -> None:
         super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
+
+    def parsed(self, args: Sequence[str] | None = None) -> argparse.Namespace:
+        """As `parse_args`; of an option that there is not, the one that was meant is said."""
+        parsed, unknown = self.parse_known_args(args)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self.meant(unknown)}")
+        return parsed
+
+    def meant(self, unknown: Sequence[str]) -> str:
+        """The option that the first unknown one is like; empty where none is."""
+        names = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        near = nearest(names[0], known) if names else None
+        return "" if near is None else f"; did you mean {near}?"
 
     def error(self, message: str) -> typing.NoReturn:
         """Ends the program; argparse itself prints the usage before it."""

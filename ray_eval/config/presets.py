@@ -117,8 +117,14 @@ def load_protocol(simulator: str, name: str) -> dict[str, Any]:
     return load_preset("protocols" if is_shared else f"protocols/{simulator}", name, protocol_names(simulator))
 
 
-_OF_A_POLICY = " A LeRobot checkpoint of any type is policy=lerobot policy.path=FOLDER"
 _KINDS = {"protocols": "protocol", "policies": "policy", "suites": "suite group", "executions": "execution"}
+
+
+def _of_a_policy(name: str) -> str:
+    """What is most often meant by a word that is no policy."""
+    if ":" in name:
+        return f" A class or function of yours is policy=torch policy.entrypoint={name}"
+    return " A LeRobot checkpoint of any type is policy=lerobot policy.path=FOLDER"
 
 
 def load_preset(kind: str, name: str, names: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -137,7 +143,7 @@ def load_preset(kind: str, name: str, names: tuple[str, ...] | None = None) -> d
         folder, _, simulator = kind.partition("/")
         what = _KINDS.get(folder, "evaluation")
         whose = f" for the simulator {simulator}" if simulator else ""
-        hint = did_you_mean(name, known) or (_OF_A_POLICY if folder == "policies" else "")
+        hint = did_you_mean(name, known) or (_of_a_policy(name) if folder == "policies" else "")
         raise ConfigError(f"{what}: expected one of {', '.join(known)}{whose}, got {name!r}.{hint}")
     return read_file(configs_folder() / kind / f"{name}.yaml")
 

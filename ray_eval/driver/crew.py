@@ -22,6 +22,7 @@ from ray_eval.driver.provenance import check_versions
 from ray_eval.driver.readiness import memory_warning
 from ray_eval.driver.replicas import fewer_words
 from ray_eval.driver.simulators import simulator_of
+from ray_eval.envs.first_use import is_first_use
 from ray_eval.envs.known_gl import forget_backends
 from ray_eval.errors import RayEvalError, SetupError
 from ray_eval.foreign import first_line
@@ -82,6 +83,8 @@ class Crew:
         warning = simulator_of(self._context.config).version_warning()
         if warning:
             self._context.note(f"WARNING: {warning}")
+        if self._context.config.ray.address is None and is_first_use(simulator_of(self._context.config).name):
+            self._context.note("note: the first run on this machine compiles for a minute or more before episodes end")
         for newcomer in self.newcomers.values():
             self._context.cluster.end(newcomer.worker)
         self.newcomers.clear()

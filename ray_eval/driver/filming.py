@@ -135,7 +135,7 @@ def film_makers(recording: Recording, every: int) -> MakersOf:
     def makers(recorded: Recorded) -> dict[str, Maker]:
         result = recorded.result
         caption = Caption(
-            title=f"{recording.path.name}   {result.spec.episode_id}",
+            title=f"{result.spec.episode_id}   {recording.path.name}",
             instruction=recording.config.task_text or said(result.spec.suite)[result.spec.task_id],
             outcome=str(result.outcome),
             steps=result.steps,
@@ -161,7 +161,9 @@ def _write(recording: Recording, replays: Iterable[Replayed], films: Films, prog
             findings.keep(replayed)
             films.files += write_film(recording.path, spec, filmed)
             stills[spec.suite, spec.task_id][replayed.episode_id] = filmed.stills
-            progress.note(f"{replayed.episode_id}: {films.files[-1]}, {replayed.wall_s:.1f} s")
+            found = replayed.made.get(FINDING) or {}
+            failure = f", {found['failure_class']}" if found.get("failure_class") else ""
+            progress.note(f"{replayed.episode_id}: {films.files[-1]}, {replayed.wall_s:.1f} s{failure}")
     for (suite, task_id), found in stills.items():
         rows = [found[each] for each in recording.records if each in found]
         films.files.append(written(sheet_path(recording.path, suite, task_id), contact_sheet(rows)))

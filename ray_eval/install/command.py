@@ -41,6 +41,7 @@ def install(parsed: argparse.Namespace) -> int:
         print("\n".join(shlex.join(line) for line in lines))
         return 0
     folder.parent.mkdir(parents=True, exist_ok=True)
+    print(f"into {folder}; this takes minutes, and pip is silent meanwhile", file=sys.stderr, flush=True)
     run(lines, lambda line: print(line, file=sys.stderr, flush=True))
     print(f"installed; write {environment.recipe.key}={python_of(folder)}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -11,10 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ray_eval.errors import SetupError
-from ray_eval.install.recipes import Wanted
+from ray_eval.install.recipes import RECIPES, Wanted
 
 PROBE_TIMEOUT_S = 60.0
 """Longest wait for an interpreter that is asked for its version."""
+_INSTALLED = (".pyenv/versions/{0}.*/bin/python", "miniconda3/envs/*/bin/python{0}", "anaconda3/envs/*/bin/python{0}")
+"""Where pyenv and conda put Pythons that are not on the PATH, below the home folder."""
 _VERSION_PROGRAM = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -58,14 +61,49 @@ def commands(wanted: Wanted, folder: Path, python: str | None) -> list[list[str]
 
 def _interpreter(wanted: Wanted, python: str | None) -> str:
     """An interpreter of the version that is wanted, or the one that the user names."""
-    candidates = [python] if python else [sys.executable, f"python{wanted.python}", "python3"]
-    for candidate in candidates:
-        if python or version_of(candidate) == wanted.python:
+    if python is not None:
+        return _checked(wanted, python)
+    for candidate in (sys.executable, f"python{wanted.python}", "python3", *_installed(wanted.python)):
+        if version_of(candidate) == wanted.python:
             return candidate
+    here = version_of(sys.executable)
+    others = [version for version, its in wanted.recipe.versions.items() if its == here]
+    older = f"; or add --version {others[0]}, which takes this Python {here}" if others else ""
     raise SetupError(
         f"install {wanted.name}: expected Python {wanted.python}, which {wanted.recipe.distribution} {wanted.version} "
-        f"wants, found none; name one by --python, or install uv (pip install uv), which fetches it"
+        f"wants, found none; name one by --python, or install uv (pip install uv), which fetches it{older}"
     )
+
+
+def _checked(wanted: Wanted, python: str) -> str:
+    """The interpreter that the user names, if it is of the version."""
+    version = version_of(python)
+    if version != wanted.python:
+        got = f"Python {version}" if version else "none that answers"
+        raise SetupError(
+            f"--python {python}: expected Python {wanted.python}, which {wanted.recipe.distribution} {wanted.version} "
+            f"wants, got {got}; name another one"
+        )
+    return python
+
+
+def _installed(version: str) -> list[str]:
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return []
+    return [str(path) for pattern in _INSTALLED for path in sorted(home.glob(pattern.format(version)))]
+
+
+def made_python(name: str) -> Path | None:
+    """The interpreter of an environment that `ray-eval install NAME` has made in its usual place; None without one."""
+    recipe = RECIPES[name]
+    with contextlib.suppress(SetupError):
+        for version in recipe.versions:
+            python = python_of(default_folder(Wanted(name, recipe, version, ())))
+            if python.exists():
+                return python
+    return None
 
 
 def version_of(python: str) -> str | None:

@@ -32,6 +32,11 @@ from ray_eval.types import ActionChunk, Array, Observation, PolicySpec, is_image
 _FORCE_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _BOOLS = {"true": True, "false": False}
 
+NO_TORCH = (
+    "policy: expected the package torch, which policy=torch needs for whatever policy, got none; in a clone type: pip "
+    "install --constraint constraints.txt torch safetensors; elsewhere: pip install 'ray-eval[torch]'"
+)
+
 
 def load_torch(section: TorchPolicySection) -> Policy:
     """The policy that the section describes.
@@ -58,7 +63,7 @@ def import_torch() -> Any:
     try:
         return importlib.import_module("torch")
     except ImportError as error:
-        raise SetupError("policy: expected the package torch, got none; pip install 'ray-eval[torch]'") from error
+        raise SetupError(NO_TORCH) from error
 
 
 def pick_device(torch: Any, wanted: str) -> str:
@@ -136,6 +141,16 @@ def _made(torch: Any, section: TorchPolicySection, path: Path | None, device: st
     digest = spec.digest or _sha256(_source_of(factory), path)
     runtime, state_dim = spec.runtime or runtime_of(torch, device), spec.state_dim or section.state_dim
     return _Wrapped(policy, dataclasses.replace(spec, digest=digest, runtime=runtime, state_dim=state_dim))
+
+
+def check_torch() -> None:
+    """Passes where torch can be found; it is not imported, which takes a second.
+
+    Raises:
+        SetupError: it cannot.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise SetupError(NO_TORCH)
 
 
 def check_entrypoint(entrypoint: str) -> None:

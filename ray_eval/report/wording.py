@@ -125,7 +125,7 @@ def _more(found: PairComparison, target: float) -> str:
 def difference_lines(differences: Sequence[Difference]) -> list[str]:
     """A line for each difference that is the question or a note, the longest values cut."""
     names = {
-        Kind.QUESTION: "question",
+        Kind.QUESTION: "on purpose",
         Kind.NOTE: "note",
         Kind.PAIRING: "not the same",
         Kind.CONFOUNDER: "not the same",
@@ -249,7 +249,7 @@ def plan_lines(n: int) -> list[str]:
             f"{'none' if least is None else f'{points(least)} points'} if {points(share)} % of the pairs differ"
         )
     return [
-        f"{many(n, 'episode')} give a rate to {widths} (exact 95 % interval)",
+        f"{many(n, 'episode')}: a rate is known to {widths} (exact 95 % interval)",
         f"smallest difference to another run on them that shows with probability {POWER}: {', '.join(shown)}",
     ]
 

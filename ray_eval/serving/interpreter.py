@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from ray_eval.install.environment import made_python
 from ray_eval.install.recipes import POLICY_SIDE
 from ray_eval.interpreters import Interpreter, ask, check_needs, found
 from ray_eval.policies.lerobot.checkpoint import Checkpoint, local_checkpoint
 from ray_eval.policies.lerobot.kinds import all_modules, needs_of
 from ray_eval.policies.lerobot.loading import refuse_kind
 from ray_eval.policies.lerobot.missing import check_saved_by
-from ray_eval.policies.torch_module import check_entrypoint
+from ray_eval.policies.lerobot.pipelines import check_pipelines
+from ray_eval.policies.torch_module import check_entrypoint, check_torch
 from ray_eval.sections import LeRobotPolicySection, PolicySection, TorchPolicySection
 
 _MODULES = ("grpc", "grpc_health", "numpy", "omegaconf", "google.protobuf", "rich")
@@ -37,10 +39,12 @@ def check_interpreter(section: PolicySection) -> str:
         SetupError: it is none, is too old, or lacks something, with the line to type; or the checkpoint is incomplete
             or of a type that cannot be evaluated.
     """
-    path = found(str(Path(interpreter_of(section) or sys.executable).expanduser()), KEY)
+    made = made_python("lerobot") if isinstance(section, LeRobotPolicySection) else None
+    path = found(str(Path(interpreter_of(section) or sys.executable).expanduser()), KEY, made)
     if isinstance(section, LeRobotPolicySection):
         _check_lerobot(path, _checkpoint_of(section))
     elif isinstance(section, TorchPolicySection) and section.python is None:
+        check_torch()
         if section.entrypoint is not None:
             check_entrypoint(section.entrypoint)
     elif isinstance(section, TorchPolicySection):
@@ -61,7 +65,10 @@ def _checkpoint_of(section: LeRobotPolicySection) -> Checkpoint | None:
 
 def _check_lerobot(path: str, checkpoint: Checkpoint | None) -> None:
     install = f"ray-eval install lerobot {checkpoint.type if checkpoint else ''}".rstrip()
+    made = made_python("lerobot")
     remedy = f"type: {install}, and write the path that it says at the end"
+    if made is not None and path != str(made):
+        remedy = f"write {KEY}={made}, which ray-eval install has made"
     asked = ask(path, KEY, (*_MODULES, "lerobot", *all_modules()), ("lerobot",))
     check_needs(asked, {}, f"LeRobot 0.6 wants 3.12; {remedy}")
     version = asked.versions.get("lerobot")
@@ -70,6 +77,7 @@ def _check_lerobot(path: str, checkpoint: Checkpoint | None) -> None:
     check_needs(asked, _SIDE)
     if checkpoint is not None:
         check_saved_by(checkpoint, version)
+        check_pipelines(checkpoint)
         _check_kind(asked, checkpoint.type, version)
 
 

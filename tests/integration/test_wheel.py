@@ -75,20 +75,41 @@ def test_the_wheel_runs_in_a_fresh_environment(tmp_path):
     assert "3/3" in done.stdout
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)
-def test_the_quick_start_goes_from_a_clone_to_the_table(tmp_path):
-    clone = tmp_path / "ray-eval"
+def a_clone(folder):
+    clone = folder / "ray-eval"
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", clone], check=True)
+    return clone
+
+
+def quick_started(clone, **variables):
+    """What `quick_start.sh` says, typed in the folder above the clone."""
     words = ("policy=oracle", "policy.images=false", "suite=libero_object", "tasks=[0]", "episodes_per_task=1")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         ["bash", clone / "examples/quick_start.sh", *words],
-        cwd=tmp_path,
-        env={**environment, "PYTHON": sys.executable},
+        cwd=clone.parent,
+        env={**environment, "PYTHON": sys.executable, **variables},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1/1" in done.stdout
+    return done.stdout
+
+
+def test_the_quick_start_goes_from_an_empty_folder_to_the_table(tmp_path):
+    """With an environment that is installed already; the nightly one below installs its own."""
+    clone = a_clone(tmp_path)
+    environment = clone / ".venv"
+    environment.mkdir()
+    (environment / "bin").symlink_to(Path(sys.prefix) / "bin")
+    (environment / ".installed").touch()
+    for name in ("pyproject.toml", "constraints.txt", "scripts/install.sh"):
+        os.utime(clone / name, (0, 0))  # older than the installation
+    assert "1/1" in quick_started(clone, PYTHONPATH=str(clone))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_the_quick_start_goes_from_a_clone_to_the_table(tmp_path):
+    assert "1/1" in quick_started(a_clone(tmp_path))

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from lerobot_environment import PYTHON, run_in_lerobot
+from lerobot_environment import PYTHON, ROOT, run_in_lerobot
 from recorded import NAMES, RecordingEnv
 
 from ray_eval.envs.gl import choose_backend, gl_environment
@@ -30,6 +30,24 @@ from ray_eval.sections import (
 )
 from ray_eval.serving.actor import PolicyActor
 from ray_eval.types import EpisodeSpec
+
+
+def test_the_tiny_checkpoint_of_the_examples_runs_and_is_refused_without_its_pipelines(
+    tmp_path,
+):
+    folder = tmp_path / "act"
+    run_in_lerobot(ROOT / "examples" / "tiny_act.py", folder)
+    client = [sys.executable, "-m", "ray_eval.sim_client", "--env.type=libero", "--env.task=libero_10"]
+    client += ["--env.task_ids=[0]", "--policy_type=act", f"--pretrained_name_or_path={folder}", "--policy_device=cpu"]
+    client += ["--n_episodes=1", "--actions_per_chunk=50", "--env.episode_length=60", f"policy.python={PYTHON}"]
+    client += ["workers=1", "ray.dashboard=false", f"out={tmp_path / 'run'}"]
+    done = subprocess.run(client, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0/1" in done.stdout
+    (folder / "policy_postprocessor.json").unlink()
+    refused = subprocess.run([*client, "--dry-run"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "expected policy_preprocessor.json and policy_postprocessor.json, or statistics among" in refused.stderr
 
 
 def run(*words):

@@ -68,11 +68,45 @@ def test_what_is_there_is_installed_into_again(without_uv, tmp_path):
     assert [line[0] for line in commands(wanted("lerobot", []), tmp_path / "env", None)] == [str(inner)] * 2
 
 
-def test_where_neither_is_there_the_remedy_is_said(without_uv, tmp_path):
+def test_where_neither_is_there_the_remedy_is_said(without_uv, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     other = next(v for v, python in RECIPES["lerobot"].versions.items() if python != HERE)
     with pytest.raises(SetupError, match=r"expected Python 3\.\d+, which lerobot .* found none; name one by --python"):
         commands(wanted("lerobot", [], other), tmp_path / "env", None)
-    assert commands(wanted("lerobot", [], other), tmp_path / "env", "/opt/python")[0][0] == "/opt/python"
+    its = next(v for v, python in RECIPES["lerobot"].versions.items() if python == HERE)
+    assert f"; or add --version {its}, which takes this Python {HERE}" in message_of(other, tmp_path)
+
+
+def message_of(version, folder, python=None):
+    with pytest.raises(SetupError) as caught:
+        commands(wanted("lerobot", [], version), folder / "env", python)
+    return str(caught.value)
+
+
+def a_python(path, version):
+    """A program that says that it is this version."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {version}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_interpreter_that_is_named_is_looked_at(without_uv, tmp_path):
+    assert "--python /nowhere: expected Python 3.12, which" in message_of("0.6.1", tmp_path, "/nowhere")
+    old = a_python(tmp_path / "old", "3.10")
+    assert "got Python 3.10; name another one" in message_of("0.6.1", tmp_path, old)
+    right = a_python(tmp_path / "right", "3.12")
+    assert commands(wanted("lerobot", []), tmp_path / "env", right)[0][0] == right
+
+
+@pytest.mark.parametrize("place", [".pyenv/versions/3.12.9/bin/python", "miniconda3/envs/robots/bin/python3.12"])
+def test_a_python_of_pyenv_or_conda_is_found_off_the_path(without_uv, tmp_path, monkeypatch, place):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    other = next(v for v, python in RECIPES["lerobot"].versions.items() if python != HERE)
+    if other != "0.6.1":
+        pytest.skip("this Python is the one that is wanted")
+    found = a_python(tmp_path / place, "3.12")
+    assert commands(wanted("lerobot", [], other), tmp_path / "env", None)[0][:2] == [found, "-m"]
 
 
 def test_a_dry_run_prints_the_commands_and_makes_nothing(with_uv, tmp_path, capsys):

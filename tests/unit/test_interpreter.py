@@ -1,6 +1,7 @@
 """The interpreter of a policy is asked before anything is started, and what it lacks is said with the line to type."""
 
 import contextlib
+import importlib.util
 import json
 import sys
 
@@ -13,6 +14,13 @@ from ray_eval.sections import LeRobotPolicySection, NoopPolicy, TorchPolicySecti
 from ray_eval.serving.interpreter import check_interpreter
 
 SIDE = ["grpc", "grpc_health", "numpy", "omegaconf", "google.protobuf", "rich"]
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """Where `ray-eval install` puts environments: empty, whoever runs this."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data"
 
 
 def interpreter(folder, python=(3, 12, 1), found=(*SIDE, "torch", "lerobot"), lerobot="0.6.1"):
@@ -137,3 +145,22 @@ def test_a_factorys_module_is_looked_for_in_the_working_folder_too_and_not_impor
 def test_a_torch_policy_wants_torch(tmp_path):
     with pytest.raises(SetupError, match=r"expected the package torch there, got none; type: .*pip install torch"):
         check_interpreter(TorchPolicySection(entrypoint="a:b", python=interpreter(tmp_path, found=SIDE)))
+
+
+def test_the_environment_that_was_made_for_it_is_named_wherever_another_one_is_written(data, tmp_path):
+    made = data / "ray-eval" / "lerobot-0.6.1" / "bin" / "python"
+    made.parent.mkdir(parents=True)
+    made.symlink_to(interpreter(tmp_path, found=SIDE, lerobot=None))
+    without = interpreter(data, found=SIDE, lerobot=None)
+    for python, got in (("/nowhere/python", "found none"), (without, "got none")):
+        with pytest.raises(SetupError, match=rf"{got}; write policy\.python={made}, which ray-eval install has made"):
+            check_interpreter(LeRobotPolicySection("hub:of/it", python=python))
+    # Of itself that would be no help.
+    with pytest.raises(SetupError, match="expected LeRobot there, got none; type: ray-eval install lerobot"):
+        check_interpreter(LeRobotPolicySection("hub:of/it", python=str(made)))
+
+
+def test_without_torch_no_policy_of_ones_own_is_started(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SetupError, match="expected the package torch, which policy=torch needs"):
+        check_interpreter(TorchPolicySection("mine:Mine"))

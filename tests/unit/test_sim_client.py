@@ -1,5 +1,6 @@
 """The described client: its options are words of `ray-eval run`; what has no meaning here is refused with a reason."""
 
+import dataclasses
 import json
 import shlex
 
@@ -106,3 +107,21 @@ def test_the_class_prints_the_line_and_reads_the_configuration(capsys):
     assert capsys.readouterr().out == f"the same by hand: {command_line(config.run_words())}\n"
     with pytest.raises(ConfigError, match=r"policy\.path"):
         SimClient(SimClientConfig(env=SimEnv("fake", "fake"), policy_type="act")).start()
+
+
+def test_lerobot_runs_in_the_environment_that_was_made_for_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    options = SimClientConfig(env=LiberoEnv(task="libero_10"), policy_type="act", pretrained_name_or_path="outputs/act")
+    assert not any("policy.python" in word for word in options.run_words())
+    made = tmp_path / "ray-eval" / "lerobot-0.6.1" / "bin" / "python"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    assert f"policy.python={made}" in options.run_words()
+    said = dataclasses.replace(options, words=("policy.python=/opt/lerobot/bin/python",))
+    assert [word for word in said.run_words() if "policy.python" in word] == list(said.words)
+
+
+def test_an_option_that_there_is_not_is_answered_with_the_one_that_was_meant(capsys):
+    with pytest.raises(SystemExit):
+        main([*FAKE, "--action_per_chunk=50"])
+    assert "unrecognized arguments: --action_per_chunk=50; did you mean --actions_per_chunk?" in capsys.readouterr().err

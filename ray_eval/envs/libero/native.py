@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
+from ray_eval.envs.first_use import COMPILED
 from ray_eval.envs.libero.model_cache import default_folder
 from ray_eval.types import Array
 
@@ -157,7 +158,7 @@ def _cache_folder() -> str | None:
     own = [Path(__file__).with_name(name) for name in ("substeps.py", "visibility.py", "meeting.py")]
     for source in (law.__file__, how.__file__, __file__, *own):
         digest.update(Path(source).read_bytes())
-    folder = default_folder().with_name("compiled") / digest.hexdigest()[:16]
+    folder = default_folder().with_name(COMPILED) / digest.hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

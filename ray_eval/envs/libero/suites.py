@@ -25,6 +25,8 @@ from ray_eval.foreign import text_of
 from ray_eval.sections import Instruction
 from ray_eval.types import FloatArray
 
+OTHER_SUITES: Final = ("aloha", "pusht", "metaworld_mt10", "metaworld_mt50", "gymnasium")
+"""Suites of other simulators, for the hint where a name is no LIBERO suite."""
 _REWORDED_SUITES: Final = ("_lan", "_task")
 """LIBERO-PRO's suites that change the instruction or the goal: there `task.language`, made of the file's name, is
 the original's (libero_object_task 0 wants the cream cheese, its file is named after the alphabet soup)."""
@@ -64,7 +66,12 @@ def tasks(suite: str) -> tuple[Task, ...]:
         ConfigError: the suite is unknown, or registered without its files.
     """
     if suite not in _registry():
-        raise ConfigError(f"suite: expected one that LIBERO names, got {suite!r}.{did_you_mean(suite, suites())}")
+        # Asked for whatever no simulator claims.
+        known = (*suites(), *OTHER_SUITES)
+        raise ConfigError(
+            f"suite: expected one that a simulator names, got {suite!r}.{did_you_mean(suite, known)} "
+            "ray-eval list suites prints all"
+        )
     if defect := _defect(suite):
         raise ConfigError(f"suite {suite}: expected a complete installation, got {defect}; choose another suite")
     return _listed(suite)

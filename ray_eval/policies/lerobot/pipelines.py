@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ray_eval.errors import SetupError
 from ray_eval.policies.lerobot.checkpoint import POSTPROCESSOR_NAME, PREPROCESSOR_NAME, Checkpoint, first_lines
 from ray_eval.policies.lerobot.kinds import is_of_the_hub
 from ray_eval.policies.lerobot.missing import lacks, unreachable
 from ray_eval.policies.lerobot.runtime import lerobot_version
+from ray_eval.policies.lerobot.weights import may_hold_old_statistics
 
 
 def pipelines_of(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -25,15 +27,9 @@ def pipelines_of(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[st
     """
     from lerobot.policies.factory import make_pre_post_processors
 
-    if checkpoint.base is not None and not (checkpoint.folder / PREPROCESSOR_NAME).is_file():
-        checkpoint = checkpoint.base
-    missing = [name for name in (PREPROCESSOR_NAME, POSTPROCESSOR_NAME) if not (checkpoint.folder / name).is_file()]
+    checkpoint, missing = _owner(checkpoint)
     if missing and not old_statistics:
-        raise checkpoint.fail(
-            f"{PREPROCESSOR_NAME} and {POSTPROCESSOR_NAME}, or statistics among the weights",
-            f"no {' and no '.join(missing)}",
-            "without them nothing is normalised; copy the whole checkpoint",
-        )
+        raise _without_pipelines(checkpoint, missing)
     try:
         if missing:
             return make_pre_post_processors(config, dataset_stats=old_statistics)  # type: ignore[no-any-return]
@@ -55,6 +51,33 @@ def pipelines_of(checkpoint: Checkpoint, config: Any, old_statistics: Mapping[st
             first_lines(error),
             "they are damaged, or use the LeRobot that saved them, by policy.python",
         ) from error
+
+
+def check_pipelines(checkpoint: Checkpoint) -> None:
+    """Passes where the pipelines are there, or the weights may hold statistics; nothing of LeRobot's is imported.
+
+    Raises:
+        SetupError: nothing would be normalised.
+    """
+    checkpoint, missing = _owner(checkpoint)
+    if missing and may_hold_old_statistics(checkpoint) is False:
+        raise _without_pipelines(checkpoint, missing)
+
+
+def _owner(checkpoint: Checkpoint) -> tuple[Checkpoint, list[str]]:
+    """The checkpoint whose pipelines are taken, and which of the two it lacks."""
+    if checkpoint.base is not None and not (checkpoint.folder / PREPROCESSOR_NAME).is_file():
+        checkpoint = checkpoint.base
+    names = (PREPROCESSOR_NAME, POSTPROCESSOR_NAME)
+    return checkpoint, [name for name in names if not (checkpoint.folder / name).is_file()]
+
+
+def _without_pipelines(checkpoint: Checkpoint, missing: Sequence[str]) -> SetupError:
+    return checkpoint.fail(
+        f"{PREPROCESSOR_NAME} and {POSTPROCESSOR_NAME}, or statistics among the weights",
+        f"no {' and no '.join(missing)}",
+        "without them nothing is normalised; copy the whole checkpoint",
+    )
 
 
 def _overrides(checkpoint: Checkpoint, name: str, device: str, config: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ _DRAWING = (
 )
 """Functions of `torch.nn.init` that draw random numbers."""
 _OLD_STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+_LONGEST_HEADER = 100_000_000
+"""Bytes of a header of safetensors, as its own reader takes them."""
 _COMPILED = "_orig_mod."
 _LEFT_OUT = (*_OLD_STATISTICS, "action_preprocessor.normalizer")
 """What LeRobot's loaders leave out of the weights, because its pipelines normalise; the last is Wall-X's."""
@@ -40,6 +43,17 @@ def old_statistics_of(checkpoint: Checkpoint, config: Any) -> dict[str, dict[str
     except (SafetensorError, OSError) as error:
         raise checkpoint.fail(f"readable weights in {WEIGHTS_NAME}", first_lines(error), "copy it again") from error
     return found
+
+
+def may_hold_old_statistics(checkpoint: Checkpoint) -> bool | None:
+    """Whether the weights' names are of the older format; None where they cannot be read. Reads the header alone."""
+    try:
+        with (checkpoint.folder / WEIGHTS_NAME).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            names = json.loads(file.read(length)) if length <= _LONGEST_HEADER else None
+            return None if names is None else any(str(name).startswith(_OLD_STATISTICS) for name in names)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 class Handed:
