@@ -104,7 +104,7 @@ OWNERS = {
 MAY_KNOW_OF_ENVS = {
     "config": {"registry"},
     # `libero.settings` names the state formats that a remedy offers.
-    "driver": {"registry", "gl", "known_gl", "contents", "origins", "libero.settings", "libero.versions"},
+    "driver": {"registry", "gl", "known_gl", "first_use", "contents", "origins", "libero.settings", "libero.versions"},
 }
 
 
