@@ -238,7 +238,7 @@ def test_options_may_stand_between_words(tmp_path):
     words = ("first_light", "--out", tmp_path / "x", "tasks=[0]", "--dry-run", "policy=noop")
     done = ray_eval("run", *words)
     assert done.returncode == 0, done.stderr
-    assert "# 1 episodes:" in done.stdout
+    assert "# 1 episode:" in done.stdout
     assert "type: noop" in done.stdout
     assert f"out: {tmp_path / 'x'}" in done.stdout
 

@@ -57,7 +57,7 @@ def test_fewer_successes_on_the_same_episodes_are_worse_and_the_flips_are_named(
     code, out, _ = compared(capsys, one, other)
     assert code == 1
     assert "b is worse than a: 6 pairs of 15 differ (0 for b, 6 for a), exact McNemar p = 0.031" in out
-    assert "question: policy.chunk_len: 10 | 4" in out
+    assert "on purpose: policy.chunk_len: 10 | 4" in out
     assert "  fake/1: 0 success -> failure" in out
     assert compared(capsys, other, one)[0] == 0
 
@@ -456,7 +456,7 @@ def test_power_takes_pilot_runs(tmp_path, capsys):
 def test_a_dry_run_says_what_it_could_show(capsys):
     assert main(("run", "suite=fake", "policy=random", "--dry-run")) == 0
     shown = capsys.readouterr().out
-    assert "# 15 episodes give a rate to +-" in shown
+    assert "# 15 episodes: a rate is known to +-" in shown
     assert "smallest difference to another run on them that shows with probability 0.8: none if 10 % of the" in shown
 
 
