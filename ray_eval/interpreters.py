@@ -87,13 +87,18 @@ def found(python: str, key: str, made: Path | None = None) -> str:
         return python
     path, inner = Path(python), Path(python) / "bin" / "python"
     got = "found a folder" if path.is_dir() else "found a file that cannot be run" if path.exists() else "found none"
-    remedy = f"write {key}={made}, which ray-eval install has made" if made else "write ENVIRONMENT/bin/python"
+    remedy = made_remedy(key, made) if made else "write ENVIRONMENT/bin/python"
     if os.access(inner, os.X_OK):
         remedy = f"write {key}={inner}"
     raise SetupError(
         f"{key}={python}: expected a Python interpreter on {platform.node()}, {got}; {remedy}, and have it on every"
         " machine"
     )
+
+
+def made_remedy(key: str, made: Path) -> str:
+    """What to write where an interpreter was installed for this."""
+    return f"write {key}={made}, which ray-eval install has made"
 
 
 def ask(python: str, key: str, modules: Sequence[str], distributions: Sequence[str] = ()) -> Interpreter:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import importlib.util
+import importlib.metadata
 import json
 import shlex
 import sys
@@ -157,7 +157,9 @@ class SimClientConfig:
     def _python_word(self) -> Iterator[str]:
         """LeRobot's interpreter, where it is not this one, nothing is said of it, and `ray-eval install` made one."""
         is_said = any(word.startswith("policy.python=") for word in self.words)
-        made = None if is_said or importlib.util.find_spec("lerobot") else made_python("lerobot")
+        # A clone of LeRobot in the working folder is no installation.
+        is_here = bool(list(importlib.metadata.distributions(name="lerobot")))
+        made = None if is_said or is_here else made_python("lerobot")
         if made is not None:
             yield f"policy.python={made}"
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from ray_eval.install.environment import made_python
 from ray_eval.install.recipes import POLICY_SIDE
-from ray_eval.interpreters import Interpreter, ask, check_needs, found
+from ray_eval.interpreters import Interpreter, ask, check_needs, found, made_remedy
 from ray_eval.policies.lerobot.checkpoint import Checkpoint, local_checkpoint
 from ray_eval.policies.lerobot.kinds import all_modules, needs_of
 from ray_eval.policies.lerobot.loading import refuse_kind
@@ -68,7 +68,7 @@ def _check_lerobot(path: str, checkpoint: Checkpoint | None) -> None:
     made = made_python("lerobot")
     remedy = f"type: {install}, and write the path that it says at the end"
     if made is not None and path != str(made):
-        remedy = f"write {KEY}={made}, which ray-eval install has made"
+        remedy = made_remedy(KEY, made)
     asked = ask(path, KEY, (*_MODULES, "lerobot", *all_modules()), ("lerobot",))
     check_needs(asked, {}, f"LeRobot 0.6 wants 3.12; {remedy}")
     version = asked.versions.get("lerobot")

@@ -347,6 +347,14 @@ def _():
     return message
 
 
+@case("interpreters", "write {}={}, which ray-eval install has made")
+def _():
+    message = said_by(interpreters.found, "/no/such/python", "policy.python", Path(sys.executable))
+    config = load_config(None, ["policy=lerobot", "policy.path=/x", "suite=fake", *typed(message)])
+    assert interpreters.found(config.policy.python, "policy.python") == sys.executable
+    return message
+
+
 @case("install/command", "write {}={}")
 def _():
     keys = {recipe.key for recipe in RECIPES.values()}
@@ -680,7 +688,9 @@ HINTS = {
     ("envs/registry", "did_you_mean(name, known)"): by_hint(
         lambda words: load_config(None, words), over("simulator", FAKE), "FAKE"
     ),
-    ("envs/libero/suites", "did_you_mean(suite, suites())"): by_hint(ready, over("suite", LIBERO), "LIBERO_OBJECT"),
+    ("envs/libero/suites", "did_you_mean(suite, (*suites(), *OTHER_SUITES))"): by_hint(
+        ready, over("suite", LIBERO), "LIBERO_OBJECT"
+    ),
     ("envs/metaworld/simulator", "did_you_mean(suite, known)"): by_hint(
         lambda suite: METAWORLD(METAWORLD.settings_type()).tasks(suite), _same, "Metaworld_MT10"
     ),

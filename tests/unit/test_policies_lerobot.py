@@ -1,6 +1,6 @@
 """What is known of a LeRobot checkpoint without LeRobot: its files, its inputs, its ranges."""
 
-import importlib.util
+import importlib.metadata
 import json
 from types import SimpleNamespace
 
@@ -285,7 +285,7 @@ def test_a_revision_belongs_to_the_hub(tmp_path):
 
 
 def test_without_lerobot_the_remedy_is_another_interpreter(tmp_path):
-    if importlib.util.find_spec("lerobot") is not None:
+    if list(importlib.metadata.distributions(name="lerobot")):
         pytest.skip("LeRobot is installed beside the evaluator")
     section, _ = load_policy("lerobot", [f"policy.path={checkpoint_in(tmp_path / 'c', {'type': 'act'})}"])
     with pytest.raises(SetupError, match=r"write policy\.python="):

@@ -66,11 +66,9 @@ def tasks(suite: str) -> tuple[Task, ...]:
         ConfigError: the suite is unknown, or registered without its files.
     """
     if suite not in _registry():
-        # Asked for whatever no simulator claims.
-        known = (*suites(), *OTHER_SUITES)
+        hint = did_you_mean(suite, (*suites(), *OTHER_SUITES))
         raise ConfigError(
-            f"suite: expected one that a simulator names, got {suite!r}.{did_you_mean(suite, known)} "
-            "ray-eval list suites prints all"
+            f"suite: expected one that a simulator names, got {suite!r}.{hint} ray-eval list suites prints all"
         )
     if defect := _defect(suite):
         raise ConfigError(f"suite {suite}: expected a complete installation, got {defect}; choose another suite")
