@@ -58,7 +58,7 @@ class FileDigests:
             OSError: one cannot be read.
         """
         paths = list(paths)
-        stamps = {path: _stamp(path) for path in paths if path not in self._seen}
+        stamps = {path: stamp_of(path) for path in paths if path not in self._seen}
         unread = [path for path, stamp in stamps.items() if not self._knows(path, stamp)]
         if unread:
             with ThreadPoolExecutor(_THREADS) as pool:
@@ -74,14 +74,7 @@ class FileDigests:
         kept = {**_read(self._memory), **self._learnt}
         self._learnt = {}
         with contextlib.suppress(OSError):
-            self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, name = tempfile.mkstemp(dir=self._memory.parent, prefix=f".{self._memory.name}-")
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    json.dump(kept, file)
-                Path(name).replace(self._memory)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            keep_json(self._memory, kept)
 
     def _knows(self, path: Path, stamp: Stamp) -> bool:
         known = self._known.get(str(path))
@@ -111,7 +104,28 @@ def _read(memory: Path | None) -> dict[str, tuple[Stamp, str]]:
         return {}
 
 
-def _stamp(path: Path) -> Stamp:
+def keep_json(path: Path, value: object) -> None:
+    """Writes a memory whole, in a folder that is this user's alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What the file system says of a file.
+
+    Raises:
+        OSError: it is not there.
+    """
     status = path.stat()
     return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 

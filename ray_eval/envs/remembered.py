@@ -11,11 +11,11 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ray_eval.envs.digests import Stamp, keep_json, stamp_of
 from ray_eval.envs.gl import OVERRIDES
 from ray_eval.errors import SetupError
 from ray_eval.places import cache_folder
@@ -57,7 +57,7 @@ def remember(
     if path is not None:
         entry = {"value": value, "surroundings": _surroundings(variables), "stamps": _stamps(files)}
         with contextlib.suppress(OSError):
-            _write(path, entry)
+            keep_json(path, entry)
 
 
 def forget(kind: str) -> None:
@@ -100,25 +100,13 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _stamps(paths: Iterable[str]) -> dict[str, list[int] | None]:
+def _stamps(paths: Iterable[str]) -> dict[str, Stamp | None]:
     """What the file system says of each file; None of one that is not there."""
     return {path: _stamp(path) for path in paths}
 
 
-def _stamp(path: str) -> list[int] | None:
+def _stamp(path: str) -> Stamp | None:
     try:
-        status = Path(path).stat()
+        return stamp_of(Path(path))
     except OSError:
         return None
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _write(path: Path, entry: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(entry))
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
