@@ -253,7 +253,7 @@ def test_a_renderer_that_gets_another_model_takes_nothing_from_another_one(pair)
         room.check()
         room.check()
     other.ours._current_context()
-    one.ours.rebind(pair(scene(ROOM, MOVING)).sim.model)
+    one.ours.begin_episode(pair(scene(ROOM, MOVING)).sim.model)
     assert not one.ours._views
     other.move("hand", dx=0.02)
     other.check()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_culling import POINTS, TURN, VECTOR, matrix
 
-from ray_eval.envs.libero.keeping import FILL, Stillness
+from ray_eval.envs.libero.keeping import FILL, MIRROR, Stillness
 from ray_eval.envs.libero.scene_geoms import GEOM
 
 
@@ -20,18 +20,31 @@ FIXED, FREE = np.array([True, False]), np.array([False, True])
 NONE = np.zeros(2, dtype=bool)
 
 
-def stillness(cost=1):
-    return Stillness(np.array([1, cost]), FIXED)
+def stillness(cost=1, is_driven=FREE):
+    return Stillness(np.array([1, cost]), FIXED, is_driven)
 
 
 def test_what_is_as_in_the_image_before_stands_still():
     seen = stillness()
     seen.see(b"here", geoms(0, 1))
-    assert not seen.is_still.any()
     seen.see(b"here", geoms(0, 2))
     assert seen.is_still.tolist() == [True, False]
     seen.see(b"there", geoms(0, 2))
     assert not seen.is_still.any()
+
+
+def test_when_an_episode_begins_what_no_actuator_moves_is_expected_to_lie_still():
+    seen = stillness(cost=FILL - 1)
+    seen.see(b"here", geoms(0, 1))
+    assert seen.is_still.tolist() == [True, False]
+    seen.see(b"here", geoms(1, 1))
+    assert seen.is_still.tolist() == [False, True]
+    assert not seen.is_worth_keeping(FREE, FREE, NONE)
+    seen.begin()
+    seen.see(b"here", geoms(2, 2))
+    assert seen.is_still.tolist() == [True, False]
+    assert seen.is_calm
+    assert not seen.is_worth_keeping(FREE, FREE, NONE)  # what was drawn in vain before does not count
 
 
 def test_a_fixture_may_be_put_elsewhere_once_and_a_camera_that_keeps_moving_is_not_worth_it():
@@ -46,11 +59,18 @@ def test_a_fixture_may_be_put_elsewhere_once_and_a_camera_that_keeps_moving_is_n
     assert seen.is_calm
 
 
-@pytest.mark.parametrize(("is_reflected", "images"), [(NONE, 5), (FREE, 3)])
+@pytest.mark.parametrize(("is_reflected", "images"), [(NONE, 2), (FREE, MIRROR + 1)])
 def test_keeping_is_worth_it_once_drawing_has_cost_as_much(is_reflected, images):
-    seen = stillness(cost=FILL // 4 + 1)
+    seen = stillness(cost=FILL // 2)
     assert [seen.is_worth_keeping(FREE, FREE, is_reflected) for _ in range(images)] == [False] * (images - 1) + [True]
     assert not seen.is_worth_keeping(FREE, FREE, is_reflected)
+
+
+def test_reflections_of_what_is_kept_already_are_taken_anew():
+    seen = stillness(cost=FILL * 8)
+    both = FIXED | FREE
+    assert not seen.is_worth_keeping(both, FIXED, FREE)
+    assert seen.is_worth_keeping(both, FREE, FREE)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -154,7 +154,7 @@ def test_another_compilation_is_drawn_with_what_was_uploaded(room):
     first = room.image()
     con = context(room)
     other = MjSim.from_xml_string(SCENE)
-    room.renderer.rebind(other.model)
+    room.renderer.begin_episode(other.model)
     assert np.array_equal(room.image(), first)
     assert context(room) is con
     assert not np.array_equal(other.model._model.tex_data, mujoco.MjModel.from_xml_string(SCENE).tex_data)

@@ -116,7 +116,7 @@ class LiberoEnv:
         self._render_count = 0
         self._simulation.reset(episode.env_seed, self._init_state(episode.init_state_id))
         self._bind()
-        self._renderer.rebind(self._simulation.env.sim.model)
+        self._renderer.begin_episode(self._simulation.env.sim.model)
         self._settle()
         self._history.append(self._frame())
 

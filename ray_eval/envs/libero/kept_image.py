@@ -92,15 +92,16 @@ class KeptImage:
         if not is_complete:
             raise NotImplementedError("kept image: expected a complete framebuffer of MuJoCo's formats, got none")
 
-    def take(self, drawn: DrawnScene, kept: Array) -> None:
+    def take(self, drawn: DrawnScene, kept: Array, source: int | None = None) -> None:
         """Draws and keeps geoms as they are without reflections.
 
         Args:
             drawn: The scene as the camera sees it.
             kept: Their rows; all are opaque.
+            source: The framebuffer object of what was taken before, on top of which they are drawn.
         """
         with _only_geoms(drawn, has_reflections=False):
-            drawn.draw(kept, source=None, has_mirror=False)
+            drawn.draw(kept, source=source, has_mirror=False)
             self._capture(drawn)
 
     def has_ties(self, drawn: DrawnScene, mirror: Array, touching: Array) -> bool:
@@ -122,11 +123,12 @@ class KeptImage:
                 drawn.draw(mark, again, find, touching, end, source=self.name, has_mirror=False)
         return together != alone
 
-    def take_reflections(self, drawn: DrawnScene, mirror: Array, reflected: Array) -> None:
-        """Changes what was taken, so that `mjr_render` can go on from the middle of its reflections.
+    def take_reflections(self, drawn: DrawnScene, plain: KeptImage, mirror: Array, reflected: Array) -> None:
+        """Makes of what was taken what `mjr_render` can go on from, in the middle of its reflections.
 
         Args:
             drawn: As in `take`.
+            plain: What was taken; it may be this one.
             mirror: (1,) the row among them in which MuJoCo reflects.
             reflected: Rows of those among them that it may show.
         """
@@ -135,7 +137,7 @@ class KeptImage:
             mark, nearest, empty = (
                 in_place(dataid) for dataid in (lists.mark_face, lists.mark_nearest, lists.empty_nearest)
             )
-            drawn.draw(mark, face(again), nearest, again, empty, source=self.name, has_mirror=False)
+            drawn.draw(mark, face(again), nearest, again, empty, source=plain.name, has_mirror=False)
             self._capture(drawn)
         with _only_geoms(drawn, has_reflections=True):
             nothing = in_place(lists.draw_nothing)

@@ -38,7 +38,7 @@ class SceneRenderer:
     """Draws snapshots of one compiled scene; builds its GL context at the first drawing (about 0.5 s).
 
     The context holds the scene's meshes and textures. It outlives a rebuild of the same task, whose assets are
-    the same: `rebind` gives it the new mjModel.
+    the same: `begin_episode` gives it the new mjModel.
 
     Args:
         model: The scene, a robosuite MjModel.
@@ -55,9 +55,11 @@ class SceneRenderer:
         self._context: Any = None
         self._views: dict[tuple[int, int], _View] = {}
 
-    def rebind(self, model: Any) -> None:
-        """Draws from another compilation of the same scene (a robosuite MjModel) from now on."""
+    def begin_episode(self, model: Any) -> None:
+        """Draws from another compilation of the same scene (a robosuite MjModel), or the same one, from now on."""
         if model is self._scene.model:
+            for view in self._views.values():
+                view.begin_episode()
             return
         self._scene.upload.turn_to(_binding(model))
         self._scene = _Scene(model, self._scene.upload)
@@ -128,6 +130,11 @@ class _View:
         """The image, drawn by robosuite without geoms that the camera cannot see."""
         with self._scene.showing(snapshot, self._camera_id):
             return self._by_robosuite(context)
+
+    def begin_episode(self) -> None:
+        """Things lie elsewhere from now on."""
+        if self._background is not None:
+            self._background.begin_episode()
 
     def free(self) -> None:
         """Gives OpenGL's memory back; the context is current."""
