@@ -19,3 +19,14 @@ def simulator():
         from libero.libero.envs import OffScreenRenderEnv
 
     return OffScreenRenderEnv
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    """An empty cache folder, and a process that knows of none."""
+    from ray_eval.envs.libero import proofs
+
+    monkeypatch.setenv("RAY_EVAL_CACHE", str(tmp_path / "cache"))
+    proofs._proven.cache_clear()
+    yield proofs
+    proofs._proven.cache_clear()

@@ -319,17 +319,6 @@ def test_a_scene_that_is_not_laid_out_as_expected_is_drawn_as_ever(pair, caplog)
     assert "mjvGeom: expected it as in MuJoCo 3.2.3" in caplog.text
 
 
-@pytest.fixture
-def memory(tmp_path, monkeypatch):
-    """An empty cache folder, and a process that knows of none."""
-    from ray_eval.envs.libero import proofs
-
-    monkeypatch.setenv("RAY_EVAL_CACHE", str(tmp_path / "cache"))
-    proofs._proven.cache_clear()
-    yield proofs
-    proofs._proven.cache_clear()
-
-
 def drawn_by_robosuite(pair, monkeypatch, name="kitchen"):
     """How many images robosuite draws of the first two of a scene of that name."""
     from ray_eval.envs.libero.rendering import SceneRenderer, _View

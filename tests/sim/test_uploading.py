@@ -17,7 +17,7 @@ ASSETS = "".join(
         ("floor again", "2d", "checker", 64, 64, ".9 .5 .2"),
         ("other floor", "2d", "checker", 64, 64, ".9 .5 .3"),
         ("repeated", "cube", "checker", 32, 32, ".7 .1 .9"),
-        ("flame", "2d", "checker", 16, 16, ".9 .9 .1"),
+        ("flame", "2d", "checker", 17, 9, ".9 .9 .1"),
     )
 )
 SCENE = f"""
@@ -50,9 +50,13 @@ WORN = {"sky", "floor", "sides", "floor again", "other floor", "repeated", "flam
 
 
 class Room:
-    """The scene with our renderer, which may compile it again."""
+    """The scene with our renderer, which may compile it again.
 
-    def __init__(self):
+    Args:
+        kept: What else the renderer is given.
+    """
+
+    def __init__(self, **kept):
         from robosuite.utils.binding_utils import MjSim
 
         from ray_eval.envs.libero.rendering import SceneRenderer
@@ -62,7 +66,7 @@ class Room:
         self.model, data = self.sim.model._model, self.sim.data._data
         mujoco.mj_forward(self.model, data)
         self.snapshot = take_snapshot(self.model, data)
-        self.renderer = SceneRenderer(self.sim.model, self.anew)
+        self.renderer = SceneRenderer(self.sim.model, self.anew, **kept)
 
     def anew(self):
         self.compiled += 1

@@ -1,10 +1,10 @@
 """Images of a scene of which what stands still was drawn before; runs in each worker.
 
 `mjr_render` draws as ever, but begins with a kept image (see `kept_image`) and is not given what that shows. Two are
-kept for a camera: one of the geoms that belong to the world, and on top of it one that also has what lies still. Each is used
-while the bytes that `mjr_render` would read for it are the same: every kept geom's, the camera's, the lights', the
-flags'. What OpenGL holds of meshes and textures is not among them: a context whose meshes or textures are uploaded
-again needs a new `Background`.
+kept for a camera: one of the geoms that belong to the world, and drawn on top of it one that also has what lies still.
+Each is used while the bytes that `mjr_render` would read for it are the same: every kept geom's, the camera's, the
+lights', the flags'. What OpenGL holds of meshes and textures is not among them: a context whose meshes or textures are
+uploaded again needs a new `Background`.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class SceneBounds:
                 *((int(geom), side) for geom in _opaque(model, is_box) for side in _large_sides(sizes[geom])),
                 *(
                     (geom, side)
-                    for geom in _opaque(model, ~is_box)
+                    for geom in _opaque(model, ~is_box & (model.geom_aabb[:, 3:].max(axis=1) >= FACE_M / 2))
                     if geom in corners
                     for side in rectangles(corners[geom], FACE_M)
                 ),

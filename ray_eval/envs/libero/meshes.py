@@ -48,7 +48,7 @@ def rectangles(corners: FloatArray, half_size: float) -> FloatArray:
         half_size: Half the least length of a side, m.
     """
     reach = np.abs(corners[:, 1:] - corners[:, :1]).reshape(-1, 6)
-    large = corners[reach.max(axis=1, initial=0) >= half_size]  # of most there is no more to ask
+    large = corners[np.any(np.greater_equal(reach.T, half_size), axis=0)]  # of most there is no more to ask
     normals = np.cross(large[:, 1] - large[:, 0], large[:, 2] - large[:, 0])
     sizes = np.linalg.norm(normals, axis=1)
     is_large = sizes >= 4 * half_size * half_size

@@ -2,16 +2,18 @@
 
 An entry is MuJoCo's own binary, `<key>-<digest>.mjb`: the key is the SHA-256 of whatever the model is compiled from
 (the MJCF text, the contents of the files it names, MuJoCo's version and this machine's architecture), the digest
-that of the entry's own bytes. A torn, foreign or damaged entry does not have the digest that its name claims; it is
-deleted and compiled anew. Files are read for their digests once, and again when they change (see `envs.digests`). When
-an entry was used last is said by the time of an empty file beside it, so that the entry itself stays as it is.
-Loading takes a tenth of the time of compiling in a new process.
+that of the entry's own bytes. Beside it lies what else is made of the scene (see `mipmaps`). A torn, foreign or
+damaged entry does not have the digest that its name claims; it is deleted and made anew. Files are read for their
+digests once, and again when they change (see `envs.digests`). When an entry was used last is said by the time of an
+empty file beside it, so that the entry itself stays as it is. Loading takes a tenth of the time of compiling in a new
+process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -26,6 +28,10 @@ from typing import Any
 from ray_eval import places
 from ray_eval.envs.digests import DIGEST_DIGITS, FileDigests
 
+MODEL = ".mjb"
+"""Ends the name of a compiled model."""
+MIPMAPS = ".mipmaps"
+"""Ends the name of the smaller sizes of a scene's textures."""
 KEPT_FOR_S = 3600.0
 """An entry used within this time is not evicted: a run over more tasks than fit finds the first of them again."""
 
@@ -58,14 +64,11 @@ class ModelCache:
 
         if key is None:
             return mujoco.MjModel.from_xml_string(mjcf)
-        entry = self._found(key)
+        entry = self.found(key, MODEL)
         if entry is not None:
             return mujoco.MjModel.from_binary_path(str(entry))
         model = mujoco.MjModel.from_xml_string(mjcf)
-        try:
-            self._store(key, model)
-        except (OSError, mujoco.FatalError) as error:
-            logger.warning("model cache %s: expected to store a model, got %s; it is compiled anew", self.folder, error)
+        self.keep(key, MODEL, mujoco.mj_sizeModel(model), lambda path: mujoco.mj_saveModel(model, str(path), None))
         return model
 
     def key(self, mjcf: str) -> str | None:
@@ -80,42 +83,59 @@ class ModelCache:
         finally:
             digests.save()
 
-    def _digests(self) -> FileDigests:
-        return FileDigests(self.folder.parent / "digests.json")
-
-    def _found(self, key: str) -> Path | None:
+    def found(self, key: str, suffix: str) -> Path | None:
+        """A key's whole entry of one kind; None where there is none."""
         digests = self._digests()
-        for entry in self.folder.glob(f"{key}-*.mjb"):
+        for entry in self.folder.glob(f"{key}-*{suffix}"):
             with contextlib.suppress(OSError):
                 found = digests.of([entry])[entry]
                 digests.save()
                 if entry.stem.partition("-")[2] == found[:DIGEST_DIGITS]:
                     self._note_use(entry)
                     return entry
-                logger.warning("model cache: expected %s as it was stored, got other bytes; it is compiled anew", entry)
+                logger.warning("model cache: expected %s as it was stored, got other bytes; it is made anew", entry)
                 _remove(entry)
         return None
+
+    def _digests(self) -> FileDigests:
+        return FileDigests(self.folder.parent / "digests.json")
 
     def _note_use(self, entry: Path) -> None:
         used = _used(entry)
         used.touch(mode=0o600)
         os.utime(used, (self.clock(), self.clock()))
 
-    def _store(self, key: str, model: Any) -> None:
+    def keep(self, key: str, suffix: str, size: int, write: Callable[[Path], object]) -> None:
+        """Stores an entry in place of whatever the key has of its kind; a warning where that fails.
+
+        Args:
+            key: As `key` gives it.
+            suffix: `MODEL` or another kind's.
+            size: In bytes.
+            write: Writes as many to a path.
+        """
         import mujoco
 
-        size = mujoco.mj_sizeModel(model)
+        try:
+            self._keep(key, suffix, size, write)
+        except (OSError, mujoco.FatalError) as error:
+            logger.warning("model cache %s: expected to store an entry, got %s; it is made anew", self.folder, error)
+
+    def _keep(self, key: str, suffix: str, size: int, write: Callable[[Path], object]) -> None:
         if not self._make_room(size):
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".partial-", suffix=".mjb")
+        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".partial-", suffix=suffix)
         os.close(descriptor)
         partial = Path(name)
         try:
-            mujoco.mj_saveModel(model, name, None)
+            write(partial)
             if partial.stat().st_size != size:
                 raise OSError(f"{partial.stat().st_size} of {size} bytes written; is the disk full?")
-            entry = self.folder / f"{key}-{_file_digest(partial)}.mjb"
+            entry = self.folder / f"{key}-{_file_digest(partial)}{suffix}"
+            for other in self.folder.glob(f"{key}-*{suffix}"):
+                if other != entry:
+                    _remove(other)
             partial.replace(entry)
             self._note_use(entry)
         finally:
@@ -137,7 +157,7 @@ class ModelCache:
     def _entries(self) -> list[tuple[Path, float, int]]:
         """Path, time of last use and size of every file, those included that a killed process left behind."""
         found = []
-        for path in self.folder.glob("*.mjb"):
+        for path in itertools.chain.from_iterable(self.folder.glob(f"*{suffix}") for suffix in (MODEL, MIPMAPS)):
             with contextlib.suppress(FileNotFoundError):
                 status, used = path.stat(), _used(path)
                 used_s = used.stat().st_mtime if used.exists() else status.st_mtime

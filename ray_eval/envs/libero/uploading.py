@@ -11,17 +11,20 @@ another context is wanted.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import mujoco
 import numpy as np
 
+from ray_eval.envs.libero.mipmaps import Mipmaps, pixels_of, upload_by_mujoco
 from ray_eval.heap import forget
-from ray_eval.types import Array
 
 ONLY_SHOWN: Final = ("tex_data", "mesh_normal", "mesh_texcoord", "mesh_facenormal", "mesh_facetexcoord")
 """Arrays of mjModel that are read by nothing but the making of a context (MuJoCo 3.2.3 src/render)."""
+_GLANCE: Final = 2**14
+"""Bytes in which different textures mostly differ already."""
 _WEARERS: Final = ("geom_matid", "site_matid", "skin_matid", "tendon_matid", "flex_matid")
 
 
@@ -31,10 +34,13 @@ class Upload:
     Args:
         model: The mjModel (the binding's own).
         compile_anew: Gives another mjModel of the same scene; None keeps everything in main memory.
+        mipmaps: The smaller sizes of the scene's textures; None has OpenGL make them.
     """
 
-    def __init__(self, model: Any, compile_anew: Callable[[], Any] | None = None) -> None:
-        self._model = model
+    def __init__(
+        self, model: Any, compile_anew: Callable[[], Any] | None = None, mipmaps: Mipmaps | None = None
+    ) -> None:
+        self._model, self._mipmaps = model, mipmaps
         self._compile_anew = compile_anew
         self._is_given_back = False
         self._uploaded: frozenset[int] = frozenset()
@@ -57,13 +63,14 @@ class Upload:
         model, worn = self._model, worn_textures(self._model)
         with _one_pixel(model):
             con = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
-        pixels = {texture: _pixels(model, texture) for texture in worn}
+        first = first_equals(model, worn)
+        textures = sorted(set(first.values()))
+        if self._mipmaps is None:
+            upload_by_mujoco(model, con, textures)
+        else:
+            self._mipmaps.upload(model, con, textures)
         for texture in worn:
-            first = _first_equal(model, texture, pixels)
-            if first == texture:
-                mujoco.mjr_uploadTexture(model, con, texture)
-            else:
-                con.texture[texture] = con.texture[first]
+            con.texture[texture] = con.texture[first[texture]]
         self._uploaded, self._references = frozenset(worn), _references(model)
         self._give_back()
         return con
@@ -100,23 +107,21 @@ def _references(model: Any) -> bytes:
     return b"".join(getattr(model, name).tobytes() for name in (*_WEARERS, "mat_texid"))
 
 
-def _pixels(model: Any, texture: int) -> Array:
-    start = model.tex_adr[texture]
-    size = model.tex_width[texture] * model.tex_height[texture] * model.tex_nchannel[texture]
-    pixels: Array = model.tex_data[start : start + size]
-    return pixels
+def first_equals(model: Any, textures: Iterable[int]) -> dict[int, int]:
+    """For each texture the first one of the same form that shows the same."""
+    found: dict[int, int] = {}
+    for texture in textures:
+        is_equal = functools.partial(_is_equal, model, texture)
+        found[texture] = next(filter(is_equal, dict.fromkeys(found.values())), texture)
+    return found
 
 
-def _first_equal(model: Any, texture: int, pixels: dict[int, Array]) -> int:
-    """The first texture of the same form that shows the same."""
-    for other, found in pixels.items():
-        is_alike = all(
-            getattr(model, name)[other] == getattr(model, name)[texture]
-            for name in ("tex_type", "tex_width", "tex_height", "tex_nchannel")
-        )
-        if other == texture or (is_alike and np.array_equal(found, pixels[texture])):
-            return other
-    return texture
+def _is_equal(model: Any, one: int, other: int) -> bool:
+    names = ("tex_type", "tex_width", "tex_height", "tex_nchannel")
+    if any(getattr(model, name)[one] != getattr(model, name)[other] for name in names):
+        return False
+    pixels, others = pixels_of(model, one), pixels_of(model, other)
+    return np.array_equal(pixels[:_GLANCE], others[:_GLANCE]) and np.array_equal(pixels, others)
 
 
 @contextlib.contextmanager
