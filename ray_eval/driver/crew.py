@@ -84,7 +84,9 @@ class Crew:
         if warning:
             self._context.note(f"WARNING: {warning}")
         if self._context.config.ray.address is None and is_first_use(simulator_of(self._context.config).name):
-            self._context.note("note: the first run on this machine compiles for a minute or more before episodes end")
+            self._context.note(
+                "note: the first run on this machine compiles beside its first episodes, which take longer"
+            )
         for newcomer in self.newcomers.values():
             self._context.cluster.end(newcomer.worker)
         self.newcomers.clear()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ray_eval.envs.libero.compiling import STEPS, is_ready
 from ray_eval.envs.libero.goal import places
 from ray_eval.envs.libero.snapshot import SnapshotRecorder
 from ray_eval.errors import EpisodeError
@@ -56,8 +57,12 @@ class ControlStep:
     def bind(self) -> None:
         """Looks up the simulation and the robot that a reset has left; called after every reset.
 
-        In a process's first call machine code is loaded from disk, or compiled, which takes seconds.
+        In a process's first call machine code is loaded from disk, or compiled, which takes seconds. Where it is
+        compiled beside (see `compiling`), robosuite's own loop steps until it is there.
         """
+        if not is_ready(STEPS):
+            self._compiled = None
+            return
         reason = obstacle(self._env)
         if reason is not None:
             _note(reason)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import numba
 import numpy as np
+from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -139,7 +140,7 @@ def compiled(function: F) -> F:
     The folder is named by the content of what is compiled, so that code of another release, or of another robosuite,
     is neither taken nor read. Numba writes files atomically. Where the folder cannot be made, Numba finds its own.
     """
-    kept_in, folder = numba.config.CACHE_DIR, _cache_folder()
+    kept_in, folder = numba.config.CACHE_DIR, cache_folder()
     numba.config.CACHE_DIR = folder or kept_in
     try:
         code: F = numba.njit(cache=True)(function)
@@ -149,12 +150,12 @@ def compiled(function: F) -> F:
 
 
 @functools.cache
-def _cache_folder() -> str | None:
-    """An existing folder of this user for the present content of all sources; None where none can be made."""
+def cache_folder() -> str | None:
+    """An existing folder of this user for this processor and the present sources; None where none can be made."""
     import robosuite.utils.control_utils as law
     import robosuite.utils.numba as how
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{llvm.get_host_cpu_name()}|{llvm.get_host_cpu_features().flatten()}".encode())
     own = [Path(__file__).with_name(name) for name in ("substeps.py", "visibility.py", "meeting.py")]
     for source in (law.__file__, how.__file__, __file__, *own):
         digest.update(Path(source).read_bytes())

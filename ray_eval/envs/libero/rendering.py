@@ -1,9 +1,10 @@
 """Camera images of snapshots, drawn with robosuite's own offscreen context on mjData of their own.
 
 OpenGL gets what the scene wears (see `uploading`). Geoms that an image cannot show are left out (see `culling`), and
-what stands still is drawn once (see `background`). The first image of each camera is held against robosuite's, once on
-a machine (see `proofs`). Nothing here touches the simulation's mjData; the mjModel's visual fields are swapped in for
-one drawing and put back. GL contexts belong to the thread that made them.
+what stands still is drawn once (see `background`), as soon as the machine code for it is there (see `compiling`). The
+first image of each camera is held against robosuite's, once on a machine (see `proofs`). Nothing here touches the
+simulation's mjData; the mjModel's visual fields are swapped in for one drawing and put back. GL contexts belong to the
+thread that made them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_eval.envs.libero.compiling import IMAGES, is_ready
 from ray_eval.envs.libero.snapshot import MODEL_FIELDS, POSE_FIELDS, SceneSnapshot
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ class SceneRenderer:
             name = self._name and f"{self._name} {camera} {size_px}"
             self._views[camera_id, size_px] = _View(self._scene, camera_id, size_px, name)
         view = self._views[camera_id, size_px]
+        if not is_ready(IMAGES):
+            return view.whole(context, snapshot)
         image = view.on_background(context, snapshot)
         return view.without_unseen(context, snapshot) if image is None else image
 
@@ -138,6 +142,11 @@ class _View:
     def without_unseen(self, context: Any, snapshot: SceneSnapshot) -> NDArray[np.uint8]:
         """The image, drawn by robosuite without geoms that the camera cannot see."""
         with self._scene.showing(snapshot, self._camera_id):
+            return self._by_robosuite(context)
+
+    def whole(self, context: Any, snapshot: SceneSnapshot) -> NDArray[np.uint8]:
+        """The image, drawn by robosuite with everything in it."""
+        with self._scene.showing(snapshot):
             return self._by_robosuite(context)
 
     def begin_episode(self) -> None:

@@ -131,11 +131,15 @@ class LiberoSimulator:
         return simulator_version_warning()
 
     def prepare(self) -> None:
-        """Imports LIBERO with what it needs; what is missing is said by `make_env`."""
+        """Imports LIBERO with what it needs; what is missing is said by `make_env`.
+
+        Machine code that is not there is compiled beside from now on (see `compiling`).
+        """
         with contextlib.suppress(ImportError):
-            from ray_eval.envs.libero import task_env
+            from ray_eval.envs.libero import compiling, task_env
 
             task_env.import_simulator()
+            compiling.begin_beside()
 
     def canary(self, *, has_pixels: bool) -> Canary:
         """What this machine makes of a small scene that exercises what LIBERO does."""
