@@ -1,23 +1,27 @@
 """Ray's API server, which is its dashboard, started beside what a run waits for; runs in the driver.
 
 `ray.init` waits for it, 1.0 to 1.7 s of some 3, before it starts the node that runs actors. Nothing of a run asks it.
+Nor does anything ask the monitor, which tells the dashboard of resources; it comes beside as well. What sends lines of
+Ray's logs to the driver is not started: the driver does not take them, and the dashboard reads logs by itself. Each of
+these is an interpreter that takes half a second of a core to start.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from ray._private.node import Node
 
 NICENESS: Final = 10
 """Nice value of it and of its modules: where workers keep all cores busy, it gets a tenth of one."""
-_METHOD: Final = "start_api_server"
-"""What starts it, in Ray 2.60.0's `Node`; where there is none, `ray.init` does all as ever."""
+_METHOD, _MONITOR, _LOGS = "start_api_server", "start_monitor", "start_log_monitor"
+"""What starts them, in Ray 2.60.0's `Node`; where one is not there, `ray.init` does all as ever."""
 _LONGEST_WAIT_S: Final = 10.0
 
 
@@ -35,28 +39,36 @@ class ApiServer:
     @contextlib.contextmanager
     def beside(self) -> Iterator[None]:
         """A Ray that is started within goes on while it starts."""
-        original = getattr(Node, _METHOD, None)
-        if original is None:
+        kept: dict[str, Any] = {name: getattr(Node, name, None) for name in (_METHOD, _MONITOR, _LOGS)}
+        if None in kept.values():
             yield
             return
+        waiting: list[Callable[[], object]] = []
+
+        def monitor(node: Any) -> None:
+            waiting.append(functools.partial(kept[_MONITOR], node))
 
         def start(node: Any, **wanted: Any) -> None:
-            self._thread = threading.Thread(target=self._run, args=(original, node, wanted), daemon=True)
+            waiting.append(functools.partial(kept[_METHOD], node, **wanted))
+            self._thread = threading.Thread(target=self._run, args=(waiting, node, wanted), daemon=True)
             self._thread.start()
 
-        setattr(Node, _METHOD, start)
+        for name, instead in ((_METHOD, start), (_MONITOR, monitor), (_LOGS, lambda _node: None)):
+            setattr(Node, name, instead)
         try:
             yield
         finally:
-            setattr(Node, _METHOD, original)
+            for name, original in kept.items():
+                setattr(Node, name, original)
 
-    def _run(self, original: Any, node: Any, wanted: dict[str, Any]) -> None:
+    def _run(self, waiting: Sequence[Callable[[], object]], node: Any, wanted: dict[str, Any]) -> None:
         """Lives as long as the server: Linux ends a child of Ray's with the thread that started it."""
         if sys.platform == "linux":  # there a thread has a nice value of its own, which its children take over
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
-            original(node, **wanted)
+            for start in waiting:
+                start()
             self.url = node.webui_url if wanted.get("include_dashboard") else None
         except Exception as error:  # noqa: BLE001 -- a run goes on without it
             self.failure = str(error) or type(error).__name__

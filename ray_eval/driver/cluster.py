@@ -350,6 +350,7 @@ def _initialise(
         ) from error
     if processes is not None:
         processes.note()
+        processes.give_way()
     return context.dashboard_url or None
 
 

@@ -11,6 +11,7 @@ import psutil
 import ray
 
 from ray_eval import places
+from ray_eval.driver.api_server import NICENESS
 from ray_eval.errors import SetupError
 from ray_eval.scratch import SOCKET_ROOM_BYTES, Scratch
 
@@ -20,6 +21,8 @@ TMPDIR = "TMPDIR"
 """Environment variable that names the temporary folder."""
 _NAMES = (*ESSENTIAL, "ray::", "ray-")
 _ARGUMENT = "/ray/"
+_AGENT = ("dashboard/agent.py", "ray::DashboardAgent")
+"""How it is called, before and after it names itself."""
 
 
 class RayEnded(SetupError):
@@ -56,6 +59,13 @@ class RayProcesses:
         self._found |= {process for process in new if _is_rays(process)}
         # What Ray's own have started, whatever it is called.
         self._found |= {child for process in self._found for child in _descendants(process)}
+
+    def give_way(self) -> None:
+        """Has the agent that serves the dashboard take what a run leaves; Ray's node starts it, and waits for it."""
+        for process in self._found:
+            with contextlib.suppress(psutil.Error, OSError):
+                if any(word.endswith(_AGENT) for word in process.cmdline()):
+                    process.nice(os.nice(0) + NICENESS)
 
     def check(self) -> None:
         """Passes while Ray lives.

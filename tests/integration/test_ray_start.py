@@ -35,11 +35,13 @@ with ray_session(RayConfig(dashboard={dashboard}), "start", 1, 0) as cluster:
     server.settle()
     told["failure"], told["has_url"] = server.failure, server.url is not None
     told["status"] = server.url and status_of(server.url)
-    told["nice"] = sorted({{each.nice() - os.nice(0) for each in named("dashboard/dashboard.py")}})
-    told["is_nice"] = told["nice"] == [NICENESS]
+    beside = {{name: named(name) for name in ("dashboard/dashboard.py", "DashboardAgent", "monitor.py")}}
+    told["nice"] = {{name: [each.nice() - os.nice(0) - NICENESS for each in found] for name, found in beside.items()}}
     family = ours()
 told["left"] = [each.name() for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 told["is_mended"] = Node.__dict__.get("start_api_server") is {original}
+others = (Node.start_monitor, Node.start_log_monitor)
+told["is_mended"] &= {{each.__module__ for each in others}} == {{Node.__module__}}
 print(json.dumps(told))
 """
 REFUSED = """
@@ -64,8 +66,7 @@ def test_the_dashboard_comes_beside_the_run_and_takes_what_that_leaves():
         "failure": None,
         "has_url": True,
         "status": told["status"],
-        "nice": told["nice"],
-        "is_nice": True,
+        "nice": {"dashboard/dashboard.py": [0], "DashboardAgent": [0], "monitor.py": [0]},
         "left": [],
         "is_mended": True,
     }
