@@ -161,13 +161,76 @@ def test_of_two_equally_deep_geoms_the_later_one_is_seen(pair):
     assert not np.array_equal(first, second)
 
 
+INLAY = '<body name="inlay" pos="0 .1 .15">{}<geom type="box" size=".1 .1 .05" rgba="0 0 1 1"/></body>'
+
+
 def test_a_geom_as_deep_as_the_mirror_is_seen(pair):
-    inlay = '<body name="inlay" pos="0 .1 .15"><geom type="box" size=".1 .1 .05" rgba="0 0 1 1"/></body>'
-    room = pair(scene(ROOM, MOVING, fixtures(), inlay))
+    room = pair(scene(ROOM, MOVING, fixtures(), INLAY.format("")))
     for _ in range(3):
         room.move("hand", dz=-0.03)
         room.check()
     assert "inlay" in room.kept
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """What lies still is kept at once, however little it is."""
+    from ray_eval.envs.libero.keeping import Stillness
+
+    monkeypatch.setattr(
+        Stillness, "is_worth_keeping", lambda _, wanted, is_drawn, _is_reflected: (wanted & is_drawn).any()
+    )
+
+
+def test_of_two_equally_deep_geoms_the_later_one_is_seen_where_the_earlier_one_lies_still(pair, eager):
+    room = pair(scene(ROOM, COPLANAR))
+    for _ in range(2):
+        room.check()
+        assert room.kept == {"world", "early", "late", "last"}
+    room.move("early", dx=-0.02)
+    for _ in range(2):
+        room.check()
+    assert room.kept == {"world", "early", "late", "last"}
+
+
+@pytest.mark.parametrize("joint", ["", "<freejoint/>"], ids=["of the world", "lying there"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_what_lies_still_one_as_deep_as_the_mirror_is_seen(pair, eager, joint, is_first):
+    bodies = [INLAY.format(joint), fixtures()]
+    room = pair(scene(ROOM, MOVING, *bodies[:: 1 if is_first else -1]))
+    for _ in range(4):
+        room.move("hand", dz=-0.03)
+        room.check()
+    assert room.kept == {*STILL, "rock", "inlay"}
+
+
+@pytest.mark.parametrize("steel", ["steel", "paint"], ids=["mirror", "no mirror"])
+def test_what_lies_still_when_an_episode_begins_is_kept_from_its_first_image_on(pair, eager, steel):
+    room = pair(scene(ROOM, MOVING, fixtures(steel, flame=0.3)))
+    for _ in range(3):
+        room.check()
+        assert room.kept == {*STILL, "rock", "hand"}
+        room.move("hand", dx=-0.03)
+        room.check()
+        assert room.kept == {*STILL, "rock"}
+        room.move("rock", dx=0.1)
+        room.move("hand", dx=-0.03)
+        room.ours.begin_episode(room.sim.model)
+
+
+def test_what_an_actuator_moves_is_not_expected_to_lie_still(pair, eager):
+    arm = """
+    <body name="base" pos="-.3 .1 .5"><geom type="box" size=".05 .05 .05"/>
+      <body name="link"><joint name="turn" axis="0 0 1"/><geom type="box" size=".2 .03 .03" pos=".2 0 0"/>
+        <body name="tool"><geom type="sphere" size=".05" pos=".3 0 .1"/></body>
+      </body>
+    </body>"""
+    motor = '<actuator><motor joint="turn"/></actuator></mujoco>'
+    room = pair(scene(ROOM, MOVING, fixtures(), arm).replace("</mujoco>", motor))
+    room.check()
+    assert room.kept == {*STILL, "base", "rock", "hand"}
+    room.check()
+    assert room.kept == {*STILL, "base", "rock", "hand", "link", "tool"}
 
 
 def test_a_flame_is_not_kept(pair):
