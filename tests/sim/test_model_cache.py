@@ -10,7 +10,7 @@ import pytest
 
 from ray_eval.envs import digests
 from ray_eval.envs.digests import FileDigests
-from ray_eval.envs.libero.model_cache import KEPT_FOR_S, MIPMAPS, MODEL, ModelCache, content_key
+from ray_eval.envs.libero.model_cache import KEPT_FOR_S, MODEL, TEXTURE, ModelCache, content_key
 
 MJCF = '<mujoco><worldbody><body><freejoint/><geom name="{}" size=".1"/></body></worldbody></mujoco>'
 SCENE = MJCF.format("ball")
@@ -128,16 +128,16 @@ def test_an_entry_is_read_for_its_digest_once_and_again_when_it_changes(cache, m
 
 def test_an_entry_takes_the_place_of_the_keys_other_one_of_its_kind(cache):
     for content in (b"one", b"other"):
-        for suffix in (MODEL, MIPMAPS):
+        for suffix in (MODEL, TEXTURE):
             whole = content + suffix.encode()
             cache.keep("key", suffix, len(whole), lambda path, whole=whole: path.write_bytes(whole))
     suffixes = sorted(path.suffix for path in cache.folder.glob("key-*"))
-    assert suffixes == sorted([MIPMAPS, MODEL, ".used", ".used"])
-    assert [cache.found("key", suffix).read_bytes() for suffix in (MODEL, MIPMAPS)] == [b"other.mjb", b"other.mipmaps"]
-    assert cache.found("another key", MIPMAPS) is None
+    assert suffixes == sorted([TEXTURE, MODEL, ".used", ".used"])
+    assert [cache.found("key", suffix).read_bytes() for suffix in (MODEL, TEXTURE)] == [b"other.mjb", b"other.texture"]
+    assert cache.found("another key", TEXTURE) is None
 
 
 def test_an_entry_that_is_not_written_whole_is_not_kept(cache, caplog):
-    cache.keep("key", MIPMAPS, 10, lambda path: path.write_bytes(b"torn"))
-    assert cache.found("key", MIPMAPS) is None
+    cache.keep("key", TEXTURE, 10, lambda path: path.write_bytes(b"torn"))
+    assert cache.found("key", TEXTURE) is None
     assert "4 of 10 bytes written" in caplog.text

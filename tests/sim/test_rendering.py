@@ -63,7 +63,7 @@ def check(suite, task_id, count):
     try:
         env.reset(EpisodeSpec(suite, task_id, 0, env_seed=7, max_steps=100))
         renderer, model, data = env._renderer, env._simulation.env.sim.model._model, env._simulation.env.sim.data._data
-        bounds, plain = SceneBounds(model), RobosuiteImages(env._simulation.compiled_anew())
+        bounds, plain = SceneBounds(model), RobosuiteImages(mujoco.MjModel.from_xml_string(env._simulation.env.mjcf))
         rng = np.random.default_rng(1)
         images, unseen = set(), {camera: [] for camera in CAMERAS.values()}
         for snapshot in snapshots(model, data, count):

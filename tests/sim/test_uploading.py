@@ -50,13 +50,9 @@ WORN = {"sky", "floor", "sides", "floor again", "other floor", "repeated", "flam
 
 
 class Room:
-    """The scene with our renderer, which may compile it again.
+    """The scene with our renderer, which may compile it again."""
 
-    Args:
-        kept: What else the renderer is given.
-    """
-
-    def __init__(self, **kept):
+    def __init__(self):
         from robosuite.utils.binding_utils import MjSim
 
         from ray_eval.envs.libero.rendering import SceneRenderer
@@ -66,7 +62,7 @@ class Room:
         self.model, data = self.sim.model._model, self.sim.data._data
         mujoco.mj_forward(self.model, data)
         self.snapshot = take_snapshot(self.model, data)
-        self.renderer = SceneRenderer(self.sim.model, self.anew, **kept)
+        self.renderer = SceneRenderer(self.sim.model, self.anew)
 
     def anew(self):
         self.compiled += 1

@@ -180,7 +180,9 @@ class LiberoEnv:
     def _opened(self) -> tuple[Simulation, SceneRenderer]:
         models = ModelCache(default_folder(), self._settings.model_cache_bytes)
         simulation = Simulation(self._task.bddl_path, models)
-        return simulation, SceneRenderer(simulation.env.sim.model, simulation.compiled_anew, simulation.scene, models)
+        return simulation, SceneRenderer(
+            simulation.env.sim.model, simulation.compiled_anew, simulation.scene, simulation.textures
+        )
 
     def _bind(self) -> None:
         """Looks up where robot and objects are in the model at hand."""

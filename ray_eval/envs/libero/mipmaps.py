@@ -1,24 +1,29 @@
-"""Textures for OpenGL with the smaller sizes that it once made of them; runs in each worker.
+"""Textures on disk, each with the smaller sizes that OpenGL made of it, and into OpenGL; runs in each worker.
 
 MuJoCo has OpenGL make the smaller sizes of each texture when it is uploaded, which in software takes most of the time
-until a scene's first image. What was made is read back once on a machine, and kept beside the compiled model while all
-is the same that it may depend on (see `proofs`). Later it is uploaded with the texture. Names, parameters and the
-largest size are MuJoCo's. Source: MuJoCo 3.2.3 src/render/render_context.c (mjr_uploadTexture).
+until a scene's first image. Here a texture is kept beside the compiled models with what was made of it, read back once
+on a machine, and is uploaded from there while all is the same that it may depend on (see `proofs`). Names and
+parameters are MuJoCo's, and the calls are those that it makes. On other renderers OpenGL makes them each time.
+Source: MuJoCo 3.2.3 src/render/render_context.c (mjr_uploadTexture).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import mujoco
 import numpy as np
 from OpenGL import GL  # type: ignore[import-untyped]
 
+from ray_eval.envs.digests import FileDigests
 from ray_eval.envs.libero import proofs
-from ray_eval.envs.libero.model_cache import MIPMAPS, ModelCache
+from ray_eval.envs.libero.model_cache import TEXTURE, ModelCache
+from ray_eval.envs.libero.textures import Texture
 from ray_eval.envs.remembered import SOFTWARE
 from ray_eval.types import Array
 
@@ -47,115 +52,152 @@ class _Level(NamedTuple):
         return self.width * self.height * _COLOURS
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """A texture's pixels."""
+
+    kind: int
+    """`mjtTexture`."""
+    width: int
+    """As mjModel has it; of a cube of six pictures they are one above the other."""
+    height: int
+    """Likewise."""
+    pixels: Array
+    """(n,) uint8, as mjModel has them."""
+    smaller: Array
+    """(m,) uint8: the smaller sizes of each picture, one after the other; empty where OpenGL is to make them."""
+
+    @property
+    def target(self) -> int:
+        """OpenGL's kind."""
+        is_flat = self.kind == mujoco.mjtTexture.mjTEXTURE_2D
+        return int(GL.GL_TEXTURE_2D if is_flat else GL.GL_TEXTURE_CUBE_MAP)
+
+    def levels(self) -> Iterator[_Level]:
+        """Every size of each picture, from the largest to one pixel."""
+        is_flat = self.target == GL.GL_TEXTURE_2D
+        height = self.height if is_flat else self.width
+        for picture, target in enumerate((GL.GL_TEXTURE_2D,) if is_flat else _FACES):
+            for level in range(max(self.width, height).bit_length()):
+                yield _Level(picture, target, level, max(self.width >> level, 1), max(height >> level, 1))
+
+    def is_whole(self) -> bool:
+        """Whether it has as much as its sizes say."""
+        smaller = sum(level.size for level in self.levels() if level.level)
+        return self.pixels.size == self.width * self.height * _COLOURS and self.smaller.size in (0, smaller)
+
+    def to_file(self, path: Path) -> None:
+        """Writes it whole."""
+        with path.open("wb") as file:
+            for part in (np.array([self.kind, self.width, self.height, 0], np.int32), self.pixels, self.smaller):
+                part.tofile(file)
+
+    @classmethod
+    def of_file(cls, path: Path) -> _Picture:
+        """What `to_file` wrote, mapped from the file."""
+        content = np.memmap(path, np.uint8, mode="r")
+        kind, width, height, _ = (int(number) for number in content[:_HEAD_BYTES].view(np.int32))
+        end = _HEAD_BYTES + width * height * _COLOURS
+        return cls(kind, width, height, content[_HEAD_BYTES:end], content[end:])
+
+
+_HEAD_BYTES: Final = 16
+
+
 @dataclass(frozen=True, slots=True)
-class Mipmaps:
-    """The smaller sizes of one scene's textures, on disk."""
+class KeptTextures:
+    """The textures of one scene, on disk."""
 
     models: ModelCache
-    """Keeps them."""
-    scene: str
-    """The key of the scene there."""
+    """Where they are kept."""
+    textures: tuple[Texture, ...]
+    """In their order in the scene's mjModel."""
 
-    def upload(self, model: Any, con: Any, textures: Sequence[int]) -> None:
-        """Uploads textures of an mjModel into a context that is current, and that has made one pixel of each.
+    def upload(self, con: Any, worn: Sequence[int]) -> None:
+        """Uploads some, into a context that is current and has made one pixel of each; equal ones once.
 
         Args:
-            model: The scene, with its pixels.
             con: `mujoco.MjrContext`.
-            textures: Indices.
+            worn: Their indices.
+
+        Raises:
+            OSError: the file of one cannot be read.
+            ValueError: MuJoCo cannot make one of it.
         """
-        is_known_form = all(model.tex_nchannel[texture] == _COLOURS for texture in textures)
-        if not is_known_form or not GL.glGetString(GL.GL_RENDERER).decode().startswith(SOFTWARE):
-            upload_by_mujoco(model, con, textures)
+        renderer = GL.glGetString(GL.GL_RENDERER).decode()
+        is_software, digests = renderer.startswith(SOFTWARE), self.models.digests()
+        first: dict[str, int] = {}
+        for index in worn:
+            key = self.textures[index].key(mujoco.__version__, digests)
+            if key in first:
+                con.texture[index] = con.texture[first[key]]
+                continue
+            first[key] = index
+            if is_software:
+                self._upload_kept(con, index, hashlib.sha256(f"{key}|{renderer}".encode()).hexdigest(), digests)
+            else:
+                _upload(con, index, _made(self.textures[index]))
+        digests.save()
+
+    def _upload_kept(self, con: Any, index: int, key: str, digests: FileDigests) -> None:
+        name = f"texture {key}"
+        entry = self.models.found(key, TEXTURE, digests) if proofs.is_proven(name) else None
+        picture = None if entry is None else _Picture.of_file(entry)
+        if picture is not None and picture.is_whole():
+            _upload(con, index, picture)
             return
-        key = hashlib.sha256(f"{self.scene}|{sorted(textures)}".encode()).hexdigest()
-        name = f"mipmaps {key}"
-        entry = self.models.found(key, MIPMAPS) if proofs.is_proven(name) else None
-        if entry is None:
-            upload_by_mujoco(model, con, textures)
-            kept = _read_back(model, con, sorted(textures))
-            self.models.keep(key, MIPMAPS, kept.size, kept.tofile)
-            proofs.keep(name)
-        else:
-            _upload(model, con, sorted(textures), np.fromfile(entry, np.uint8))
+        made = _made(self.textures[index])
+        _upload(con, index, made)
+        whole = _Picture(made.kind, made.width, made.height, made.pixels, _read_back(con, index, made))
+        size = _HEAD_BYTES + whole.pixels.size + whole.smaller.size
+        self.models.keep(key, TEXTURE, size, whole.to_file)
+        proofs.keep(name)
 
 
-def upload_by_mujoco(model: Any, con: Any, textures: Sequence[int]) -> None:
-    """Uploads textures and has OpenGL make their smaller sizes; arguments as in `Mipmaps.upload`."""
-    for texture in textures:
-        mujoco.mjr_uploadTexture(model, con, texture)
+def _made(texture: Texture) -> _Picture:
+    """As MuJoCo makes it of its element."""
+    model = mujoco.MjModel.from_xml_string(texture.mjcf)
+    if model.tex_nchannel[0] != _COLOURS:
+        raise ValueError(f"texture {texture.name}: expected {_COLOURS} channels, got {model.tex_nchannel[0]}")
+    numbers = (int(model.tex_type[0]), int(model.tex_width[0]), int(model.tex_height[0]))
+    return _Picture(*numbers, np.array(model.tex_data), np.empty(0, np.uint8))
 
 
-def _upload(model: Any, con: Any, textures: Sequence[int], kept: Array) -> None:
-    """Uploads every size; the names of textures and their parameters are there already.
-
-    Args:
-        model: The scene.
-        con: Its context.
-        textures: Indices.
-        kept: As `_read_back` gives it.
-    """
+def _upload(con: Any, index: int, picture: _Picture) -> None:
+    """Every size of it; its name in OpenGL and its parameters are there already."""
     place = 0
     GL.glPixelStorei(GL.GL_UNPACK_ALIGNMENT, 1)  # as MuJoCo has it
-    for texture in textures:
-        pixels = pixels_of(model, texture)
-        with _Bound(model, con, texture):
-            for level in _levels(model, texture):
-                if level.level:
-                    data, place = kept[place : place + level.size], place + level.size
-                else:
-                    begin = level.picture * level.size % pixels.size  # a square one is on all sides of its cube
-                    data = pixels[begin : begin + level.size]
-                GL.glTexImage2D(level.target, level.level, GL.GL_RGB, level.width, level.height, 0, *_FORM, data)
+    with _bound(con, index, picture):
+        for level in picture.levels():
+            if level.level == 0:
+                begin = level.picture * level.size % picture.pixels.size  # a square one is on all sides of its cube
+                data = picture.pixels[begin : begin + level.size]
+            elif picture.smaller.size:
+                data, place = picture.smaller[place : place + level.size], place + level.size
+            else:
+                continue
+            GL.glTexImage2D(level.target, level.level, GL.GL_RGB, level.width, level.height, 0, *_FORM, data)
+        if not picture.smaller.size:
+            GL.glGenerateMipmap(picture.target)
 
 
-def _read_back(model: Any, con: Any, textures: Sequence[int]) -> Array:
+def _read_back(con: Any, index: int, picture: _Picture) -> Array:
     """(n,) uint8: the smaller sizes one after the other."""
-    found = [np.empty(0, np.uint8)]
     alignment = GL.glGetIntegerv(GL.GL_PACK_ALIGNMENT)
     GL.glPixelStorei(GL.GL_PACK_ALIGNMENT, 1)
-    for texture in textures:
-        with _Bound(model, con, texture):
-            found += [
-                np.frombuffer(GL.glGetTexImage(level.target, level.level, *_FORM), np.uint8)
-                for level in _levels(model, texture)
-                if level.level
-            ]
+    with _bound(con, index, picture):
+        found = [
+            np.frombuffer(GL.glGetTexImage(level.target, level.level, *_FORM), np.uint8)
+            for level in picture.levels()
+            if level.level
+        ]
     GL.glPixelStorei(GL.GL_PACK_ALIGNMENT, alignment)
-    return np.concatenate(found)
+    return np.concatenate([np.empty(0, np.uint8), *found])
 
 
-def pixels_of(model: Any, texture: int) -> Array:
-    """(n,) uint8: a texture's pixels in its mjModel, of a cube the sides one after the other, or one for all."""
-    start = model.tex_adr[texture]
-    size = model.tex_width[texture] * model.tex_height[texture] * model.tex_nchannel[texture]
-    pixels: Array = model.tex_data[start : start + size]
-    return pixels
-
-
-def _levels(model: Any, texture: int) -> Iterator[_Level]:
-    """Every size of each picture, from the largest to one pixel."""
-    is_flat = _is_flat(model, texture)
-    full_width = int(model.tex_width[texture])
-    full_height = int(model.tex_height[texture]) if is_flat else full_width
-    for picture, target in enumerate((GL.GL_TEXTURE_2D,) if is_flat else _FACES):
-        for level in range(max(full_width, full_height).bit_length()):
-            yield _Level(picture, target, level, max(full_width >> level, 1), max(full_height >> level, 1))
-
-
-def _is_flat(model: Any, texture: int) -> bool:
-    return bool(model.tex_type[texture] == mujoco.mjtTexture.mjTEXTURE_2D)
-
-
-class _Bound:
-    """Within, OpenGL means one texture of a context."""
-
-    def __init__(self, model: Any, con: Any, texture: int) -> None:
-        self._target = GL.GL_TEXTURE_2D if _is_flat(model, texture) else GL.GL_TEXTURE_CUBE_MAP
-        self._name = int(con.texture[texture])
-
-    def __enter__(self) -> None:
-        GL.glBindTexture(self._target, self._name)
-
-    def __exit__(self, *_: object) -> None:
-        GL.glBindTexture(self._target, 0)
+@contextlib.contextmanager
+def _bound(con: Any, index: int, picture: _Picture) -> Iterator[None]:
+    """Within, OpenGL means this texture of the context."""
+    GL.glBindTexture(picture.target, int(con.texture[index]))
+    yield
+    GL.glBindTexture(picture.target, 0)

@@ -2,7 +2,7 @@
 
 An entry is MuJoCo's own binary, `<key>-<digest>.mjb`: the key is the SHA-256 of whatever the model is compiled from
 (the MJCF text, the contents of the files it names, MuJoCo's version and this machine's architecture), the digest
-that of the entry's own bytes. Beside it lies what else is made of the scene (see `mipmaps`). A torn, foreign or
+that of the entry's own bytes. Beside models lie the textures of all scenes (see `mipmaps`). A torn, foreign or
 damaged entry does not have the digest that its name claims; it is deleted and made anew. Files are read for their
 digests once, and again when they change (see `envs.digests`). When an entry was used last is said by the time of an
 empty file beside it, so that the entry itself stays as it is. Loading takes a tenth of the time of compiling in a new
@@ -30,8 +30,8 @@ from ray_eval.envs.digests import DIGEST_DIGITS, FileDigests
 
 MODEL = ".mjb"
 """Ends the name of a compiled model."""
-MIPMAPS = ".mipmaps"
-"""Ends the name of the smaller sizes of a scene's textures."""
+TEXTURE = ".texture"
+"""Ends the name of a texture."""
 KEPT_FOR_S = 3600.0
 """An entry used within this time is not evicted: a run over more tasks than fit finds the first of them again."""
 
@@ -77,15 +77,21 @@ class ModelCache:
 
         if not self.limit_bytes:
             return None
-        digests = self._digests()
+        digests = self.digests()
         try:
             return content_key(mjcf, mujoco.__version__, digests)
         finally:
             digests.save()
 
-    def found(self, key: str, suffix: str) -> Path | None:
-        """A key's whole entry of one kind; None where there is none."""
-        digests = self._digests()
+    def found(self, key: str, suffix: str, digests: FileDigests | None = None) -> Path | None:
+        """A key's whole entry of one kind; None where there is none.
+
+        Args:
+            key: As it was kept.
+            suffix: Likewise.
+            digests: What reads files; for one look at several entries the same.
+        """
+        digests = digests or self.digests()
         for entry in self.folder.glob(f"{key}-*{suffix}"):
             with contextlib.suppress(OSError):
                 found = digests.of([entry])[entry]
@@ -97,7 +103,8 @@ class ModelCache:
                 _remove(entry)
         return None
 
-    def _digests(self) -> FileDigests:
+    def digests(self) -> FileDigests:
+        """What reads files for their digests, with its memory beside the folder."""
         return FileDigests(self.folder.parent / "digests.json")
 
     def _note_use(self, entry: Path) -> None:
@@ -109,7 +116,7 @@ class ModelCache:
         """Stores an entry in place of whatever the key has of its kind; a warning where that fails.
 
         Args:
-            key: As `key` gives it.
+            key: What names it, in hexadecimal.
             suffix: `MODEL` or another kind's.
             size: In bytes.
             write: Writes as many to a path.
@@ -157,7 +164,7 @@ class ModelCache:
     def _entries(self) -> list[tuple[Path, float, int]]:
         """Path, time of last use and size of every file, those included that a killed process left behind."""
         found = []
-        for path in itertools.chain.from_iterable(self.folder.glob(f"*{suffix}") for suffix in (MODEL, MIPMAPS)):
+        for path in itertools.chain.from_iterable(self.folder.glob(f"*{suffix}") for suffix in (MODEL, TEXTURE)):
             with contextlib.suppress(FileNotFoundError):
                 status, used = path.stat(), _used(path)
                 used_s = used.stat().st_mtime if used.exists() else status.st_mtime

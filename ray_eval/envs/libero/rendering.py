@@ -26,7 +26,7 @@ from ray_eval.envs.libero.snapshot import MODEL_FIELDS, POSE_FIELDS, SceneSnapsh
 if TYPE_CHECKING:
     from ray_eval.envs.libero.background import Background
     from ray_eval.envs.libero.culling import SceneBounds
-    from ray_eval.envs.libero.model_cache import ModelCache
+    from ray_eval.envs.libero.mipmaps import KeptTextures
     from ray_eval.envs.libero.uploading import Upload
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class SceneRenderer:
         model: The scene, a robosuite MjModel.
         compile_anew: Gives another mjModel of it, the binding's own. Then the context alone keeps the textures.
         name: Names it by all that it is made of; None has its first images held against robosuite's each time.
-        models: Keeps the smaller sizes of a named scene's textures; None has OpenGL make them each time.
+        textures: Those of the scene, where the model has none.
     """
 
     def __init__(
@@ -55,14 +55,12 @@ class SceneRenderer:
         model: Any,
         compile_anew: Callable[[], Any] | None = None,
         name: str | None = None,
-        models: ModelCache | None = None,
+        textures: KeptTextures | None = None,
     ) -> None:
-        from ray_eval.envs.libero.mipmaps import Mipmaps
         from ray_eval.envs.libero.uploading import Upload
 
         self._name = name
-        mipmaps = None if name is None or models is None else Mipmaps(models, name)
-        self._scene = _Scene(model, Upload(_binding(model), compile_anew, mipmaps))
+        self._scene = _Scene(model, Upload(_binding(model), compile_anew, textures))
         self._context: Any = None
         self._views: dict[tuple[int, int], _View] = {}
 

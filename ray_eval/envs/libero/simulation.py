@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,8 +14,12 @@ from ray_eval.envs.libero.control_step import ControlStep
 from ray_eval.envs.libero.model_cache import ModelCache
 from ray_eval.envs.libero.snapshot import PackedSnapshot, SnapshotRecorder
 from ray_eval.envs.libero.task_env import Compiler, make_task_env
+from ray_eval.envs.libero.textures import Split, split
 from ray_eval.errors import EpisodeError
 from ray_eval.types import FloatArray, StepResult
+
+if TYPE_CHECKING:
+    from ray_eval.envs.libero.mipmaps import KeptTextures
 
 T = TypeVar("T")
 
@@ -33,6 +38,7 @@ class Simulation:
         self._models = models
         self.scene: str | None = None
         """What names the compiled scene by all that it is made of; None where that is not known."""
+        self._split: Split | None = None
         self.env: Any = _construct(bddl_path, self._compiled)
         """LIBERO's environment, without the wrapper `ControlEnv`."""
         self._recorder = SnapshotRecorder(self.env)
@@ -76,12 +82,28 @@ class Simulation:
         data = self.env.sim.data
         return np.concatenate([[data.time], data.qpos, data.qvel])
 
+    @property
+    def textures(self) -> KeptTextures | None:
+        """The scene's textures; None where its mjModel has them itself."""
+        from ray_eval.envs.libero.mipmaps import KeptTextures
+
+        return None if self._split is None else KeptTextures(self._models, self._split.textures)
+
     def compiled_anew(self) -> Any:
         """Another mjModel (the binding's own) of the scene, as it was compiled."""
-        return self._models.compiled_as(self.scene, self.env.mjcf)
+        if self.scene is None or self._split is None:
+            return self._models.compiled_as(self.scene, self.env.mjcf)
+        return self._models.compiled_as(_bare(self.scene), self._split.mjcf)
 
     def _compiled(self, mjcf: str) -> Any:
         self.scene = self._models.key(mjcf)
+        self._split = None if self.scene is None else split(mjcf)
+        if self.scene is not None and self._split is not None:
+            model = self._models.compiled_as(_bare(self.scene), self._split.mjcf)
+            names = [model.texture(index).name for index in range(model.ntex)]
+            if names == [texture.name for texture in self._split.textures]:
+                return model
+            self._split = None
         return self._models.compiled_as(self.scene, mjcf)
 
     def close(self) -> None:
@@ -107,6 +129,11 @@ class Simulation:
                 f"init state: expected {expected} numbers (time, qpos, qvel), got {len(init_state)}; "
                 "the stored init states belong to another version of this task"
             )
+
+
+def _bare(scene: str) -> str:
+    """What names a scene without its textures."""
+    return hashlib.sha256(f"{scene}|textures apart".encode()).hexdigest()
 
 
 def placed(attempt: Callable[[], T]) -> T:

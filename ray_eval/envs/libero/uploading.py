@@ -11,20 +11,18 @@ another context is wanted.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import mujoco
 import numpy as np
 
-from ray_eval.envs.libero.mipmaps import Mipmaps, pixels_of, upload_by_mujoco
+from ray_eval.envs.libero.mipmaps import KeptTextures
 from ray_eval.heap import forget
+from ray_eval.types import Array
 
 ONLY_SHOWN: Final = ("tex_data", "mesh_normal", "mesh_texcoord", "mesh_facenormal", "mesh_facetexcoord")
 """Arrays of mjModel that are read by nothing but the making of a context (MuJoCo 3.2.3 src/render)."""
-_GLANCE: Final = 2**14
-"""Bytes in which different textures mostly differ already."""
 _WEARERS: Final = ("geom_matid", "site_matid", "skin_matid", "tendon_matid", "flex_matid")
 
 
@@ -34,13 +32,13 @@ class Upload:
     Args:
         model: The mjModel (the binding's own).
         compile_anew: Gives another mjModel of the same scene; None keeps everything in main memory.
-        mipmaps: The smaller sizes of the scene's textures; None has OpenGL make them.
+        textures: Those of the scene, where the model has none.
     """
 
     def __init__(
-        self, model: Any, compile_anew: Callable[[], Any] | None = None, mipmaps: Mipmaps | None = None
+        self, model: Any, compile_anew: Callable[[], Any] | None = None, textures: KeptTextures | None = None
     ) -> None:
-        self._model, self._mipmaps = model, mipmaps
+        self._model, self._textures = model, textures
         self._compile_anew = compile_anew
         self._is_given_back = False
         self._uploaded: frozenset[int] = frozenset()
@@ -63,14 +61,10 @@ class Upload:
         model, worn = self._model, worn_textures(self._model)
         with _one_pixel(model):
             con = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
-        first = first_equals(model, worn)
-        textures = sorted(set(first.values()))
-        if self._mipmaps is None:
-            upload_by_mujoco(model, con, textures)
+        if self._textures is None:
+            _upload(model, con, worn)
         else:
-            self._mipmaps.upload(model, con, textures)
-        for texture in worn:
-            con.texture[texture] = con.texture[first[texture]]
+            self._textures.upload(con, worn)
         self._uploaded, self._references = frozenset(worn), _references(model)
         self._give_back()
         return con
@@ -107,21 +101,30 @@ def _references(model: Any) -> bytes:
     return b"".join(getattr(model, name).tobytes() for name in (*_WEARERS, "mat_texid"))
 
 
-def first_equals(model: Any, textures: Iterable[int]) -> dict[int, int]:
-    """For each texture the first one of the same form that shows the same."""
-    found: dict[int, int] = {}
-    for texture in textures:
-        is_equal = functools.partial(_is_equal, model, texture)
-        found[texture] = next(filter(is_equal, dict.fromkeys(found.values())), texture)
-    return found
+def _upload(model: Any, con: Any, worn: Iterable[int]) -> None:
+    """Uploads textures that the model has itself, equal ones once."""
+    found: list[int] = []
+    for texture in worn:
+        first = next((other for other in found if _is_equal(model, texture, other)), texture)
+        if first == texture:
+            mujoco.mjr_uploadTexture(model, con, texture)
+            found.append(texture)
+        else:
+            con.texture[texture] = con.texture[first]
 
 
 def _is_equal(model: Any, one: int, other: int) -> bool:
+    """Whether both have the same form and show the same."""
     names = ("tex_type", "tex_width", "tex_height", "tex_nchannel")
-    if any(getattr(model, name)[one] != getattr(model, name)[other] for name in names):
-        return False
-    pixels, others = pixels_of(model, one), pixels_of(model, other)
-    return np.array_equal(pixels[:_GLANCE], others[:_GLANCE]) and np.array_equal(pixels, others)
+    is_alike = all(getattr(model, name)[one] == getattr(model, name)[other] for name in names)
+    return is_alike and np.array_equal(_pixels(model, one), _pixels(model, other))
+
+
+def _pixels(model: Any, texture: int) -> Array:
+    start = model.tex_adr[texture]
+    size = model.tex_width[texture] * model.tex_height[texture] * model.tex_nchannel[texture]
+    pixels: Array = model.tex_data[start : start + size]
+    return pixels
 
 
 @contextlib.contextmanager
