@@ -199,6 +199,7 @@ RUN = (
 COMPILING = "ray_eval.envs.libero.compiling"
 
 
+@pytest.mark.nightly
 def test_a_first_run_compiles_beside_its_episode_and_leaves_nobody(tmp_path):
     """The same bytes as later ones; the process ends with the run, whether it has finished or not."""
     hashes = []
