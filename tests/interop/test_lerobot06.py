@@ -254,6 +254,7 @@ def test_an_adapters_identity_has_the_version_of_peft(name, sides):
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.nightly
 def test_relative_actions_give_the_same_summary_to_the_byte_however_many_workers_ask(made, lerobot06_python, tmp_path):
     """With four workers the next observation is pre-processed while a chunk is computed: each keeps its own state."""
     summaries = {}

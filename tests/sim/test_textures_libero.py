@@ -12,9 +12,7 @@ from ray_eval.envs.libero.model_cache import ModelCache, default_folder
 from ray_eval.envs.libero.textures import split
 
 SAMPLE = ("libero_10", 2)
-EVERY = [
-    (suite, task.task_id) for suite in SUITES for task in suites.tasks(suite) if (suite, task.task_id) not in SAMPLE
-]
+EVERY = [(suite, task.task_id) for suite in SUITES for task in suites.tasks(suite) if (suite, task.task_id) != SAMPLE]
 PIXELS = {"nbuffer", "npaths", "ntexdata", "paths", "tex_adr", "tex_data", "tex_height", "tex_pathadr", "tex_width"}
 """What says how large textures are, where they begin, and what files they are of."""
 
