@@ -18,6 +18,7 @@ LEAVES = {
     "foreign",
     "messages",
     "orders",
+    "orphans",
     "places",
     "scene",
     "types",

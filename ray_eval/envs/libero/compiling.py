@@ -15,11 +15,12 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from ray_eval.orphans import end_with_parent
 
 NICENESS: Final = 5
 """Nice value of the process: where workers keep all cores busy, it gets a third of one."""
@@ -43,7 +44,6 @@ _LOCK, _SAID = "compiling.lock", "compiling.log"
 """In the folder of the machine code: what a process that compiles holds, and what it says."""
 _LOOK_S: Final = 0.2
 """Time between two looks at the disk."""
-_ORPHAN_POLL_S: Final = 0.5
 
 _logger = logging.getLogger(__name__)
 _beside: _Beside | None = None
@@ -178,19 +178,8 @@ def _compile_images() -> None:
     bounds.touching(snapshot, second, 0)
 
 
-def _end_with_parent() -> None:
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_ORPHAN_POLL_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 if __name__ == "__main__":
-    _end_with_parent()
+    end_with_parent()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     compile_all()
